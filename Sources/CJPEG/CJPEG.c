@@ -1,0 +1,80 @@
+#include "CJPEG.h"
+
+#include <setjmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <jpeglib.h>
+
+typedef struct {
+  struct jpeg_error_mgr manager; // first, so that libjpeg's pointer to it is a pointer to this
+  jmp_buf escape;
+  JPEGImage *image;
+} Failure;
+
+static void leave(j_common_ptr codec, const char *message) {
+  Failure *failure = (Failure *)codec->err;
+  snprintf(failure->image->message, sizeof failure->image->message, "%s", message);
+  longjmp(failure->escape, 1);
+}
+
+static void fail(j_common_ptr codec) {
+  char message[JMSG_LENGTH_MAX];
+  codec->err->format_message(codec, message);
+  leave(codec, message);
+}
+
+static void silent(j_common_ptr codec) { (void)codec; }
+
+static void nothing(j_decompress_ptr codec) { (void)codec; }
+
+// libjpeg's own memory source pads a short file with an end marker and grey; a reference must not.
+static boolean no_more_bytes(j_decompress_ptr codec) {
+  leave((j_common_ptr)codec, "the file ends too early");
+  return FALSE;
+}
+
+static void skip_bytes(j_decompress_ptr codec, long count) {
+  if (count <= 0) return;
+  if ((size_t)count > codec->src->bytes_in_buffer) no_more_bytes(codec);
+  codec->src->next_input_byte += count;
+  codec->src->bytes_in_buffer -= (size_t)count;
+}
+
+JPEGImage jpeg_decode_rgb(const uint8_t *bytes, size_t count, uint64_t max_pixels) {
+  JPEGImage image = {0};
+  Failure failure = {.image = &image};
+  struct jpeg_decompress_struct codec = {.err = jpeg_std_error(&failure.manager)};
+  struct jpeg_source_mgr source = {
+      .next_input_byte = bytes, .bytes_in_buffer = count, .init_source = nothing, .fill_input_buffer = no_more_bytes,
+      .skip_input_data = skip_bytes, .resync_to_restart = jpeg_resync_to_restart, .term_source = nothing};
+  failure.manager.error_exit = fail;
+  failure.manager.output_message = silent;
+  if (setjmp(failure.escape)) {
+    free(image.rgb);
+    image.rgb = NULL;
+    goto done;
+  }
+  jpeg_create_decompress(&codec);
+  codec.src = &source;
+  jpeg_read_header(&codec, TRUE);
+  image.width = codec.image_width;
+  image.height = codec.image_height;
+  image.components = codec.num_components;
+  if (image.components == 4) leave((j_common_ptr)&codec, "four components (CMYK)");
+  if ((uint64_t)image.width * image.height > max_pixels) leave((j_common_ptr)&codec, "too many pixels");
+  codec.out_color_space = JCS_RGB;
+  jpeg_start_decompress(&codec);
+  size_t stride = (size_t)image.width * 3;
+  image.rgb = malloc(stride * image.height);
+  if (!image.rgb) leave((j_common_ptr)&codec, "out of memory");
+  while (codec.output_scanline < codec.output_height) {
+    JSAMPROW row = image.rgb + codec.output_scanline * stride;
+    jpeg_read_scanlines(&codec, &row, 1);
+  }
+  jpeg_finish_decompress(&codec);
+done:
+  jpeg_destroy_decompress(&codec);
+  return image;
+}

@@ -1,0 +1,45 @@
+import Glibc
+
+/// An input that cannot be used, in one sentence: where, what was expected, what was found, what to do next.
+public struct InputError: Error, CustomStringConvertible, Sendable, Equatable {
+  public enum Kind: String, Sendable {
+    case unreadableFile, unwritableFolder
+    case malformedJSON, malformedSafetensors
+    case wrongParameters, wrongTensors, wrongTokenizer
+    case wrongImage, wrongTokens, wrongPixels
+    case wrongTap, wrongTrace
+    /// A chat request that the template does not allow, or that asks for what this version does not do.
+    case wrongRequest
+  }
+
+  public let kind: Kind
+  /// The file, tensor, key or message at fault.
+  public let place: String
+  public let expected: String
+  public let found: String
+  /// What the reader can do about it; empty where nothing sensible can be said.
+  public let advice: String
+  /// For a request: the name of the exception that mistral-common raises for it, where it raises one.
+  public let exception: String?
+
+  public init(
+    _ kind: Kind, _ place: String, expected: String, found: String, advice: String = "", exception: String? = nil
+  ) {
+    self.kind = kind
+    self.place = place
+    self.expected = expected
+    self.found = found
+    self.advice = advice
+    self.exception = exception
+  }
+
+  /// `exception` if there is one, else the kind: what programs branch on.
+  public var type: String { exception ?? kind.rawValue }
+
+  public var description: String {
+    "\(place): expected \(expected), found \(found)\(advice.isEmpty ? "" : "; \(advice)")"
+  }
+}
+
+/// The message of the last failed system call.
+func systemMessage(_ code: Int32 = errno) -> String { String(cString: strerror(code)) }

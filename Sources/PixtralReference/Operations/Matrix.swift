@@ -1,0 +1,65 @@
+/// A dense matrix, row after row. One row is a patch, a token or a position; heads are ranges of columns.
+public struct Matrix<Scalar: Real>: Sendable {
+  public let rows: Int
+  public let columns: Int
+  /// `rows · columns` values, row-major.
+  public var values: [Scalar]
+
+  public init(rows: Int, columns: Int, values: [Scalar]) {
+    precondition(values.count == rows * columns, "\(values.count) values for a matrix of \(rows) by \(columns)")
+    self.rows = rows
+    self.columns = columns
+    self.values = values
+  }
+
+  /// A matrix whose every value `fill` sets; the pointer it gets is to uninitialised row-major memory.
+  init(rows: Int, columns: Int, fill: (UnsafeMutablePointer<Scalar>) -> Void) {
+    self.rows = rows
+    self.columns = columns
+    self.values = [Scalar](unsafeUninitializedCapacity: rows * columns) { buffer, count in
+      if rows * columns > 0 { fill(buffer.baseAddress!) }
+      count = rows * columns
+    }
+  }
+
+  public subscript(row: Int, column: Int) -> Scalar {
+    get { values[row * columns + column] }
+    set { values[row * columns + column] = newValue }
+  }
+
+  public func row(_ index: Int) -> ArraySlice<Scalar> { values[index * columns..<(index + 1) * columns] }
+
+  /// A row computed from each row: `body(row index, input row, output row)`, rows in parallel.
+  func mapRows(
+    _ body: @Sendable (Int, UnsafePointer<Scalar>, UnsafeMutablePointer<Scalar>) -> Void
+  ) -> Matrix {
+    Matrix(rows: rows, columns: columns) { out in
+      let target = Shared(out)
+      values.withUnsafeBufferPointer { source in
+        let from = Shared(UnsafeMutablePointer(mutating: source.baseAddress!))
+        inParallel(over: rows, atLeast: 16) { range in
+          for row in range { body(row, from.pointer + row * columns, target.pointer + row * columns) }
+        }
+      }
+    }
+  }
+
+  /// A value computed from each pair of values of two matrices of one shape.
+  func zip(_ other: Matrix, _ body: @Sendable (Scalar, Scalar) -> Scalar) -> Matrix {
+    precondition(rows == other.rows && columns == other.columns, "two matrices of one shape")
+    return Matrix(rows: rows, columns: columns) { out in
+      let target = Shared(out)
+      values.withUnsafeBufferPointer { left in
+        other.values.withUnsafeBufferPointer { right in
+          let a = Shared(UnsafeMutablePointer(mutating: left.baseAddress!))
+          let b = Shared(UnsafeMutablePointer(mutating: right.baseAddress!))
+          inParallel(over: values.count, atLeast: 1 << 14) { range in
+            for i in range { target.pointer[i] = body(a.pointer[i], b.pointer[i]) }
+          }
+        }
+      }
+    }
+  }
+
+  public static func + (left: Matrix, right: Matrix) -> Matrix { left.zip(right) { $0 + $1 } }
+}

@@ -1,0 +1,62 @@
+import COpenBLAS
+import Glibc
+
+/// The arithmetic of a run: `Float` or `Double`. The same lines of the model compute in either.
+public protocol Real: BinaryFloatingPoint, SIMDScalar, Codable, Sendable {
+  /// Name in traces: `float32` or `float64`.
+  static var precisionName: String { get }
+
+  static func exp(_ x: Self) -> Self
+  static func erf(_ x: Self) -> Self
+
+  /// `c = alpha · a · b`, or `alpha · a · bᵀ`: a is (m, k), c is (m, n); each row-major with its own row stride.
+  static func multiply(
+    m: Int, n: Int, k: Int, alpha: Self,
+    a: UnsafePointer<Self>, aStride: Int,
+    b: UnsafePointer<Self>, bStride: Int, bTransposed: Bool,
+    c: UnsafeMutablePointer<Self>, cStride: Int)
+}
+
+extension Float: Real {
+  public static var precisionName: String { "float32" }
+  public static func exp(_ x: Float) -> Float { expf(x) }
+  public static func erf(_ x: Float) -> Float { erff(x) }
+
+  public static func multiply(
+    m: Int, n: Int, k: Int, alpha: Float,
+    a: UnsafePointer<Float>, aStride: Int,
+    b: UnsafePointer<Float>, bStride: Int, bTransposed: Bool,
+    c: UnsafeMutablePointer<Float>, cStride: Int
+  ) {
+    cblas_sgemm(
+      CblasRowMajor, CblasNoTrans, bTransposed ? CblasTrans : CblasNoTrans, blasint(m), blasint(n), blasint(k),
+      alpha, a, blasint(aStride), b, blasint(bStride), 0, c, blasint(cStride))
+  }
+}
+
+extension Double: Real {
+  public static var precisionName: String { "float64" }
+  public static func exp(_ x: Double) -> Double { Glibc.exp(x) }
+  public static func erf(_ x: Double) -> Double { Glibc.erf(x) }
+
+  public static func multiply(
+    m: Int, n: Int, k: Int, alpha: Double,
+    a: UnsafePointer<Double>, aStride: Int,
+    b: UnsafePointer<Double>, bStride: Int, bTransposed: Bool,
+    c: UnsafeMutablePointer<Double>, cStride: Int
+  ) {
+    cblas_dgemm(
+      CblasRowMajor, CblasNoTrans, bTransposed ? CblasTrans : CblasNoTrans, blasint(m), blasint(n), blasint(k),
+      alpha, a, blasint(aStride), b, blasint(bStride), 0, c, blasint(cStride))
+  }
+}
+
+/// What OpenBLAS decided on this machine. Bits differ with it, so a trace records it.
+public enum BLAS {
+  public static var version: String {
+    let words = String(cString: openblas_get_config()).split(separator: " ")
+    return words.prefix(2).joined(separator: " ")
+  }
+  public static var core: String { String(cString: openblas_get_corename()) }
+  public static var threads: Int { Int(openblas_get_num_threads()) }
+}

@@ -1,0 +1,203 @@
+/// Every hyper-parameter of a Pixtral, as its `params.json` gives them. Model.md 1.
+///
+/// There are no defaults: a key that the arithmetic needs and the file lacks is an error. The two exceptions are the
+/// format's own: `adapter_bias` is true where it is absent, and the vision encoder's epsilon is no key at all.
+public struct Parameters: Sendable, Equatable {
+  public let dim: Int
+  public let layers: Int
+  public let headDim: Int
+  public let hiddenDim: Int
+  public let heads: Int
+  public let keyValueHeads: Int
+  public let normEpsilon: Double
+  public let vocabularySize: Int
+  public let ropeTheta: Double
+  public let vision: Vision
+  /// Keys that no rule here knows, for a warning.
+  public let unknownKeys: [String]
+
+  public struct Vision: Sendable, Equatable {
+    public let hiddenSize: Int
+    public let channels: Int
+    public let imageSize: Int
+    public let patchSize: Int
+    public let intermediateSize: Int
+    public let layers: Int
+    public let heads: Int
+    public let ropeTheta: Double
+    public let imageToken: Int
+    public let imageBreakToken: Int
+    public let imageEndToken: Int
+    public let adapterBias: Bool
+    /// Fixed by the format: mistral_inference and transformers both write this number into their code.
+    public let normEpsilon = 1e-5
+
+    public var headDim: Int { hiddenSize / heads }
+    /// Samples of a patch: channels, then rows, then columns.
+    public var patchValues: Int { channels * patchSize * patchSize }
+  }
+}
+
+extension Parameters {
+  /// Reads and checks the content of a `params.json`.
+  ///
+  /// - place: named in errors.
+  /// - Throws: `InputError` of kind `wrongParameters` for a missing key, a wrong type, or numbers that contradict one another.
+  public init(_ json: JSON, place: String) throws {
+    var text = try Section(json, place)
+    var image = try text.section("vision_encoder")
+
+    dim = try text.count("dim")
+    layers = try text.count("n_layers")
+    headDim = try text.count("head_dim")
+    hiddenDim = try text.count("hidden_dim")
+    heads = try text.count("n_heads")
+    keyValueHeads = try text.count("n_kv_heads")
+    normEpsilon = try text.positive("norm_eps")
+    vocabularySize = try text.count("vocab_size")
+    ropeTheta = try text.positive("rope_theta")
+    vision = Vision(
+      hiddenSize: try image.count("hidden_size"),
+      channels: try image.count("num_channels"),
+      imageSize: try image.count("image_size"),
+      patchSize: try image.count("patch_size"),
+      intermediateSize: try image.count("intermediate_size"),
+      layers: try image.count("num_hidden_layers"),
+      heads: try image.count("num_attention_heads"),
+      ropeTheta: try image.positive("rope_theta"),
+      imageToken: try image.count("image_token_id"),
+      imageBreakToken: try image.count("image_break_token_id", or: V7Token.imageBreak.rawValue),
+      imageEndToken: try image.count("image_end_token_id", or: V7Token.imageEnd.rawValue),
+      adapterBias: try image.flag("adapter_bias", or: true))
+
+    // What other Mistral models have and Pixtral has not: ignoring one of these would compute another model.
+    try text.refuseUnless("sliding_window", absentOr: .null)
+    try text.refuseUnless("moe", absentOr: .null)
+    try text.refuseUnless("lora", absentOr: .null)
+    try text.refuseUnless("quantization", absentOr: .null)
+    try text.refuseUnless("tied_embeddings", absentOr: .bool(false))
+    try text.refuseUnless("model_type", absentOr: .string("transformer"))
+    try image.refuseUnless("spatial_merge_size", absentOr: .integer(1))
+    try image.refuseUnless("add_pre_mm_projector_layer_norm", absentOr: .bool(false))
+    try image.refuseUnless("mm_projector_id", absentOr: .string(""))
+    // Known, and of no account to the arithmetic.
+    for key in ["max_seq_len", "max_position_embeddings", "max_batch_size"] { text.ignore(key) }
+    for key in ["max_image_size"] { image.ignore(key) }
+    unknownKeys = text.unread + image.unread
+
+    try text.agree(heads % keyValueHeads == 0, "n_heads", "a multiple of n_kv_heads (\(keyValueHeads))", heads)
+    try text.agree(headDim % 2 == 0, "head_dim", "an even number, for rotary pairs", headDim)
+    try image.agree(vision.channels == 3, "num_channels", "3, for red, green and blue", vision.channels)
+    try image.agree(
+      vision.hiddenSize % vision.heads == 0, "hidden_size", "a multiple of num_attention_heads (\(vision.heads))",
+      vision.hiddenSize)
+    try image.agree(
+      vision.headDim % 2 == 0, "hidden_size / num_attention_heads", "an even number, for rotary pairs", vision.headDim)
+    try image.agree(
+      vision.imageSize % vision.patchSize == 0, "image_size", "a multiple of patch_size (\(vision.patchSize))",
+      vision.imageSize)
+    let special = [vision.imageToken, vision.imageBreakToken, vision.imageEndToken]
+    for (key, id) in zip(["image_token_id", "image_break_token_id", "image_end_token_id"], special) {
+      try image.agree(id < vocabularySize, key, "an id below vocab_size (\(vocabularySize))", id)
+    }
+    try image.agree(Set(special).count == 3, "image_token_id", "three ids that differ for image, break and end", special[0])
+  }
+
+  /// As `params.json` text, with every key that other runtimes ask for.
+  public var json: JSON {
+    [
+      "dim": .integer(dim), "n_layers": .integer(layers), "head_dim": .integer(headDim),
+      "hidden_dim": .integer(hiddenDim), "n_heads": .integer(heads), "n_kv_heads": .integer(keyValueHeads),
+      "norm_eps": .number(normEpsilon), "vocab_size": .integer(vocabularySize), "rope_theta": .number(ropeTheta),
+      "max_position_embeddings": .integer(131_072),
+      "vision_encoder": [
+        "hidden_size": .integer(vision.hiddenSize), "num_channels": .integer(vision.channels),
+        "image_size": .integer(vision.imageSize), "patch_size": .integer(vision.patchSize),
+        "intermediate_size": .integer(vision.intermediateSize), "num_hidden_layers": .integer(vision.layers),
+        "num_attention_heads": .integer(vision.heads), "rope_theta": .number(vision.ropeTheta),
+        "image_token_id": .integer(vision.imageToken), "image_break_token_id": .integer(vision.imageBreakToken),
+        "image_end_token_id": .integer(vision.imageEndToken), "adapter_bias": .bool(vision.adapterBias),
+        "max_image_size": .integer(vision.imageSize),
+      ],
+    ]
+  }
+}
+
+extension JSON: ExpressibleByDictionaryLiteral {
+  public init(dictionaryLiteral elements: (String, JSON)...) {
+    self = .object(elements.map { Member(key: $0.0, value: $0.1) })
+  }
+}
+
+/// One object of `params.json`, and which of its keys were read.
+private struct Section {
+  let members: [JSON.Member]
+  let place: String
+  var read: Set<String> = []
+
+  init(_ json: JSON, _ place: String) throws {
+    guard case .object(let members) = json else {
+      throw InputError(.wrongParameters, place, expected: "a JSON object", found: json.text())
+    }
+    self.members = members
+    self.place = place
+  }
+
+  var unread: [String] { members.map(\.key).filter { !read.contains($0) } }
+
+  mutating func ignore(_ key: String) { read.insert(key) }
+
+  mutating func section(_ key: String) throws -> Section {
+    try Section(try value(key, "an object"), "\(place), \(key)")
+  }
+
+  /// A whole number above 0.
+  mutating func count(_ key: String, or absent: Int? = nil) throws -> Int {
+    if let absent, optional(key) == nil { return absent }
+    let value = try value(key, "a whole number")
+    guard case .integer(let number) = value, number > 0, number <= 1 << 31 else {
+      throw wrong(key, "a whole number from 1 to 2^31", value.text())
+    }
+    return number
+  }
+
+  /// A finite number above 0.
+  mutating func positive(_ key: String) throws -> Double {
+    let value = try value(key, "a number")
+    switch value {
+    case .integer(let number) where number > 0: return Double(number)
+    case .number(let number) where number > 0 && number.isFinite: return number
+    default: throw wrong(key, "a number above 0", value.text())
+    }
+  }
+
+  mutating func flag(_ key: String, or absent: Bool) throws -> Bool {
+    guard let value = optional(key) else { return absent }
+    guard case .bool(let flag) = value else { throw wrong(key, "true or false", value.text()) }
+    return flag
+  }
+
+  /// A key whose every other value would mean another architecture.
+  mutating func refuseUnless(_ key: String, absentOr allowed: JSON) throws {
+    guard let value = optional(key), value != allowed else { return }
+    throw wrong(key, "\(allowed.text()) or no such key: Pixtral has none", value.text())
+  }
+
+  func agree(_ holds: Bool, _ key: String, _ expected: String, _ found: Int) throws {
+    if !holds { throw wrong(key, expected, "\(found)") }
+  }
+
+  private mutating func optional(_ key: String) -> JSON? {
+    read.insert(key)
+    return members.last { $0.key == key }?.value
+  }
+
+  private mutating func value(_ key: String, _ expected: String) throws -> JSON {
+    guard let value = optional(key) else { throw wrong(key, expected, "no such key") }
+    return value
+  }
+
+  private func wrong(_ key: String, _ expected: String, _ found: String) -> InputError {
+    InputError(.wrongParameters, "\(place), \(key)", expected: expected, found: found)
+  }
+}

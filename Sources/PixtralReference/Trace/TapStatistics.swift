@@ -1,0 +1,20 @@
+/// What a table says of a tap: summed in double.
+public struct TapStatistics: Sendable {
+  public let rms: Double
+  /// Largest absolute value. NaN if there is a NaN.
+  public let max: Double
+  public let first: [Double]
+
+  public init<Scalar: Real>(_ matrix: Matrix<Scalar>) {
+    var squares = 0.0
+    var largest = 0.0
+    for value in matrix.values {
+      let value = Double(value)
+      squares += value * value
+      if value.magnitude > largest || value.isNaN { largest = value.magnitude }
+    }
+    rms = (squares / Double(Swift.max(1, matrix.values.count))).squareRoot()
+    max = largest
+    first = matrix.values.prefix(4).map(Double.init)
+  }
+}

@@ -1,0 +1,143 @@
+import Glibc
+
+/// The taps of a transformer layer, by their names in a trace. Model.md 8.
+public enum LayerTap: String, Sendable, CaseIterable {
+  case attentionNorm = "attention_norm"
+  case q = "attention.q"
+  case k = "attention.k"
+  case v = "attention.v"
+  case qRotated = "attention.q_rotated"
+  case kRotated = "attention.k_rotated"
+  case scores = "attention.scores"
+  case weights = "attention.weights"
+  case context = "attention.context"
+  case attentionOutput = "attention.output"
+  case residual = "residual"
+  case ffnNorm = "ffn_norm"
+  case gate = "feed_forward.gate"
+  case up = "feed_forward.up"
+  case hidden = "feed_forward.hidden"
+  case feedForwardOutput = "feed_forward.output"
+  case output = "output"
+
+  /// Large, and recorded only when asked for.
+  public var onDemand: Bool { self == .scores || self == .weights }
+}
+
+/// The taps outside of layers.
+public enum ModelTap: String, Sendable {
+  case patchConv = "vision.patch_conv"
+  case lnPre = "vision.ln_pre"
+  case adapterIn = "adapter.w_in"
+  case adapterGelu = "adapter.gelu"
+  case adapterOut = "adapter.w_out"
+  case embeddings = "decoder.embeddings"
+  case decoderNorm = "decoder.norm"
+  case logits = "logits"
+}
+
+/// A tap of one run: its name, the shape of its matrix, and whether it is recorded only on demand.
+public struct PlannedTap: Sendable, Equatable {
+  public let name: String
+  public let rows: Int
+  public let columns: Int
+  public let onDemand: Bool
+}
+
+extension Parameters {
+  /// Every tap of a run, in the order of computation: the closed list. Model.md 8.
+  ///
+  /// - images: each image's size in pixels and its grid; empty for a request without.
+  /// - tokens: length of the prompt.
+  /// - logitRows: how many of the last positions get logits.
+  public func taps(images: [ImageShape], tokens: Int, logitRows: Int) -> [PlannedTap] {
+    let patches = images.reduce(0) { $0 + $1.grid.patches }
+    var list: [PlannedTap] = []
+    func add(_ name: String, _ rows: Int, _ columns: Int, onDemand: Bool = false) {
+      list.append(PlannedTap(name: name, rows: rows, columns: columns, onDemand: onDemand))
+    }
+    func addLayer(_ prefix: String, rows: Int, width: Int, heads: Heads, hidden: Int) {
+      for tap in LayerTap.allCases {
+        let columns =
+          switch tap {
+          case .attentionNorm, .attentionOutput, .residual, .ffnNorm, .feedForwardOutput, .output: width
+          case .q, .qRotated, .context: heads.query * heads.dim
+          case .k, .v, .kRotated: heads.keyValue * heads.dim
+          case .scores, .weights: heads.query * rows
+          case .gate, .up, .hidden: hidden
+          }
+        add("\(prefix).\(tap.rawValue)", rows, columns, onDemand: tap.onDemand)
+      }
+    }
+
+    for (n, image) in images.enumerated() {
+      if let (width, height) = image.pixels {
+        add("image.\(n).rgb", height, width * 3, onDemand: true)
+        add(
+          "image.\(n).resized", image.grid.rows * vision.patchSize, image.grid.columns * vision.patchSize * 3,
+          onDemand: true)
+      }
+    }
+    if patches > 0 {
+      add(ModelTap.patchConv.rawValue, patches, vision.hiddenSize)
+      add(ModelTap.lnPre.rawValue, patches, vision.hiddenSize)
+      for n in 0..<vision.layers {
+        addLayer(
+          "vision.layers.\(n)", rows: patches, width: vision.hiddenSize, heads: visionHeads,
+          hidden: vision.intermediateSize)
+      }
+      for tap in [ModelTap.adapterIn, .adapterGelu, .adapterOut] { add(tap.rawValue, patches, dim) }
+    }
+    add(ModelTap.embeddings.rawValue, tokens, dim)
+    for n in 0..<layers {
+      addLayer("decoder.layers.\(n)", rows: tokens, width: dim, heads: decoderHeads, hidden: hiddenDim)
+    }
+    add(ModelTap.decoderNorm.rawValue, tokens, dim)
+    add(ModelTap.logits.rawValue, logitRows, vocabularySize)
+    return list
+  }
+
+  var visionHeads: Heads { Heads(query: vision.heads, keyValue: vision.heads, dim: vision.headDim) }
+  var decoderHeads: Heads { Heads(query: heads, keyValue: keyValueHeads, dim: headDim) }
+}
+
+/// Which taps of a run are recorded.
+public struct TapChoice: Sendable {
+  /// The taps to record, in order.
+  public let recorded: [PlannedTap]
+  /// After this one nothing more is computed.
+  public let last: String
+
+  /// - globs: shell patterns, `*` matching dots too; empty for every tap that is not on demand. A pattern that matches
+  ///   any ordinary tap takes only ordinary ones; one that matches nothing but on-demand taps takes those.
+  /// - until: the last tap to compute; nil for the end.
+  /// - Throws: `InputError` of kind `wrongTap` if a pattern matches nothing or `until` is no tap of the run.
+  public init(from all: [PlannedTap], globs: [String] = [], until: String? = nil) throws {
+    last = until ?? all[all.count - 1].name
+    guard let end = all.firstIndex(where: { [last] in $0.name == last }) else {
+      throw InputError(
+        .wrongTap, "--until \(last)", expected: "a tap of this run, such as \(all[all.count - 1].name)", found: "none of that name",
+        advice: "Docs/Model.md, section 8, lists them")
+    }
+    var names: Set<String> = []
+    for glob in globs {
+      let matching = all.filter { matches(glob, $0.name) }
+      guard !matching.isEmpty else {
+        throw InputError(
+          .wrongTap, "--taps \(glob)", expected: "a pattern that matches a tap of this run", found: "none",
+          advice: "Docs/Model.md, section 8, lists them")
+      }
+      let ordinary = matching.filter { !$0.onDemand }
+      names.formUnion((ordinary.isEmpty ? matching : ordinary).map(\.name))
+    }
+    recorded = all[...end].filter { globs.isEmpty ? !$0.onDemand : names.contains($0.name) }
+    guard !recorded.isEmpty else {
+      throw InputError(
+        .wrongTap, "--taps \(globs.joined(separator: ","))", expected: "taps computed up to \(last)", found: "only later ones",
+        advice: "give a later --until")
+    }
+  }
+}
+
+/// Whether a shell pattern matches a tap's name; `*` matches dots too.
+func matches(_ glob: String, _ name: String) -> Bool { fnmatch(glob, name, 0) == 0 }

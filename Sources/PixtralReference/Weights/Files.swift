@@ -1,0 +1,52 @@
+import CCrypto
+import Glibc
+
+/// Names of the entries of a folder; nil if it cannot be read.
+func fileNames(in folder: String) -> [String]? {
+  guard let directory = opendir(folder) else { return nil }
+  defer { closedir(directory) }
+  var names: [String] = []
+  while let entry = readdir(directory) {
+    let name = withUnsafePointer(to: &entry.pointee.d_name) {
+      $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+    }
+    names.append(name)
+  }
+  return names.sorted()
+}
+
+/// SHA-256, by libcrypto.
+public struct SHA256: ~Copyable {
+  private let context = EVP_MD_CTX_new()
+
+  public init() { EVP_DigestInit_ex(context, EVP_sha256(), nil) }
+
+  deinit { EVP_MD_CTX_free(context) }
+
+  public func update(_ bytes: UnsafeRawBufferPointer) { EVP_DigestUpdate(context, bytes.baseAddress, bytes.count) }
+
+  public func update(_ bytes: [UInt8]) { bytes.withUnsafeBytes { update($0) } }
+
+  public consuming func hexDigest() -> String {
+    var digest = [UInt8](repeating: 0, count: 32)
+    EVP_DigestFinal_ex(context, &digest, nil)
+    return digest.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
+  }
+}
+
+func remove(file path: String) { unlink(path) }
+
+func remove(folder path: String) { rmdir(path) }
+
+/// Copies a mapped file to a path, whole or not at all.
+func copy(_ file: MappedFile, to path: String) throws {
+  let partial = path + ".partial"
+  guard let out = fopen(partial, "w") else {
+    throw InputError(.unwritableFolder, path, expected: "a file that can be written", found: systemMessage())
+  }
+  let complete = fwrite(file.bytes.baseAddress, 1, file.bytes.count, out) == file.bytes.count
+  guard fclose(out) == 0, complete, rename(partial, path) == 0 else {
+    unlink(partial)
+    throw InputError(.unwritableFolder, path, expected: "room to write it", found: systemMessage())
+  }
+}

@@ -1,0 +1,43 @@
+import Glibc
+
+/// A file whose bytes are in memory only while they are looked at.
+public final class MappedFile: @unchecked Sendable {
+  public let path: String
+  public let bytes: UnsafeRawBufferPointer
+
+  /// - Throws: `InputError` of kind `unreadableFile`.
+  public init(_ path: String) throws {
+    func refuse(_ found: String) -> InputError {
+      InputError(.unreadableFile, path, expected: "a readable file", found: found)
+    }
+    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    guard descriptor >= 0 else { throw refuse(systemMessage()) }
+    defer { close(descriptor) }
+    var status = stat()
+    guard fstat(descriptor, &status) == 0 else { throw refuse(systemMessage()) }
+    guard status.st_mode & S_IFMT == S_IFREG else { throw refuse("something that is no plain file") }
+    self.path = path
+    let count = Int(status.st_size)
+    if count == 0 {
+      bytes = UnsafeRawBufferPointer(start: nil, count: 0)
+      return
+    }
+    guard let start = mmap(nil, count, PROT_READ, MAP_PRIVATE, descriptor, 0), start != MAP_FAILED else {
+      throw refuse(systemMessage())
+    }
+    bytes = UnsafeRawBufferPointer(start: start, count: count)
+  }
+
+  deinit {
+    if let start = bytes.baseAddress { munmap(UnsafeMutableRawPointer(mutating: start), bytes.count) }
+  }
+
+  /// Gives the memory of a range back; the bytes are read from the file again when next looked at.
+  func forget(_ range: Range<Int>) {
+    let page = Int(getpagesize())
+    let first = (range.lowerBound + page - 1) / page * page
+    let end = range.upperBound / page * page
+    guard first < end, let start = bytes.baseAddress else { return }
+    madvise(UnsafeMutableRawPointer(mutating: start + first), end - first, MADV_DONTNEED)
+  }
+}

@@ -1,0 +1,96 @@
+import Glibc
+import PixtralReference
+
+/// Lines on standard output and standard error.
+enum Console {
+  static func out(_ line: String) { write(line + "\n", STDOUT_FILENO) }
+
+  static func message(_ line: String) { write(line + "\n", STDERR_FILENO) }
+
+  private static func write(_ text: String, _ descriptor: Int32) {
+    var rest = Array(text.utf8)[...]
+    while !rest.isEmpty {
+      let count = rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
+      if count < 0 && errno != EINTR { return }
+      rest = rest.dropFirst(max(0, count))
+    }
+  }
+
+  /// A line of progress that the next one replaces; nothing where standard error is no terminal.
+  static func progress(_ text: String) {
+    if isatty(STDERR_FILENO) != 0 { write("\r\u{1b}[K\(text)", STDERR_FILENO) }
+  }
+
+  /// Columns padded to the same width, all but the first flush right.
+  static func table(_ rows: [[String]]) -> [String] {
+    let count = rows.map(\.count).max() ?? 0
+    let widths = (0..<count).map { column in
+      rows.map { $0.count > column ? $0[column].unicodeScalars.count : 0 }.max() ?? 0
+    }
+    return rows.map { row in
+      let cells = row.enumerated().map { column, cell in
+        let padding = String(repeating: " ", count: widths[column] - cell.unicodeScalars.count)
+        return column == 0 ? cell + padding : padding + cell
+      }
+      return cells.joined(separator: "  ")
+    }
+  }
+
+  /// A number with a few significant digits.
+  static func short(_ value: Double) -> String {
+    if !value.isFinite { return "\(value)" }
+    if value == 0 { return "0" }
+    let magnitude = value.magnitude
+    return magnitude >= 1e-3 && magnitude < 1e5 ? fixed(value) : scientific(value)
+  }
+
+  private static func fixed(_ value: Double) -> String {
+    let scaled = (value.magnitude * 10_000).rounded()
+    let (whole, rest) = (Int(scaled) / 10_000, Int(scaled) % 10_000)
+    return "\(value < 0 ? "-" : "")\(whole).\(String(10_000 + rest).dropFirst())"
+  }
+
+  /// One digit before the point and one behind: `3.4e-07`.
+  static func scientific(_ value: Double) -> String {
+    if value == 0 || !value.isFinite { return value == 0 ? "0" : "\(value)" }
+    var exponent = Int(log10(value.magnitude).rounded(.down))
+    var tenths = Int((value.magnitude / pow(10, Double(exponent)) * 10).rounded())
+    if tenths == 100 { (tenths, exponent) = (10, exponent + 1) }
+    let digits = exponent.magnitude < 10 ? "0\(exponent.magnitude)" : "\(exponent.magnitude)"
+    return "\(value < 0 ? "-" : "")\(tenths / 10).\(tenths % 10)e\(exponent < 0 ? "-" : "+")\(digits)"
+  }
+}
+
+/// Removes a file when the process is told to stop, so that an interrupted run leaves nothing half-written.
+enum Cleanup {
+  nonisolated(unsafe) private static var path: UnsafeMutablePointer<CChar>?
+
+  static func remove(_ file: String) {
+    path = strdup(file)
+    for number in [SIGINT, SIGTERM, SIGHUP] {
+      signal(number) { number in
+        if let path = Cleanup.path { unlink(path) }
+        _exit(128 + number)
+      }
+    }
+  }
+}
+
+/// The tokenizer file: as given, or in `Fixtures/tokenizer` of the checkout that the program was built in or is run from.
+func tokenizerPath(_ given: String?) throws -> String {
+  if let given { return given }
+  var executable = [CChar](repeating: 0, count: 4096)
+  let length = max(0, readlink("/proc/self/exe", &executable, 4095))
+  let program = String(decoding: executable[..<length].map(UInt8.init), as: UTF8.self)
+  var folder = program.split(separator: "/")
+  while !folder.isEmpty {
+    folder.removeLast()
+    let candidate = "/\(folder.joined(separator: "/"))/Fixtures/tokenizer/\(Tokenizer.fileName)"
+    if access(candidate, R_OK) == 0 { return candidate }
+  }
+  let local = "Fixtures/tokenizer/\(Tokenizer.fileName)"
+  if access(local, R_OK) == 0 { return local }
+  throw InputError(
+    .unreadableFile, "the tokenizer", expected: "\(Tokenizer.fileName) in Fixtures/tokenizer of a checkout", found: "none",
+    advice: "give its path with --tokenizer")
+}

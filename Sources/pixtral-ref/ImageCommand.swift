@@ -1,0 +1,47 @@
+import ArgumentParser
+import PixtralReference
+
+struct ImageCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "image",
+    abstract: "Show what the model sees of image files.",
+    discussion: """
+      Prints a line a file: {"file", "width", "height", "columns", "rows", "tokens"}, or {"file", "error": {"type", "message"}}.
+      Exits with 1 if any file was refused.
+      """)
+
+  @Argument(help: "PNG or JPEG files.")
+  var files: [String]
+
+  @Option(help: "Also write the normalised pixels: tensors image0, image1, …, float32 [3, rows·16, columns·16].")
+  var pixels: String?
+
+  func run() throws {
+    var images: [Pixels] = []
+    var refused = false
+    for file in files {
+      do {
+        let rgb = try RGBImage(file: file)
+        let grid = ImageRule.m1.grid(width: rgb.width, height: rgb.height)
+        if pixels != nil { images.append(Pixels(rgb, rule: .m1)) }
+        let line: JSON = [
+          "file": .string(file), "width": .integer(rgb.width), "height": .integer(rgb.height),
+          "columns": .integer(grid.columns), "rows": .integer(grid.rows),
+          "tokens": .integer(grid.rows * (grid.columns + 1)),
+        ]
+        Console.out(line.text())
+      } catch let error as InputError {
+        refused = true
+        let line: JSON = [
+          "file": .string(file), "error": ["type": .string(error.type), "message": .string("\(error)")],
+        ]
+        Console.out(line.text())
+      }
+    }
+    if refused {
+      if pixels != nil { Console.message("no pixels written, for a file was refused") }
+      throw ExitCode(1)
+    }
+    if let pixels { try Pixels.write(images, to: pixels) }
+  }
+}

@@ -1,0 +1,190 @@
+import ArgumentParser
+import Glibc
+import PixtralReference
+
+extension Precision: ExpressibleByArgument {}
+
+enum LogitRows: String, CaseIterable, ExpressibleByArgument {
+  case all, last
+}
+
+struct TraceCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "trace",
+    abstract: "Run the model and keep every intermediate activation.",
+    discussion: """
+      Writes OUT/trace.safetensors, a matrix for each tap, and OUT/trace.json, which says what was computed. Ends with a table
+      of the taps and the five most likely next tokens. Docs/Model.md, section 8, lists the taps in order.
+
+      With a request:           pixtral-ref trace --request photo.json --out trace-out
+      With your own inputs:     pixtral-ref trace --tokens tokens.json --pixels pixels.safetensors --out trace-out
+      Only the vision encoder:  pixtral-ref trace --request photo.json --until adapter.w_out --out trace-out
+      Only queries, in double:  pixtral-ref trace --request photo.json --taps '*.attention.q' --precision float64 --out trace-out
+      """)
+
+  @Option(help: "seeded:tiny, seeded:pixtral-large, or a folder with params.json and consolidated.safetensors.")
+  var checkpoint = "seeded:tiny"
+
+  @Option(help: "A chat request as JSON; image paths in it are relative to the file.")
+  var request: String?
+
+  @Option(help: "Instead of a request: a JSON file with token ids, [1, 3, …] or {\"tokens\": […]}.")
+  var tokens: String?
+
+  @Option(help: "With --tokens: a safetensors file with image0, image1, …, normalised [3, height, width].")
+  var pixels: String?
+
+  @Option(help: "The arithmetic, float32 or float64.")
+  var precision = Precision.float32
+
+  @Option(
+    help: """
+      Which taps to keep, shell patterns separated by commas; * matches dots too. Without it all, except attention.scores, \
+      attention.weights, image.N.rgb and image.N.resized, which a pattern must name.
+      """)
+  var taps: String?
+
+  @Option(help: "The last tap to compute.")
+  var until: String?
+
+  @Option(help: "Logits for all positions or for the last.")
+  var logits = LogitRows.all
+
+  @Option(help: "The folder to write to; it is made if need be.")
+  var out: String
+
+  @Option(help: "The SentencePiece model; found in Fixtures without this.")
+  var tokenizer: String?
+
+  func validate() throws {
+    guard (request == nil) != (tokens == nil) else { throw ValidationError("Give either --request or --tokens.") }
+    guard pixels == nil || tokens != nil else { throw ValidationError("--pixels goes with --tokens.") }
+  }
+
+  func run() throws {
+    // Everything that can be refused is refused before anything is computed or written.
+    let checkpoint = try Checkpoint(checkpoint)
+    for warning in checkpoint.warnings { Console.message("warning: \(warning)") }
+    let tokenizer = request != nil || until == nil ? try? Tokenizer(file: tokenizerPath(tokenizer)) : nil
+    let prompt = try loadPrompt(checkpoint.parameters)
+    try prompt.check(against: checkpoint.parameters)
+    let shapes = prompt.shapes(patchSize: checkpoint.parameters.vision.patchSize)
+    let all = checkpoint.parameters.taps(
+      images: shapes, tokens: prompt.tokens.count, logitRows: logits == .all ? prompt.tokens.count : 1)
+    let choice = try TapChoice(from: all, globs: taps?.split(separator: ",").map(String.init) ?? [], until: until)
+
+    let folder = try TraceFolder(out, choice, element: precision.element) { Console.progress("computing \($0)") }
+    Cleanup.remove(folder.partialPath)
+    let summary: JSON
+    do {
+      try precision.run(checkpoint, prompt, logitRows: logits == .all ? nil : 1, trace: Trace(folder))
+      summary = try folder.finish(summary: describe(checkpoint, prompt, shapes, folder, tokenizer))
+    } catch {
+      Console.progress("")
+      folder.abandon()
+      throw error
+    }
+    Console.progress("")
+    report(folder, choice, summary)
+  }
+
+  private func loadPrompt(_ parameters: Parameters) throws -> Prompt {
+    if let request {
+      let tokenizer = try Tokenizer(file: tokenizerPath(tokenizer))
+      return try Prompt(
+        ChatRequest(file: request), tokenizer: tokenizer, imageRule: ImageRule(parameters.vision))
+    }
+    return try Prompt(tokensFile: tokens!, pixelsFile: pixels)
+  }
+
+  /// What `trace.json` says beside the taps.
+  private func describe(
+    _ checkpoint: Checkpoint, _ prompt: Prompt, _ shapes: [ImageShape], _ folder: TraceFolder, _ tokenizer: Tokenizer?
+  ) -> [JSON.Member] {
+    var json: [(String, JSON)] = [
+      ("format", "pixtral-ref trace 1"),
+      ("model", .string(checkpoint.name)),
+      ("checkpoint_sha256", .string(checkpoint.digest())),
+      ("precision", .string(precision.rawValue)),
+      ("blas", ["library": .string(BLAS.version), "core": .string(BLAS.core), "threads": .integer(BLAS.threads)]),
+      ("parameters", checkpoint.parameters.json),
+      ("tokens", .array(prompt.tokens.map(JSON.integer))),
+      ("images", .array(shapes.map(\.json))),
+    ]
+    if let logits = folder.lastLogits { json.append(("next_tokens", .array(nextTokens(logits, tokenizer)))) }
+    return json.map { JSON.Member(key: $0.0, value: $0.1) }
+  }
+
+  private func report(_ folder: TraceFolder, _ choice: TapChoice, _ summary: JSON) {
+    var rows = [["tap", "shape", "RMS", "first values"]]
+    for (tap, statistics) in folder.statistics {
+      let first = statistics.first.map { Console.short($0) }.joined(separator: " ")
+      rows.append([tap.name, "\(tap.rows)×\(tap.columns)", Console.short(statistics.rms), first])
+    }
+    Console.message(Console.table(elided(rows)).joined(separator: "\n"))
+    if case .array(let next)? = summary["next_tokens"] {
+      Console.message("\nmost likely next tokens")
+      let cells = next.map { token in
+        [token["piece"]?.plainText ?? "", token["id"]?.plainText ?? "", Console.short(token["probability"]?.double ?? 0)]
+      }
+      Console.message(Console.table([["piece", "id", "probability"]] + cells).joined(separator: "\n"))
+    }
+    Console.message("\n\(folder.path)/trace.safetensors holds \(folder.statistics.count) taps; \(folder.path)/trace.json says of what.")
+    let line: JSON = [
+      "trace": .string("\(folder.path)/trace.safetensors"), "taps": .integer(folder.statistics.count),
+      "next_tokens": summary["next_tokens"] ?? .array([]),
+    ]
+    Console.out(line.text())
+  }
+
+  /// Long tables keep the first and the last layer of each part.
+  private func elided(_ rows: [[String]]) -> [[String]] {
+    guard rows.count > 100 else { return rows }
+    func layer(_ name: String) -> (part: Substring, number: Int)? {
+      let parts = name.split(separator: ".")
+      guard parts.count > 2, parts[1] == "layers", let number = Int(parts[2]) else { return nil }
+      return (parts[0], number)
+    }
+    let last = Dictionary(rows.compactMap { layer($0[0]) }.map { ($0.part, $0.number) }, uniquingKeysWith: max)
+    var kept: [[String]] = []
+    for row in rows {
+      guard let (part, number) = layer(row[0]), number != 0, number != last[part] else {
+        kept.append(row)
+        continue
+      }
+      let note = "… layers 1 to \(last[part]! - 1) of \(part) are in trace.json"
+      if kept.last?[0] != note { kept.append([note]) }
+    }
+    return kept
+  }
+}
+
+/// The five largest logits and their probabilities.
+private func nextTokens(_ logits: [Double], _ tokenizer: Tokenizer?) -> [JSON] {
+  // Pieces are named only where the vocabulary is the tokenizer's.
+  let pieces = tokenizer?.vocabulary.pieces.count == logits.count ? tokenizer?.vocabulary.pieces : nil
+  let largest = logits.max() ?? 0
+  let sum = logits.reduce(0) { $0 + exp($1 - largest) }
+  let order = logits.indices.sorted { (logits[$0], $1) > (logits[$1], $0) }
+  return order.prefix(5).map { id in
+    return [
+      "id": .integer(id), "piece": (pieces?[id].text).map(JSON.string) ?? .null, "logit": .number(logits[id]),
+      "probability": .number(exp(logits[id] - largest) / sum),
+    ]
+  }
+}
+
+extension ImageShape {
+  /// `width` and `height` in pixels as sent, where known; `columns` and `rows` in patches.
+  var json: JSON {
+    [
+      "width": pixels.map { .integer($0.width) } ?? .null, "height": pixels.map { .integer($0.height) } ?? .null,
+      "columns": .integer(grid.columns), "rows": .integer(grid.rows),
+    ]
+  }
+}
+
+extension JSON {
+  var plainText: String { if case .string(let text) = self { text } else { self.text() } }
+  var double: Double? { if case .number(let value) = self { value } else { nil } }
+}
