@@ -16,12 +16,13 @@ let package = Package(
       name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
     .systemLibrary(name: "CJSON", pkgConfig: "json-c", providers: [.apt(["libjson-c-dev"])]),
     .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+    .systemLibrary(name: "CMalloc"),
     .target(name: "CPNG", linkerSettings: [.linkedLibrary("png16")]),
     .target(name: "CJPEG", linkerSettings: [.linkedLibrary("jpeg")]),
     .target(
       name: "PixtralReference",
       dependencies: [
-        "COpenBLAS", "CJSON", "CCrypto", "CPNG", "CJPEG",
+        "COpenBLAS", "CJSON", "CCrypto", "CMalloc", "CPNG", "CJPEG",
         .product(name: "HeapModule", package: "swift-collections"),
       ]),
     .executableTarget(

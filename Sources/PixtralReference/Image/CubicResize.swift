@@ -15,7 +15,7 @@ func cubicResize(_ image: RGBImage, width: Int, height: Int) -> [Float] {
   // Each source row that is needed, stretched sideways: (rows of the source, width · 3).
   let wide = [Float](unsafeUninitializedCapacity: image.height * width * 3) { buffer, count in
     let out = Shared(buffer.baseAddress!)
-    inParallel(over: image.height, atLeast: 16) { rows in
+    inParallel(over: image.height, by: 16) { rows in
       for y in rows {
         let source = y * image.width
         for x in 0..<width {
@@ -33,7 +33,7 @@ func cubicResize(_ image: RGBImage, width: Int, height: Int) -> [Float] {
   return [Float](unsafeUninitializedCapacity: height * width * 3) { buffer, count in
     let out = Shared(buffer.baseAddress!)
     let line = width * 3
-    inParallel(over: height, atLeast: 16) { rows in
+    inParallel(over: height, by: 16) { rows in
       for y in rows {
         let (places, weights) = (down.places[y], down.weights[y])
         for x in 0..<line {

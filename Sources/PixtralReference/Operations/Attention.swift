@@ -1,3 +1,5 @@
+import Synchronization
+
 /// How the columns of q, k and v divide into heads.
 public struct Heads: Sendable, Equatable {
   /// Query heads, key-value heads, and columns a head.
@@ -5,7 +7,7 @@ public struct Heads: Sendable, Equatable {
 }
 
 /// What attention shows on demand: (queries, heads · keys) each; head h is columns h · keys ..< (h + 1) · keys.
-struct AttentionMaps<Scalar: Real> {
+struct AttentionMaps<Scalar: Real>: Sendable {
   /// Scaled; −∞ where nothing may be seen.
   var scores: Matrix<Scalar>
   /// After softmax; 0 where nothing may be seen.
@@ -35,97 +37,77 @@ func attention<Scalar: Real>(
   let scale = 1 / Scalar(heads.dim).squareRoot()
 
   return Matrix(rows: q.rows, columns: q.columns) { context in
+    let out = Shared(context)
     for segment in segments {
       let queries = max(segment.lowerBound, firstQuery)..<max(segment.upperBound, firstQuery)
       for start in stride(from: queries.lowerBound, to: queries.upperBound, by: queriesAtATime) {
         let block = start..<min(start + queriesAtATime, queries.upperBound)
         let visible = segment.lowerBound..<(causal ? block.upperBound : segment.upperBound)
-        var scores = Matrix<Scalar>(rows: block.count, columns: visible.count) { _ in }
+        let seen = block.map { causal ? $0 + 1 - visible.lowerBound : visible.count }
 
-        for head in 0..<heads.query {
+        let kept = Mutex(maps)
+        maps = nil
+        inParallel(over: heads.query, by: 1) { head in
+          let head = head.lowerBound
           let shared = head / (heads.query / heads.keyValue)
           let queryAt = (block.lowerBound - firstQuery) * q.columns + head * heads.dim
           let keyAt = visible.lowerBound * k.columns + shared * heads.dim
-          let (first, all) = (block.lowerBound + 1 - visible.lowerBound, visible.count)
-          let seen: @Sendable (Int) -> Int = { row in causal ? first + row : all }
 
-          scores.setProduct(
+          // (queries of the block, visible keys)
+          var scores = product(
             alpha: scale, rows: block.count, columns: visible.count, inner: heads.dim,
             q.values, at: queryAt, stride: q.columns, k.values, at: keyAt, stride: k.columns)
-          maps?.keep(scores, in: \.scores, block.lowerBound - firstQuery, head * keys + visible.lowerBound, seen)
+          let place = (row: block.lowerBound - firstQuery, column: head * keys + visible.lowerBound)
+          kept.withLock { $0?.scores.keep(scores, at: place, seen) }
           scores.softmaxRows(seen)
-          maps?.keep(scores, in: \.weights, block.lowerBound - firstQuery, head * keys + visible.lowerBound, seen)
-          scores.multiply(
-            by: v.values, at: keyAt, stride: v.columns, columns: heads.dim,
-            into: context + queryAt, stride: q.columns)
+          kept.withLock { $0?.weights.keep(scores, at: place, seen) }
+          Scalar.multiply(
+            m: block.count, n: heads.dim, k: visible.count, alpha: 1,
+            a: scores.values, aStride: visible.count,
+            b: v.values, bStart: keyAt, bStride: v.columns, bTransposed: false,
+            c: out.pointer + queryAt, cStride: q.columns)
         }
+        maps = kept.withLock { $0 }
       }
     }
   }
 }
 
-/// A block of queries is scored at a time, so that memory grows with the length of a sequence and not with its square.
-private let queriesAtATime = 1024
+/// A block of queries is scored at a time, so that memory grows with the length of a sequence and not with its square, and the scores
+/// of a head stay in the cache until they are used.
+private let queriesAtATime = 256
+
+/// `alpha · a · bᵀ`, a and b being column ranges (heads) of larger matrices.
+private func product<Scalar: Real>(
+  alpha: Scalar, rows: Int, columns: Int, inner: Int,
+  _ a: [Scalar], at aStart: Int, stride aStride: Int, _ b: [Scalar], at bStart: Int, stride bStride: Int
+) -> Matrix<Scalar> {
+  Matrix(rows: rows, columns: columns) { out in
+    Scalar.multiply(
+      m: rows, n: columns, k: inner, alpha: alpha,
+      a: a, aStart: aStart, aStride: aStride,
+      b: b, bStart: bStart, bStride: bStride, bTransposed: true,
+      c: out, cStride: columns)
+  }
+}
 
 extension Matrix {
-  /// `self = alpha · a · bᵀ`, a and b being column ranges (heads) of larger matrices.
-  fileprivate mutating func setProduct(
-    alpha: Scalar, rows: Int, columns: Int, inner: Int,
-    _ a: [Scalar], at aStart: Int, stride aStride: Int, _ b: [Scalar], at bStart: Int, stride bStride: Int
-  ) {
-    values.withUnsafeMutableBufferPointer { out in
-      a.withUnsafeBufferPointer { a in
-        b.withUnsafeBufferPointer { b in
-          Scalar.multiply(
-            m: rows, n: columns, k: inner, alpha: alpha,
-            a: a.baseAddress! + aStart, aStride: aStride,
-            b: b.baseAddress! + bStart, bStride: bStride, bTransposed: true,
-            c: out.baseAddress!, cStride: columns)
-        }
-      }
-    }
-  }
-
-  /// Softmax over the first `seen(row)` values of each row; the rest become 0.
-  fileprivate mutating func softmaxRows(_ seen: @Sendable (Int) -> Int) {
-    let (rows, columns) = (rows, columns)
+  /// Softmax over the first `seen` values of each row; the rest become 0.
+  fileprivate mutating func softmaxRows(_ seen: [Int]) {
+    let columns = columns
     values.withUnsafeMutableBufferPointer { buffer in
-      let base = Shared(buffer.baseAddress!)
-      inParallel(over: rows, atLeast: 16) { range in
-        for row in range {
-          let start = base.pointer + row * columns
-          softmax(start, count: seen(row))
-          for hidden in seen(row)..<columns { start[hidden] = 0 }
-        }
+      for (row, count) in seen.enumerated() {
+        let start = buffer.baseAddress! + row * columns
+        softmax(start, count: count)
+        for hidden in count..<columns { start[hidden] = 0 }
       }
     }
   }
 
-  /// `self · b` into a column range of a larger matrix.
-  fileprivate func multiply(
-    by b: [Scalar], at bStart: Int, stride bStride: Int, columns outColumns: Int,
-    into out: UnsafeMutablePointer<Scalar>, stride outStride: Int
-  ) {
-    values.withUnsafeBufferPointer { a in
-      b.withUnsafeBufferPointer { b in
-        Scalar.multiply(
-          m: rows, n: outColumns, k: columns, alpha: 1,
-          a: a.baseAddress!, aStride: columns,
-          b: b.baseAddress! + bStart, bStride: bStride, bTransposed: false,
-          c: out, cStride: outStride)
-      }
-    }
-  }
-}
-
-extension AttentionMaps {
-  /// Copies what each row of a block sees to its place in the whole map.
-  fileprivate mutating func keep(
-    _ block: Matrix<Scalar>, in map: WritableKeyPath<AttentionMaps, Matrix<Scalar>>,
-    _ firstRow: Int, _ firstColumn: Int, _ seen: (Int) -> Int
-  ) {
-    for row in 0..<block.rows {
-      for column in 0..<seen(row) { self[keyPath: map][firstRow + row, firstColumn + column] = block[row, column] }
+  /// Copies what each row of a block sees to its place in a whole map.
+  fileprivate mutating func keep(_ block: Matrix, at place: (row: Int, column: Int), _ seen: [Int]) {
+    for (row, count) in seen.enumerated() {
+      for column in 0..<count { self[place.row + row, place.column + column] = block[row, column] }
     }
   }
 }

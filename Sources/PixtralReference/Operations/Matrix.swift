@@ -36,8 +36,8 @@ public struct Matrix<Scalar: Real>: Sendable {
     Matrix(rows: rows, columns: columns) { out in
       let target = Shared(out)
       values.withUnsafeBufferPointer { source in
-        let from = Shared(UnsafeMutablePointer(mutating: source.baseAddress!))
-        inParallel(over: rows, atLeast: 16) { range in
+        let from = Shared(reading: source.baseAddress!)
+        inParallel(over: rows, by: 1 + (1 << 14) / columns) { range in
           for row in range { body(row, from.pointer + row * columns, target.pointer + row * columns) }
         }
       }
@@ -51,9 +51,9 @@ public struct Matrix<Scalar: Real>: Sendable {
       let target = Shared(out)
       values.withUnsafeBufferPointer { left in
         other.values.withUnsafeBufferPointer { right in
-          let a = Shared(UnsafeMutablePointer(mutating: left.baseAddress!))
-          let b = Shared(UnsafeMutablePointer(mutating: right.baseAddress!))
-          inParallel(over: values.count, atLeast: 1 << 14) { range in
+          let a = Shared(reading: left.baseAddress!)
+          let b = Shared(reading: right.baseAddress!)
+          inParallel(over: values.count, by: 1 << 15) { range in
             for i in range { target.pointer[i] = body(a.pointer[i], b.pointer[i]) }
           }
         }

@@ -17,6 +17,25 @@ public protocol Real: BinaryFloatingPoint, SIMDScalar, Codable, Sendable {
     c: UnsafeMutablePointer<Self>, cStride: Int)
 }
 
+extension Real {
+  /// The same with matrices that begin inside larger ones.
+  static func multiply(
+    m: Int, n: Int, k: Int, alpha: Self,
+    a: [Self], aStart: Int = 0, aStride: Int,
+    b: [Self], bStart: Int = 0, bStride: Int, bTransposed: Bool,
+    c: UnsafeMutablePointer<Self>, cStride: Int
+  ) {
+    precondition(m == 0 || aStart + (m - 1) * aStride + k <= a.count, "a ends inside its matrix")
+    a.withUnsafeBufferPointer { a in
+      b.withUnsafeBufferPointer { b in
+        multiply(
+          m: m, n: n, k: k, alpha: alpha, a: a.baseAddress! + aStart, aStride: aStride,
+          b: b.baseAddress! + bStart, bStride: bStride, bTransposed: bTransposed, c: c, cStride: cStride)
+      }
+    }
+  }
+}
+
 extension Float: Real {
   public static var precisionName: String { "float32" }
   public static func exp(_ x: Float) -> Float { expf(x) }
@@ -49,14 +68,4 @@ extension Double: Real {
       CblasRowMajor, CblasNoTrans, bTransposed ? CblasTrans : CblasNoTrans, blasint(m), blasint(n), blasint(k),
       alpha, a, blasint(aStride), b, blasint(bStride), 0, c, blasint(cStride))
   }
-}
-
-/// What OpenBLAS decided on this machine. Bits differ with it, so a trace records it.
-public enum BLAS {
-  public static var version: String {
-    let words = String(cString: openblas_get_config()).split(separator: " ")
-    return words.prefix(2).joined(separator: " ")
-  }
-  public static var core: String { String(cString: openblas_get_corename()) }
-  public static var threads: Int { Int(openblas_get_num_threads()) }
 }

@@ -24,12 +24,15 @@ struct SeededValues: Sendable {
     x ^= x >> 13
     x = x &* 0xc2b2_ae35
     x ^= x >> 16
-    let m = Float(Int32(bitPattern: x >> 8) - 0x80_0000)
+    let m = Float(Int32(bitPattern: x >> 8) &- 0x80_0000)
     let value = (offset + m * step).bitPattern
     return (value &+ 0x7fff &+ (value >> 16 & 1)) >> 16
   }
 
   func fill<Scalar: Real>(_ first: Int, _ count: Int, _ out: UnsafeMutablePointer<Scalar>) {
-    for i in 0..<count { out[i] = Scalar(Float(bitPattern: bits(UInt32(truncatingIfNeeded: first + i)) << 16)) }
+    let start = UInt32(truncatingIfNeeded: first)
+    for i in 0..<count {
+      out[i] = Scalar(Float(bitPattern: bits(start &+ UInt32(truncatingIfNeeded: i)) << 16))
+    }
   }
 }

@@ -19,21 +19,13 @@ public struct Weight: Sendable {
   func read<Scalar: Real>(_ rows: Range<Int>, into out: UnsafeMutablePointer<Scalar>) {
     precondition(rows.lowerBound >= 0 && rows.upperBound <= self.rows, "rows \(rows) of \(name)")
     let columns = columns
-    let target = Shared(out)
+    let count = rows.count * columns
     switch source {
-    case .seeded(let values):
-      inParallel(over: rows.count * columns, atLeast: 1 << 14) { part in
-        values.fill(part.lowerBound + rows.lowerBound * columns, part.count, target.pointer + part.lowerBound)
-      }
+    case .seeded(let values): values.fill(rows.lowerBound * columns, count, out)
     case .mapped(let file, let range):
-      let bytes = range.lowerBound + rows.lowerBound * columns * element.size
-      let from = Shared(UnsafeMutableRawPointer(mutating: file.bytes.baseAddress!).assumingMemoryBound(to: UInt8.self))
-      inParallel(over: rows.count * columns, atLeast: 1 << 14) { part in
-        widen(
-          UnsafeRawPointer(from.pointer) + bytes + part.lowerBound * element.size, element, part.count,
-          into: target.pointer + part.lowerBound)
-      }
-      file.forget(bytes..<bytes + rows.count * columns * element.size)
+      let start = range.lowerBound + rows.lowerBound * columns * element.size
+      widen(file.bytes.baseAddress! + start, element, count, into: out)
+      file.forget(start..<start + count * element.size)
     }
   }
 
