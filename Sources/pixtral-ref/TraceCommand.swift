@@ -73,8 +73,8 @@ struct TraceCommand: ParsableCommand {
       images: shapes, tokens: prompt.tokens.count, logitRows: logits == .all ? prompt.tokens.count : 1)
     let choice = try TapChoice(from: all, globs: taps?.split(separator: ",").map(String.init) ?? [], until: until)
 
+    Cleanup.removeOnInterrupt(TraceFolder.partialPath(in: out))
     let folder = try TraceFolder(out, choice, element: precision.element) { Console.progress("computing \($0)") }
-    Cleanup.remove(folder.partialPath)
     let summary: JSON
     do {
       try precision.run(checkpoint, prompt, logitRows: logits == .all ? nil : 1, trace: Trace(folder))

@@ -19,8 +19,7 @@ public final class SafetensorsWriter {
   }
 
   private let path: String
-  /// Where the bytes go until the file is whole.
-  public let partialPath: String
+  private let partialPath: String
   private let file: UnsafeMutablePointer<FILE>
   private let byteCount: Int
   private var written = 0
@@ -29,7 +28,7 @@ public final class SafetensorsWriter {
   /// - Throws: `InputError` of kind `unwritableFolder`.
   public init(_ path: String, _ entries: [Entry], metadata: [(String, String)] = []) throws {
     self.path = path
-    partialPath = path + ".partial"
+    partialPath = Self.partialPath(of: path)
     guard let file = fopen(partialPath, "w") else {
       throw InputError(.unwritableFolder, partialPath, expected: "a file that can be written", found: systemMessage())
     }
@@ -59,6 +58,9 @@ public final class SafetensorsWriter {
     try withUnsafeBytes(of: UInt64(header.count).littleEndian) { try put($0) }
     try header.withUnsafeBytes { try put($0) }
   }
+
+  /// Where the bytes go until the file is whole.
+  public static func partialPath(of path: String) -> String { path + ".partial" }
 
   /// The next bytes of the tensors, in the order of the entries.
   public func write(_ bytes: UnsafeRawBufferPointer) throws {

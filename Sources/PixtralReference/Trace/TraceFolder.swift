@@ -43,7 +43,9 @@ public final class TraceFolder: TraceRecorder {
   }
 
   /// What stands on disk until the trace is whole, for whoever must clean up when the process is stopped.
-  public var partialPath: String { writer.partialPath }
+  public static func partialPath(in folder: String) -> String {
+    SafetensorsWriter.partialPath(of: "\(folder)/trace.safetensors")
+  }
 
   public func wants(_ name: String) -> Bool { names.contains(name) }
 

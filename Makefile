@@ -1,0 +1,52 @@
+# Two commands set everything up on a fresh Debian machine with a Swift toolchain: make trace, make test.
+PROGRAM := .build/release/pixtral-ref
+PACKAGES := libopenblas-dev libjson-c-dev libpng-dev libjpeg-dev libssl-dev pkg-config
+REQUEST ?= Fixtures/requests/photo.json
+OUT ?= trace-out
+# Python with the packages of Tools/requirements.txt; needed by the targets below the line only.
+PYTHON ?= python3
+
+.PHONY: trace test build packages bench goldens check format clean
+
+# A bundled photo and prompt through the whole of a bundled checkpoint; every activation lands in trace-out.
+trace: build
+	$(PROGRAM) trace --checkpoint seeded:tiny --request $(REQUEST) --out $(OUT)
+
+# Tests run in release: their matrix products would take minutes in debug.
+test: build
+	swift test -c release --disable-xctest
+
+build: packages
+	swift build -c release
+
+packages:
+	@missing=$$(for p in $(PACKAGES); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
+	if [ -n "$$missing" ]; then \
+	  echo "installing" $$missing; \
+	  sudo=$$([ $$(id -u) = 0 ] || echo sudo); \
+	  $$sudo apt-get update -qq && $$sudo apt-get install -y -qq --no-install-recommends $$missing; \
+	fi
+
+format:
+	swift format --in-place --recursive --parallel Package.swift Sources Tests
+
+clean:
+	rm -rf .build trace-out
+
+# ---- needs Python ----
+
+# The vision encoder at full size beside transformers, alternating in one run.
+bench: build
+	$(PYTHON) Tools/bench.py $(PROGRAM)
+
+# Makes the golden fixtures anew from mistral-common, the oracle and transformers.
+goldens:
+	$(PYTHON) Tools/make_images.py
+	$(PYTHON) Tools/make_goldens.py
+	$(PYTHON) Tools/check_exposes.py
+
+# Fresh random checkpoints and images, against the oracle, transformers and mistral-common.
+check: build
+	$(PYTHON) Tools/make_checkpoints.py --out .build/odd-checkpoints
+	$(PYTHON) Tools/check_checkpoints.py $(PROGRAM) .build/odd-checkpoints
+	$(PYTHON) Tools/check_images.py $(PROGRAM) 200

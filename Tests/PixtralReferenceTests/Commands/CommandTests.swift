@@ -1,0 +1,144 @@
+import Foundation
+import Testing
+
+@testable import PixtralReference
+
+/// The program itself: exit codes, streams, and what is left on disk.
+@Suite("Commands")
+struct CommandTests {
+  let folder = try! TemporaryFolder()
+
+  /// The program that was built beside the tests, ready to run.
+  private func program(_ arguments: [String]) throws -> Process {
+    let process = Process()
+    let tests = try #require(try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe"))
+    process.executableURL = URL(fileURLWithPath: tests).deletingLastPathComponent().appending(path: "pixtral-ref")
+    process.arguments = arguments
+    return process
+  }
+
+  private func run(_ arguments: String...) throws -> (code: Int32, out: String, error: String) {
+    let process = try program(arguments)
+    let (out, error) = (Pipe(), Pipe())
+    process.standardOutput = out
+    process.standardError = error
+    try process.run()
+    let outText = String(decoding: out.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+    let errorText = String(decoding: error.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+    process.waitUntilExit()
+    return (process.terminationStatus, outText, errorText)
+  }
+
+  @Test("trace writes a whole trace, JSON on stdout, a table on stderr")
+  func trace() throws {
+    let result = try run(
+      "trace", "--request", "\(fixtures)/cases/model/tiny/image/request.json", "--out", "\(folder.path)/out")
+    #expect(result.code == 0)
+    #expect(try JSON(parsing: result.out, place: "stdout")["taps"]?.integer == 83)
+    #expect(result.error.contains("most likely next tokens"))
+    #expect(!result.error.contains("\u{1b}"), "no progress in a pipe")
+    let summary = try JSON(file: "\(folder.path)/out/trace.json")
+    #expect(summary["precision"]?.string == "float32")
+    #expect(summary["taps"]?.array?.count == 83)
+    #expect(summary["next_tokens"]?.array?.count == 5)
+  }
+
+  @Test("Two runs of one request agree, and another request does not")
+  func compare() throws {
+    let (a, b, c) = ("\(folder.path)/a", "\(folder.path)/b", "\(folder.path)/c")
+    let request = "\(fixtures)/cases/model/tiny/small-rgba/request.json"
+    _ = try run("trace", "--request", request, "--out", a)
+    _ = try run("trace", "--request", request, "--precision", "float64", "--out", b)
+    _ = try run("trace", "--request", "\(fixtures)/cases/model/tiny/text/request.json", "--out", c)
+    #expect(try run("compare", b, a).code == 0)
+    let json = try run("compare", b, c, "--json")
+    #expect(json.code == 1)
+    #expect(try JSON(parsing: json.out, place: "stdout")["first_divergence"]?.string == "vision.patch_conv")
+  }
+
+  @Test("A refused input exits with 1, says one sentence and writes nothing")
+  func refused() throws {
+    try folder.write("request.json", #"{"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "none.png"}]}]}"#)
+    let result = try run("trace", "--request", "\(folder.path)/request.json", "--out", "\(folder.path)/out")
+    #expect(result.code == 1)
+    #expect(result.out.isEmpty)
+    #expect(result.error == "Error: \(folder.path)/none.png: expected a readable file, found No such file or directory\n")
+    #expect(folder.contents == ["request.json"])
+  }
+
+  @Test("A run that is refused leaves an older trace as it was")
+  func olderTraceStays() throws {
+    let out = "\(folder.path)/out"
+    let request = "\(fixtures)/cases/model/tiny/small-rgba/request.json"
+    _ = try run("trace", "--request", request, "--out", out)
+    let before = try bytes(of: "\(out)/trace.json")
+    #expect(try run("trace", "--request", request, "--taps", "nothing", "--out", out).code == 1)
+    #expect(try bytes(of: "\(out)/trace.json") == before)
+  }
+
+  @Test("An interrupted run leaves nothing that looks whole")
+  func interrupted() throws {
+    let out = "\(folder.path)/out"
+    let process = try program([
+      "trace", "--checkpoint", "seeded:pixtral-large", "--request", "\(fixtures)/requests/photo-512.json", "--out", out,
+    ])
+    process.standardError = FileHandle.nullDevice
+    try process.run()
+    while !FileManager.default.fileExists(atPath: TraceFolder.partialPath(in: out)), process.isRunning { usleep(10_000) }
+    process.interrupt()
+    for _ in 0..<500 where process.isRunning { usleep(10_000) }
+    #expect(!process.isRunning, "stopped within five seconds")
+    kill(process.processIdentifier, SIGKILL)
+    #expect((try? FileManager.default.contentsOfDirectory(atPath: out)) ?? [] == [])
+  }
+
+  @Test("Wrong usage exits with 64", arguments: [["trace"], ["trace", "--out", "x"], ["nonsense"], ["compare", "a"]])
+  func usage(arguments: [String]) throws {
+    let process = try program(arguments)
+    (process.standardOutput, process.standardError) = (FileHandle.nullDevice, FileHandle.nullDevice)
+    try process.run()
+    process.waitUntilExit()
+    #expect(process.terminationStatus == 64)
+  }
+
+  @Test("image gives a line a file and exits with 1 if one is refused")
+  func image() throws {
+    let result = try run("image", "\(fixtures)/images/chelsea.png", "\(fixtures)/requests/photo.json")
+    let lines = try result.out.split(separator: "\n").map { try JSON(parsing: String($0), place: "stdout") }
+    #expect(result.code == 1)
+    #expect(lines[0]["columns"]?.integer == 29)
+    #expect(lines[0]["tokens"]?.integer == 19 * 30)
+    #expect(lines[1]["error"]?["type"]?.string == "wrongImage")
+  }
+
+  @Test("tokens prints tokens, text and images")
+  func tokens() throws {
+    let result = try run("tokens", "--request", "\(fixtures)/cases/model/tiny/small-rgba/request.json")
+    let golden = try ModelCase("small-rgba")
+    let line = try JSON(parsing: result.out, place: "stdout")
+    #expect(line["tokens"] == golden.expect["tokens"])
+    #expect(line["text"] == golden.expect["text"])
+    #expect(line["images"] == golden.expect["grids"])
+  }
+
+  @Test("checkpoint inspect names every tensor")
+  func inspect() throws {
+    let result = try run("checkpoint", "inspect", smallCheckpoint(in: folder))
+    #expect(try JSON(parsing: result.out, place: "stdout")["tensors"]?.array?.count == 25)
+  }
+
+  @Test("checkpoint write makes both layouts, with the tokenizer", arguments: ["mistral", "hf"])
+  func write(layout: String) throws {
+    let out = "\(folder.path)/\(layout)"
+    #expect(try run("checkpoint", "write", "seeded:tiny", "--layout", layout, "--out", out).code == 0)
+    let names = try FileManager.default.contentsOfDirectory(atPath: out).sorted()
+    let expected =
+      layout == "mistral"
+      ? ["consolidated.safetensors", "params.json", "tokenizer.model.v7m1"]
+      : [
+        "config.json", "generation_config.json", "model.safetensors", "preprocessor_config.json", "processor_config.json",
+        "tokenizer.model.v7m1",
+      ]
+    #expect(names == expected)
+  }
+}

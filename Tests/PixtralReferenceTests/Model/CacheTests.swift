@@ -1,0 +1,34 @@
+import Testing
+
+@testable import PixtralReference
+
+@Suite("Prefill in parts")
+struct CacheTests {
+  let checkpoint = try! Checkpoint("seeded:tiny")
+
+  @Test("Two parts through the key-value cache give the logits of one go", arguments: [1, 20, 57])
+  func twoParts(first: Int) throws {
+    let prompt = try ModelCase("two-images").prompt
+    #expect(try distance(prompt, cuts: [first], Float.self) <= 2e-6)
+    #expect(try distance(prompt, cuts: [first], Double.self) <= 1e-13)
+  }
+
+  @Test("So do as many parts as there are tokens")
+  func oneTokenAtATime() throws {
+    let prompt = try ModelCase("small-rgba").prompt
+    #expect(try distance(prompt, cuts: Array(1..<prompt.tokens.count), Double.self) <= 1e-13)
+  }
+
+  /// relF of the logits in parts against those in one go.
+  private func distance<Scalar: Real>(_ prompt: Prompt, cuts: [Int], _: Scalar.Type) throws -> Double {
+    let model = Pixtral<Scalar>(checkpoint)
+    let whole = try model.logits(prompt)
+    let cache = KeyValueCache<Scalar>(for: checkpoint.parameters)
+    var parts: [Scalar] = []
+    for (start, end) in zip([0] + cuts, cuts + [prompt.tokens.count]) {
+      parts += try model.logits(prompt, part: start..<end, cache: cache).values
+    }
+    #expect(cache.count == prompt.tokens.count)
+    return relF(parts.map(Double.init), whole.values.map(Double.init))
+  }
+}

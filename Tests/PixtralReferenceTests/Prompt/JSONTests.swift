@@ -1,0 +1,49 @@
+import Testing
+
+@testable import PixtralReference
+
+@Suite("JSON")
+struct JSONTests {
+  private func parse(_ text: String) throws -> JSON { try JSON(parsing: text, place: "line") }
+
+  @Test("Values are read as what they are, keys in their order")
+  func values() throws {
+    let json = try parse(#"{"b": [1, 2.5, -3e2, true, null], "a": "ü\n😀"}"#)
+    #expect(json.members?.map(\.key) == ["b", "a"])
+    #expect(json["b"] == .array([.integer(1), .number(2.5), .number(-300), .bool(true), .null]))
+    #expect(json["a"] == .string("ü\n😀"))
+  }
+
+  @Test("A number at the very end of the text is whole")
+  func bareNumber() throws {
+    #expect(try parse("12") == .integer(12))
+    #expect(try parse(" [1] \n") == .array([.integer(1)]))
+  }
+
+  @Test(
+    "What json-c would let through is refused",
+    arguments: [
+      "", " ", "{", "[1,]", "{'a': 1}", "NaN", "[Infinity]", "{\"a\":1} x", "// c\n1", "\"a\nb\"", "{\"a\" 1}", "[1 2]", "tru",
+      "\u{feff}1", "\"a",
+    ])
+  func refused(text: String) throws {
+    #expect(try refusal { try parse(text) }.kind == .malformedJSON)
+  }
+
+  @Test("Invalid UTF-8 and a NUL in the middle are refused", arguments: [[0x22, 0xff, 0x22], [0x5b, 0x31, 0x00, 0x5d]])
+  func refusedBytes(bytes: [UInt8]) throws {
+    let error = try refusal { try bytes.withUnsafeBytes { try JSON(parsing: $0, place: "line") } }
+    #expect(error.kind == .malformedJSON)
+  }
+
+  @Test("A text nested too deeply is refused, not a crash")
+  func deep() throws {
+    #expect(try refusal { try parse(String(repeating: "[", count: 100_000)) }.kind == .malformedJSON)
+  }
+
+  @Test("Written text is short, exact and not escaped beyond need")
+  func written() {
+    let json: JSON = ["a/b": .array([.number(0.1), .number(1e300), .number(.nan)]), "ü": "▁\"\n"]
+    #expect(json.text() == #"{"a/b":[0.1,1e+300,null],"ü":"▁\"\n"}"#)
+  }
+}

@@ -1,0 +1,100 @@
+import Testing
+
+@testable import PixtralReference
+
+/// The judge, with right and wrong answers.
+@Suite("Comparing traces")
+struct ComparisonTests {
+  let folder = try! TemporaryFolder()
+
+  private func trace(_ name: String, _ tensors: [(String, [Int], [Float])]) throws -> TraceFile {
+    var file = TensorFile()
+    for (name, shape, values) in tensors { file.add(name, shape, values) }
+    return try TraceFile(folder.write("\(name).safetensors", file.bytes))
+  }
+
+  /// One tap of 2×2 against another.
+  private func verdict(_ expected: [Float], _ found: [Float], shape: [Int] = [2, 2]) throws -> Comparison.Verdict {
+    try Comparison(
+      reference: trace("e", [("t", [2, 2], expected)]), candidate: trace("a", [("t", shape, found)])
+    ).taps[0].verdict
+  }
+
+  @Test("Equal tensors are close, at distance 0")
+  func equal() throws { #expect(try verdict([1, 2, 3, 4], [1, 2, 3, 4]) == .close(Distance())) }
+
+  @Test("The distance is the norm of the difference over the norm of the reference")
+  func distance() throws {
+    // ‖(0, 0, 0, 3)‖ / ‖(0, 0, 0, 4)‖; the row and the element have the same: 3/4, and 3 over an RMS of 2.
+    let expected = Distance(relF: 0.75, worstRow: 0.75, worstRowIndex: 1, maxOverRMS: 1.5)
+    #expect(try verdict([0, 0, 0, 4], [0, 0, 0, 1]) == .far(expected))
+  }
+
+  @Test("One wrong row of many is not hidden by the others")
+  func worstRow() throws {
+    var expected = [Float](repeating: 1, count: 20_000)
+    var found = expected
+    expected[19_999] = 1e-3
+    found[19_999] = 1.1e-3
+    let comparison = try Comparison(
+      reference: trace("e", [("t", [20_000, 1], expected)]), candidate: trace("a", [("t", [20_000, 1], found)]))
+    guard case .far(let distance) = comparison.taps[0].verdict else { return #expect(Bool(false), "must be far") }
+    #expect(distance.relF < 1e-6)
+    #expect(distance.worstRowIndex == 19_999)
+  }
+
+  @Test("NaN fails, in the candidate, in the reference, and in both", arguments: [(4, Float.nan), (.nan, 4), (.nan, .nan)] as [(Float, Float)])
+  func nan(expected: Float, found: Float) throws {
+    #expect(try verdict([1, 2, 3, expected], [1, 2, 3, found]) == .nonFinite(row: 1, column: 1))
+  }
+
+  @Test("Equal infinities agree, others do not")
+  func infinities() throws {
+    #expect(try verdict([1, -.infinity, 3, 4], [1, -.infinity, 3, 4]) == .close(Distance()))
+    #expect(try verdict([1, -.infinity, 3, 4], [1, .infinity, 3, 4]) == .nonFinite(row: 0, column: 1))
+    #expect(try verdict([1, 2, 3, 4], [1, .infinity, 3, 4]) == .nonFinite(row: 0, column: 1))
+  }
+
+  @Test("Another shape is far, though the values are the same")
+  func shape() throws {
+    #expect(try verdict([1, 2, 3, 4], [1, 2, 3, 4], shape: [1, 4]) == .otherShape(expected: [2, 2], found: [1, 4]))
+  }
+
+  @Test("A reference of zeros allows nothing but zeros")
+  func zeros() throws {
+    #expect(try verdict([0, 0, 0, 0], [0, 0, 0, 0]) == .close(Distance()))
+    guard case .far = try verdict([0, 0, 0, 0], [0, 0, 0, 1e-30]) else { return #expect(Bool(false), "must be far") }
+  }
+
+  @Test("A tap that the candidate lacks fails, one that it has beside is named")
+  func missing() throws {
+    let comparison = try Comparison(
+      reference: trace("e", [("s", [1], [1]), ("t", [1], [1])]), candidate: trace("a", [("t", [1], [1]), ("u", [1], [1])]))
+    #expect(comparison.firstDivergence?.verdict == .missing)
+    #expect(comparison.extra == ["u"])
+  }
+
+  @Test("Patterns choose what is compared, and comparing nothing is refused")
+  func chosen() throws {
+    let (e, a) = (try trace("e", [("s", [1], [1]), ("t", [1], [1])]), try trace("a", [("t", [1], [1])]))
+    #expect(try Comparison(reference: e, candidate: a, globs: ["t"]).passed)
+    #expect(try refusal { try Comparison(reference: e, candidate: a, globs: ["x"]) }.kind == .wrongTap)
+  }
+
+  @Test("The first divergence is the first in the order of the reference's bytes")
+  func firstDivergence() throws {
+    let e = try trace("e", [("b", [1], [1]), ("a", [1], [1])])
+    let a = try trace("a", [("a", [1], [2]), ("b", [1], [2])])
+    #expect(try Comparison(reference: e, candidate: a).firstDivergence?.name == "b")
+  }
+
+  @Test("The limit is that of the narrower dtype")
+  func limits() { #expect(DistanceLimit(for: .f64, .bf16).relF == DistanceLimit(for: .bf16).relF) }
+
+  @Test("A limit lets NaN through nowhere")
+  func limitAndNaN() {
+    let limit = DistanceLimit(relF: .infinity)
+    #expect(!limit.allows(Distance(relF: .nan)))
+    #expect(!limit.allows(Distance(worstRow: .nan)))
+  }
+}

@@ -1,0 +1,90 @@
+import Testing
+
+@testable import PixtralReference
+
+@Suite("Traces")
+struct TraceTests {
+  let folder = try! TemporaryFolder()
+  let parameters = try! Parameters(JSON(parsing: smallParameters, place: ""), place: "")
+  let prompt = Prompt(
+    tokens: [1, 10, 10, 15, 3], images: [Pixels(height: 2, width: 4, values: [Float](repeating: 0.5, count: 24))])
+
+  private var all: [PlannedTap] {
+    parameters.taps(images: prompt.shapes(patchSize: 2), tokens: prompt.tokens.count, logitRows: 5)
+  }
+
+  private func run(_ choice: TapChoice, in out: String, precision: Precision = .float64) throws -> TraceFolder {
+    let checkpoint = try Checkpoint(smallCheckpoint(in: folder))
+    let recorder = try TraceFolder(out, choice, element: precision.element)
+    try precision.run(checkpoint, prompt, logitRows: nil, trace: Trace(recorder))
+    _ = try recorder.finish(summary: [])
+    return recorder
+  }
+
+  @Test("A trace holds the planned taps, in the order of computation and the precision of the run", arguments: Precision.allCases)
+  func wholeTrace(precision: Precision) throws {
+    let out = "\(folder.path)/out"
+    _ = try run(TapChoice(from: all), in: out, precision: precision)
+    let file = try Safetensors("\(out)/trace.safetensors")
+    #expect(file.tensors.map(\.name) == all.filter { !$0.onDemand }.map(\.name))
+    #expect(file.tensors.allSatisfy { $0.element == precision.element })
+    #expect(file.tensors.map(\.shape) == all.filter { !$0.onDemand }.map { [$0.rows, $0.columns] })
+  }
+
+  @Test("Nothing is computed after --until")
+  func until() throws {
+    let recorder = try run(TapChoice(from: all, until: "vision.ln_pre"), in: "\(folder.path)/out")
+    #expect(recorder.statistics.map(\.tap.name) == ["vision.patch_conv", "vision.ln_pre"])
+    #expect(recorder.lastLogits == nil)
+  }
+
+  @Test(
+    "A pattern takes ordinary taps; on-demand ones only where it matches nothing else",
+    arguments: [
+      ("vision.*.attention.q", ["vision.layers.0.attention.q"]),
+      ("decoder.layers.0.attention.[sw]*", ["decoder.layers.0.attention.scores", "decoder.layers.0.attention.weights"]),
+      ("*.residual", ["vision.layers.0.residual", "decoder.layers.0.residual"]),
+    ])
+  func globs(glob: String, expected: [String]) throws {
+    #expect(try TapChoice(from: all, globs: [glob]).recorded.map(\.name) == expected)
+  }
+
+  @Test("* takes everything but the on-demand taps")
+  func star() throws { #expect(try TapChoice(from: all, globs: ["*"]).recorded == TapChoice(from: all).recorded) }
+
+  @Test("A pattern or a last tap that names nothing is refused")
+  func unknownTaps() throws {
+    #expect(try refusal { try TapChoice(from: all, globs: ["decoder.q"]) }.kind == .wrongTap)
+    #expect(try refusal { try TapChoice(from: all, until: "decoder") }.kind == .wrongTap)
+    #expect(try refusal { try TapChoice(from: all, globs: ["logits"], until: "vision.ln_pre") }.kind == .wrongTap)
+  }
+
+  @Test("A request without images has no vision taps")
+  func textOnly() {
+    let taps = parameters.taps(images: [], tokens: 3, logitRows: 3)
+    #expect(taps[0].name == "decoder.embeddings")
+  }
+
+  @Test("A run that is given up leaves nothing, not even the folder")
+  func abandoned() throws {
+    let out = "\(folder.path)/out"
+    let recorder = try TraceFolder(out, TapChoice(from: all), element: .f32)
+    recorder.abandon()
+    #expect(folder.contents == [])
+  }
+
+  @Test("Until a run ends there is no trace under its name")
+  func unfinished() throws {
+    let out = try TemporaryFolder()
+    let recorder = try TraceFolder(out.path, TapChoice(from: all), element: .f32)
+    #expect(out.contents == ["trace.safetensors.partial"])
+    recorder.abandon()
+    #expect(out.contents == [])
+  }
+
+  @Test("A folder that cannot be written is refused", arguments: ["/proc/nowhere/out", "/dev/null/out", "/dev/null"])
+  func unwritable(path: String) throws {
+    let error = try refusal { try TraceFolder(path, TapChoice(from: all), element: .f32) }
+    #expect(error.kind == .unwritableFolder)
+  }
+}

@@ -1,0 +1,77 @@
+import Testing
+
+@testable import PixtralReference
+
+/// Check values written by the NumPy oracle, Fixtures/oracle/make_values.py.
+@Suite("Seeded checkpoints")
+struct SeededTests {
+  static let models = ["seeded:tiny", "seeded:pixtral-large"]
+
+  @Test("Values are the oracle's, bit for bit", arguments: models)
+  func valuesAreTheOracles(model: String) throws {
+    let checkpoint = try Checkpoint(model)
+    let tensors = try oracle(model)
+    #expect(tensors.count > 5)
+    for entry in tensors {
+      let weight = checkpoint.weight(try #require(entry["name"]?.string))
+      #expect(weight.shape == entry["shape"]?.integers)
+      let middle = try #require(entry["middle_index"]?.integer)
+      let last = try #require(entry["last_index"]?.integer)
+      for (n, expected) in try #require(entry["first"]?.strings).enumerated() { #expect(hex(bits(weight, n)) == expected) }
+      for (n, expected) in try #require(entry["middle"]?.strings).enumerated() {
+        #expect(hex(bits(weight, middle + n)) == expected)
+      }
+      #expect(hex(bits(weight, last)) == entry["last"]?.string)
+    }
+  }
+
+  @Test("Whole tensors of seeded:tiny have the oracle's sum of bits")
+  func wholeTensors() throws {
+    let checkpoint = try Checkpoint("seeded:tiny")
+    for entry in try oracle("seeded:tiny") {
+      let weight = checkpoint.weight(try #require(entry["name"]?.string))
+      let values: [Float] = weight.vector()
+      let sum = values.reduce(UInt64(0)) { $0 &+ UInt64($1.bitPattern >> 16) }
+      #expect("\(sum)" == entry["sum_of_bits"]?.text(), "\(weight.name)")
+    }
+  }
+
+  @Test("A model has the oracle's number of tensors and values", arguments: models)
+  func counts(model: String) throws {
+    let expected = try oracleModel(model)
+    let tensors = try Checkpoint(model).tensors
+    #expect(tensors.count == expected["tensor_count"]?.integer)
+    #expect(tensors.reduce(0) { $0 + $1.rows * $1.columns } == expected["value_count"]?.integer)
+  }
+
+  @Test("Any range of rows holds the values that the whole has there")
+  func rowsAreSlices() throws {
+    let weight = try Checkpoint("seeded:tiny").weight("layers.1.feed_forward.w2.weight")
+    let whole: [Float] = weight.vector()
+    var rows = [Float](repeating: 0, count: 3 * weight.columns)
+    rows.withUnsafeMutableBufferPointer { weight.read(5..<8, into: $0.baseAddress!) }
+    #expect(rows == Array(whole[5 * weight.columns..<8 * weight.columns]))
+  }
+
+  @Test("An unknown name is refused with the known ones")
+  func unknownName() throws {
+    let error = try refusal { try Checkpoint("seeded:huge") }
+    #expect(error.expected == "seeded:pixtral-large or seeded:tiny")
+  }
+
+  private func oracleModel(_ model: String) throws -> JSON {
+    let models = try #require(JSON(file: "\(fixtures)/seeded/values.json")["checkpoints"]?.array)
+    return try #require(models.first { $0["checkpoint"]?.string == model })
+  }
+
+  private func oracle(_ model: String) throws -> [JSON] { try #require(oracleModel(model)["tensors"]?.array) }
+
+  private func bits(_ weight: Weight, _ index: Int) -> UInt32 {
+    let row = index / weight.columns
+    var values = [Float](repeating: 0, count: weight.columns)
+    values.withUnsafeMutableBufferPointer { weight.read(row..<row + 1, into: $0.baseAddress!) }
+    return values[index % weight.columns].bitPattern >> 16
+  }
+
+  private func hex(_ bits: UInt32) -> String { "0x" + String(String(0x10000 + bits, radix: 16).dropFirst()) }
+}
