@@ -37,8 +37,17 @@ public struct InputError: Error, CustomStringConvertible, Sendable, Equatable {
   public var type: String { exception ?? kind.rawValue }
 
   public var description: String {
-    "\(place): expected \(expected), found \(found)\(advice.isEmpty ? "" : "; \(advice)")"
+    onOneLine("\(place): expected \(expected), found \(found.prefix(200))\(advice.isEmpty ? "" : "; \(advice)")")
   }
+}
+
+/// Control characters of an input written out: a sentence stays a line, and a terminal obeys nothing that a file says.
+private func onOneLine(_ text: String) -> String {
+  var line = ""
+  for scalar in text.unicodeScalars {
+    if scalar.properties.generalCategory == .control { line += scalar.escaped(asASCII: true) } else { line.unicodeScalars.append(scalar) }
+  }
+  return line
 }
 
 /// The message of the last failed system call.

@@ -2,8 +2,9 @@ import CJSON
 
 /// A JSON value. Objects keep the order of their keys.
 ///
-/// json-c reads and writes the text. It is laxer than JSON even when told to be strict, so `JSON(parsing:)` first turns down what
-/// json-c would let through: single quotes, `NaN`, comments, raw control characters in strings.
+/// json-c reads and writes the text. It is laxer than JSON even when told to be strict, and version 0.16 spoils some escaped characters, so
+/// `JSON(parsing:)` first turns down what json-c would let through (single quotes, `NaN`, comments, raw control characters in strings, halves of
+/// surrogate pairs) and writes escaped pairs out as UTF-8.
 public enum JSON: Sendable, Equatable {
   case null
   case bool(Bool)
@@ -34,16 +35,19 @@ public enum JSON: Sendable, Equatable {
   /// - place: named in the error, a file or a line.
   /// - depth: levels of nesting allowed.
   /// - Throws: `InputError` of kind `malformedJSON`.
-  public init(parsing bytes: UnsafeRawBufferPointer, place: String, depth: Int = 64) throws {
+  public init(parsing text: UnsafeRawBufferPointer, place: String, depth: Int = 64) throws {
     func refuse(_ found: String) -> InputError {
       InputError(.malformedJSON, place, expected: "JSON text in UTF-8", found: found)
     }
-    guard bytes.count < Int(Int32.max) else { throw refuse("\(bytes.count) bytes, more than 2 GiB") }
-    if let (offset, found) = firstLaxByte(bytes) { throw refuse("\(found) at byte \(offset)") }
+    guard text.count < Int(Int32.max) else { throw refuse("\(text.count) bytes, more than 2 GiB") }
+    let bytes: [UInt8]
+    do { bytes = try strict(text) } catch let lax as LaxByte { throw refuse("\(lax.found) at byte \(lax.offset)") }
     guard let tokener = json_tokener_new_ex(Int32(depth)) else { throw refuse("no memory to read it") }
     defer { json_tokener_free(tokener) }
     json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8)
-    let value = json_tokener_parse_ex(tokener, bytes.baseAddress?.assumingMemoryBound(to: CChar.self), Int32(bytes.count))
+    let value = bytes.withUnsafeBytes {
+      json_tokener_parse_ex(tokener, $0.baseAddress?.assumingMemoryBound(to: CChar.self), Int32($0.count))
+    }
     defer { json_object_put(value) }
     var error = json_tokener_get_error(tokener)
     if error == json_tokener_continue {
@@ -138,17 +142,37 @@ nonisolated(unsafe) private let emptyCString: UnsafePointer<CChar> = {
 
 private func isSpace(_ byte: UInt8) -> Bool { byte == 0x20 || (0x09...0x0d).contains(byte) && byte != 0x0b && byte != 0x0c }
 
-/// The first byte that is in no JSON text, though json-c would take it.
-private func firstLaxByte(_ bytes: UnsafeRawBufferPointer) -> (offset: Int, found: String)? {
+/// A byte that is in no JSON text, though json-c would take it.
+private struct LaxByte: Error {
+  let offset: Int
+  let found: String
+}
+
+/// The text as json-c may have it: checked for what json-c would let through, pairs of surrogate escapes written out.
+///
+/// json-c 0.16 joins a pair such as `\ud836\udc00` rightly and then takes the result for a surrogate again, if its low 16 bits look like one.
+private func strict(_ text: UnsafeRawBufferPointer) throws -> [UInt8] {
+  var bytes: [UInt8] = []
+  bytes.reserveCapacity(text.count)
   var inString = false
-  var escaped = false
-  for (offset, byte) in bytes.enumerated() {
+  var at = 0
+  while at < text.count {
+    let byte = text[at]
     if inString {
-      if byte < 0x20 { return (offset, "a control character inside a string") }
-      if escaped {
-        escaped = false
-      } else if byte == UInt8(ascii: "\\") {
-        escaped = true
+      if byte < 0x20 { throw LaxByte(offset: at, found: "a control character inside a string") }
+      if byte == UInt8(ascii: "\\") {
+        if let high = escapedUnit(text, at), UTF16.isSurrogate(high) {
+          guard UTF16.isLeadSurrogate(high), let low = escapedUnit(text, at + 6), UTF16.isTrailSurrogate(low) else {
+            throw LaxByte(offset: at, found: "half of a surrogate pair")
+          }
+          bytes += String(decoding: [high, low], as: UTF16.self).utf8
+          at += 12
+          continue
+        }
+        // The escaped character comes along, so that a quote or a backslash is not taken for the end of something.
+        bytes.append(byte)
+        at += 1
+        if at == text.count { break }
       } else if byte == UInt8(ascii: "\"") {
         inString = false
       }
@@ -156,8 +180,18 @@ private func firstLaxByte(_ bytes: UnsafeRawBufferPointer) -> (offset: Int, foun
       inString = true
     } else if !isSpace(byte) && !"{}[]:,+-.0123456789eEtrufalsn".utf8.contains(byte) {
       let shown = (0x21...0x7e).contains(byte) ? "'\(UnicodeScalar(byte))'" : "byte \(byte)"
-      return (offset, "\(shown) outside a string")
+      throw LaxByte(offset: at, found: "\(shown) outside a string")
     }
+    bytes.append(text[at])
+    at += 1
   }
-  return nil
+  return bytes
+}
+
+/// The code unit of an escape `\uXXXX` that begins here; nil if none does.
+private func escapedUnit(_ text: UnsafeRawBufferPointer, _ at: Int) -> UInt16? {
+  guard at + 6 <= text.count, text[at] == UInt8(ascii: "\\"), text[at + 1] == UInt8(ascii: "u") else { return nil }
+  let digits = text[at + 2..<at + 6]
+  guard digits.allSatisfy({ UnicodeScalar($0).properties.isASCIIHexDigit }) else { return nil }
+  return UInt16(String(decoding: digits, as: UTF8.self), radix: 16)
 }

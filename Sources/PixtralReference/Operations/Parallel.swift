@@ -1,6 +1,6 @@
+import CMalloc
 import COpenBLAS
 import Dispatch
-import CMalloc
 import Synchronization
 
 /// Runs `body` on consecutive ranges that together cover `0 ..< count`, on as many threads as OpenBLAS was given.

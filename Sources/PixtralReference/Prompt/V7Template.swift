@@ -28,7 +28,7 @@ enum V7Template {
       case .assistant:
         guard case .text(let text)? = content.first else {
           throw refuse(
-            "an assistant message", expected: "text", found: "none", exception: "TokenizerException")
+            "assistant message", expected: "text", found: "none", exception: "TokenizerException")
         }
         parts.append(.text(text.droppingTrailingSpaces()))
         parts.append(.control(.endOfSequence))

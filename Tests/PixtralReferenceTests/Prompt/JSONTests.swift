@@ -14,6 +14,22 @@ struct JSONTests {
     #expect(json["a"] == .string("ü\n😀"))
   }
 
+  @Test(
+    "An escaped surrogate pair is one character, also where json-c 0.16 spoils it",
+    arguments: [("\\ud83d\\ude00", "😀"), ("\\uD836\\uDC00", "\u{1d800}"), ("\\\\ud800", "\\ud800"), ("\\\"\\u00e9", "\"é")])
+  func escapes(text: String, expected: String) throws { #expect(try parse("\"\(text)\"") == .string(expected)) }
+
+  @Test("Half of a surrogate pair is refused", arguments: ["\\ud800", "x\\udc00y", "\\ud800\\ud800", "\\ud83d\\u0041", "\\ud83dx"])
+  func loneSurrogates(text: String) throws {
+    #expect(try refusal { try parse("\"\(text)\"") }.found.hasPrefix("half of a surrogate pair"))
+  }
+
+  @Test("A sentence stays on its line whatever the input says")
+  func oneLine() {
+    let error = InputError(.wrongRequest, "a\nb", expected: "c", found: "\u{1b}[31m")
+    #expect("\(error)" == "a\\nb: expected c, found \\u{1B}[31m")
+  }
+
   @Test("A number at the very end of the text is whole")
   func bareNumber() throws {
     #expect(try parse("12") == .integer(12))

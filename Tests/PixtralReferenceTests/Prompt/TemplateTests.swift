@@ -82,7 +82,8 @@ struct TemplateTests {
     }
   }
 
-  @Test("A broken data: URL is refused", arguments: ["data:image/png,abc", "data:image/png;base64,", "data:;base64,a", "data:;base64,ab$="])
+  @Test(
+    "A broken data: URL is refused", arguments: ["data:image/png,abc", "data:image/png;base64,", "data:;base64,a", "data:;base64,ab$="])
   func brokenData(url: String) throws {
     #expect(try refusal { try ImageSource(url, place: "request", folder: ".") }.kind == .wrongRequest)
   }

@@ -43,7 +43,8 @@ struct ComparisonTests {
     #expect(distance.worstRowIndex == 19_999)
   }
 
-  @Test("NaN fails, in the candidate, in the reference, and in both", arguments: [(4, Float.nan), (.nan, 4), (.nan, .nan)] as [(Float, Float)])
+  @Test(
+    "NaN fails, in the candidate, in the reference, and in both", arguments: [(4, Float.nan), (.nan, 4), (.nan, .nan)] as [(Float, Float)])
   func nan(expected: Float, found: Float) throws {
     #expect(try verdict([1, 2, 3, expected], [1, 2, 3, found]) == .nonFinite(row: 1, column: 1))
   }
