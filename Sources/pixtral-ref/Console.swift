@@ -29,11 +29,16 @@ enum Console {
     }
     return rows.map { row in
       let cells = row.enumerated().map { column, cell in
-        let padding = String(repeating: " ", count: widths[column] - cell.unicodeScalars.count)
-        return column == 0 ? cell + padding : padding + cell
+        column == 0 ? padded(cell, -widths[column]) : padded(cell, widths[column])
       }
       return cells.joined(separator: "  ")
     }
+  }
+
+  /// A cell of a width, flush right; flush left for a negative width.
+  static func padded(_ cell: String, _ width: Int) -> String {
+    let padding = String(repeating: " ", count: max(0, abs(width) - cell.unicodeScalars.count))
+    return width < 0 ? cell + padding : padding + cell
   }
 
   /// A number with a few significant digits.

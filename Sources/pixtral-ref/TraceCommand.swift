@@ -118,7 +118,7 @@ struct TraceCommand: ParsableCommand {
   private func report(_ folder: TraceFolder, _ choice: TapChoice, _ summary: JSON) {
     var rows = [["tap", "shape", "RMS", "first values"]]
     for (tap, statistics) in folder.statistics {
-      let first = statistics.first.map { Console.short($0) }.joined(separator: " ")
+      let first = statistics.first.map { Console.padded(Console.short($0), 8) }.joined(separator: " ")
       rows.append([tap.name, "\(tap.rows)×\(tap.columns)", Console.short(statistics.rms), first])
     }
     Console.message(Console.table(elided(rows)).joined(separator: "\n"))
