@@ -1,6 +1,8 @@
 /// `silu(gate) · up`, `silu(x) = x / (1 + e^(−x))`. Model.md 3.4.
 func siluProduct<Scalar: Real>(gate: Matrix<Scalar>, up: Matrix<Scalar>) -> Matrix<Scalar> {
-  gate.zip(up) { gate, up in gate / (1 + Scalar.exp(-gate)) * up }
+  gate.combined(with: up) { gate, up, out, count in
+    for i in 0..<count { out[i] = gate[i] / (1 + Scalar.exp(-gate[i])) * up[i] }
+  }
 }
 
 /// `x · (1 + erf(x / √2)) / 2`, the exact one. Model.md 3.5.

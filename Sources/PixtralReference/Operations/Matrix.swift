@@ -44,22 +44,29 @@ public struct Matrix<Scalar: Real>: Sendable {
     }
   }
 
-  /// A value computed from each pair of values of two matrices of one shape.
-  func zip(_ other: Matrix, _ body: @Sendable (Scalar, Scalar) -> Scalar) -> Matrix {
+  /// A matrix computed from this one and another of the same shape, stretch by stretch: `body(mine, theirs, out, count)`, in parallel.
+  func combined(
+    with other: Matrix,
+    _ body: @Sendable (UnsafePointer<Scalar>, UnsafePointer<Scalar>, UnsafeMutablePointer<Scalar>, Int) -> Void
+  ) -> Matrix {
     precondition(rows == other.rows && columns == other.columns, "two matrices of one shape")
     return Matrix(rows: rows, columns: columns) { out in
       let target = Shared(out)
       values.withUnsafeBufferPointer { left in
         other.values.withUnsafeBufferPointer { right in
-          let a = Shared(reading: left.baseAddress!)
-          let b = Shared(reading: right.baseAddress!)
+          let (a, b) = (Shared(reading: left.baseAddress!), Shared(reading: right.baseAddress!))
           inParallel(over: values.count, by: 1 << 15) { range in
-            for i in range { target.pointer[i] = body(a.pointer[i], b.pointer[i]) }
+            let start = range.lowerBound
+            body(a.pointer + start, b.pointer + start, target.pointer + start, range.count)
           }
         }
       }
     }
   }
 
-  public static func + (left: Matrix, right: Matrix) -> Matrix { left.zip(right) { $0 + $1 } }
+  public static func + (left: Matrix, right: Matrix) -> Matrix {
+    left.combined(with: right) { a, b, out, count in
+      for i in 0..<count { out[i] = a[i] + b[i] }
+    }
+  }
 }

@@ -38,7 +38,8 @@ extension Real {
 
 extension Float: Real {
   public static var precisionName: String { "float32" }
-  public static func exp(_ x: Float) -> Float { expf(x) }
+  @inline(__always)
+  public static func exp(_ x: Float) -> Float { exponential(x) }
   public static func erf(_ x: Float) -> Float { erff(x) }
 
   public static func multiply(

@@ -41,6 +41,19 @@ struct OperationTests {
     #expect(scores == [0.25, 0.25, 0.25, 0.25])
   }
 
+  @Test("The float32 exponential is within 2 units in the last place over its whole range")
+  func exponential() {
+    for step in -87_000...88_000 {
+      let x = Float(step) / 1000
+      let exact = Double.exp(Double(x))
+      let unit = Double(Float(exact).ulp)
+      #expect(abs(Double(Float.exp(x)) - exact) <= 2 * unit, "\(x)")
+    }
+    #expect(Float.exp(0) == 1)
+    #expect(Float.exp(.nan).isNaN)
+    #expect(Float.exp(-.infinity) < 1.3e-38)
+  }
+
   @Test("GELU is the exact one, not the tanh approximation")
   func geluIsExact() {
     // gelu(1) = Φ(1) = 0.8413447460685429 (normal distribution); the tanh approximation gives 0.841192.
