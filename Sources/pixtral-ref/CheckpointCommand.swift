@@ -13,7 +13,7 @@ struct CheckpointCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Check a checkpoint and say what it holds.",
       discussion: """
-        Checks params.json, the files' structure, and that every tensor of the model is there once with its shape and nothing
+        Checks params.json, the files' structure, and that every tensor of the model is there once with its shape and nothing \
         else, and prints parameters, files, dtypes and tensors as JSON. Weights are not read.
         """)
 
@@ -55,7 +55,7 @@ struct CheckpointCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Write a seeded checkpoint out for other runtimes.",
       discussion: """
-        With the tokenizer beside it. mistral: params.json and consolidated.safetensors. hf: config.json and model.safetensors, the
+        With the tokenizer beside it. mistral: params.json and consolidated.safetensors. hf: config.json and model.safetensors, the \
         rows of wq and wk in Hugging Face's order. Everything is bfloat16. seeded:pixtral-large takes 250 GB.
         """)
 

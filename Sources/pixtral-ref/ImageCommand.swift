@@ -6,7 +6,7 @@ struct ImageCommand: ParsableCommand {
     commandName: "image",
     abstract: "Show what the model sees of image files.",
     discussion: """
-      Prints a line a file: {"file", "width", "height", "columns", "rows", "tokens"}, or {"file", "error": {"type", "message"}}.
+      Prints a line a file: {"file", "width", "height", "columns", "rows", "tokens"}, or {"file", "error": {"type", "message"}}. \
       Exits with 1 if any file was refused.
       """)
 

@@ -6,7 +6,7 @@ struct TokensCommand: ParsableCommand {
     commandName: "tokens",
     abstract: "Render a chat request with the V7 template.",
     discussion: """
-      Prints {"tokens": […], "text": "…", "images": [{"width", "height", "columns", "rows"}…]} on one line. text is written as
+      Prints {"tokens": […], "text": "…", "images": [{"width", "height", "columns", "rows"}…]} on one line. text is written as \
       mistral-common writes it: pieces one after another, ▁ for a space, control tokens by name.
 
       System, user and assistant messages are rendered, with text and images. Tools and prefixes are refused.

@@ -13,13 +13,18 @@ struct TraceCommand: ParsableCommand {
     commandName: "trace",
     abstract: "Run the model and keep every intermediate activation.",
     discussion: """
-      Writes OUT/trace.safetensors, a matrix for each tap, and OUT/trace.json, which says what was computed. Ends with a table
+      Writes OUT/trace.safetensors, a matrix for each tap, and OUT/trace.json, which says what was computed. Ends with a table \
       of the taps and the five most likely next tokens. Docs/Model.md, section 8, lists the taps in order.
 
-      With a request:           pixtral-ref trace --request photo.json --out trace-out
-      With your own inputs:     pixtral-ref trace --tokens tokens.json --pixels pixels.safetensors --out trace-out
-      Only the vision encoder:  pixtral-ref trace --request photo.json --until adapter.w_out --out trace-out
-      Only queries, in double:  pixtral-ref trace --request photo.json --taps '*.attention.q' --precision float64 --out trace-out
+      A request:
+        pixtral-ref trace --request photo.json --out trace-out
+      Your own inputs:
+        pixtral-ref trace --tokens t.json --pixels p.safetensors --out trace-out
+      The vision encoder only:
+        pixtral-ref trace --request photo.json --until adapter.w_out --out v
+      Queries only, in double:
+        pixtral-ref trace --request photo.json --taps '*.attention.q' \\
+          --precision float64 --out q
       """)
 
   @Option(help: "seeded:tiny, seeded:pixtral-large, or a folder with params.json and consolidated.safetensors.")
