@@ -88,7 +88,7 @@ public struct TraceFile: Sendable {
 
   /// - path: a trace folder, or a safetensors file of any runtime with taps as its tensors.
   public init(_ path: String) throws {
-    let isFile = path.hasSuffix(".safetensors")
+    let isFile = path.isEmpty || path.hasSuffix(".safetensors")
     let file = try Safetensors(isFile ? path : "\(path)/trace.safetensors")
     self.path = path
     taps = try file.tensors.map { tensor in

@@ -1,8 +1,4 @@
-import Glibc
-
 /// Writes a safetensors file whose tensors are known by name and shape beforehand and come one after another.
-///
-/// Until `finish()` the file has another name, so that what an interrupted run leaves cannot be taken for a whole file.
 public final class SafetensorsWriter {
   public struct Entry: Sendable {
     public let name: String
@@ -18,22 +14,14 @@ public final class SafetensorsWriter {
     var byteCount: Int { shape.reduce(element.size, *) }
   }
 
-  private let path: String
-  private let partialPath: String
-  private let file: UnsafeMutablePointer<FILE>
+  private let file: NewFile
   private let byteCount: Int
   private var written = 0
 
   /// - metadata: the header's `__metadata__`.
   /// - Throws: `InputError` of kind `unwritableFolder`.
   public init(_ path: String, _ entries: [Entry], metadata: [(String, String)] = []) throws {
-    self.path = path
-    partialPath = Self.partialPath(of: path)
-    guard let file = fopen(partialPath, "w") else {
-      throw InputError(.unwritableFolder, partialPath, expected: "a file that can be written", found: systemMessage())
-    }
-    self.file = file
-
+    file = try NewFile(path)
     var members: [JSON.Member] = []
     if !metadata.isEmpty {
       members.append(
@@ -55,38 +43,28 @@ public final class SafetensorsWriter {
     // Padded with spaces, so that the tensors begin at a multiple of 8.
     var header = Array(JSON.object(members).text().utf8)
     header += [UInt8](repeating: UInt8(ascii: " "), count: (8 - header.count % 8) % 8)
-    try withUnsafeBytes(of: UInt64(header.count).littleEndian) { try put($0) }
-    try header.withUnsafeBytes { try put($0) }
+    do {
+      try withUnsafeBytes(of: UInt64(header.count).littleEndian) { try file.write($0) }
+      try header.withUnsafeBytes { try file.write($0) }
+    } catch {
+      file.abandon()
+      throw error
+    }
   }
-
-  /// Where the bytes go until the file is whole.
-  public static func partialPath(of path: String) -> String { path + ".partial" }
 
   /// The next bytes of the tensors, in the order of the entries.
   public func write(_ bytes: UnsafeRawBufferPointer) throws {
     written += bytes.count
     precondition(written <= byteCount, "more bytes than the entries have")
-    try put(bytes)
+    try file.write(bytes)
   }
 
   /// Gives the file its name. Every byte must have been written.
   public func finish() throws {
     precondition(written == byteCount, "\(written) of \(byteCount) bytes written")
-    guard fflush(file) == 0, rename(partialPath, path) == 0 else { throw failure() }
-    fclose(file)
+    try file.finish()
   }
 
   /// Leaves nothing behind.
-  public func abandon() {
-    fclose(file)
-    unlink(partialPath)
-  }
-
-  private func put(_ bytes: UnsafeRawBufferPointer) throws {
-    guard bytes.isEmpty || fwrite(bytes.baseAddress!, 1, bytes.count, file) == bytes.count else { throw failure() }
-  }
-
-  private func failure() -> InputError {
-    InputError(.unwritableFolder, path, expected: "room to write it", found: systemMessage())
-  }
+  public func abandon() { file.abandon() }
 }

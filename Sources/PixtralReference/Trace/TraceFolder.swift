@@ -12,7 +12,7 @@ public final class TraceFolder: TraceRecorder {
   private let choice: TapChoice
   private let names: Set<String>
   private let writer: SafetensorsWriter
-  private let made: Bool
+  private let folder: OutputFolder
   private let progress: (String) -> Void
 
   /// Makes the folder if need be, and a file in it that is not a trace yet; an older trace in it goes.
@@ -25,7 +25,7 @@ public final class TraceFolder: TraceRecorder {
     self.choice = choice
     self.progress = progress
     names = Set(choice.recorded.map(\.name))
-    made = try makeFolder(path)
+    folder = try OutputFolder(path)
     do {
       writer = try SafetensorsWriter(
         "\(path)/trace.safetensors",
@@ -35,7 +35,7 @@ public final class TraceFolder: TraceRecorder {
             name: $0.name, element: $0.name.hasPrefix("image.") ? .f32 : element, shape: [$0.rows, $0.columns])
         }, metadata: [("format", "pixtral-ref trace 1")])
     } catch {
-      if made { rmdir(path) }
+      folder.abandon()
       throw error
     }
     unlink("\(path)/trace.json")
@@ -44,7 +44,7 @@ public final class TraceFolder: TraceRecorder {
 
   /// What stands on disk until the trace is whole, for whoever must clean up when the process is stopped.
   public static func partialPath(in folder: String) -> String {
-    SafetensorsWriter.partialPath(of: "\(folder)/trace.safetensors")
+    NewFile.partialPath(of: "\(folder)/trace.safetensors")
   }
 
   public func wants(_ name: String) -> Bool { names.contains(name) }
@@ -76,7 +76,7 @@ public final class TraceFolder: TraceRecorder {
       ]
     }
     let json = JSON.object(summary + [JSON.Member(key: "taps", value: .array(taps))])
-    try writeFile("\(path)/trace.json", json.text(indented: true) + "\n")
+    try json.write(to: "\(path)/trace.json")
     return json
   }
 
@@ -84,45 +84,6 @@ public final class TraceFolder: TraceRecorder {
   public func abandon() {
     writer.abandon()
     unlink("\(path)/trace.safetensors")
-    if made { rmdir(path) }
-  }
-}
-
-/// Makes a folder and those above it.
-///
-/// - Returns: whether the folder was not there before.
-/// - Throws: `InputError` of kind `unwritableFolder`.
-@discardableResult
-public func makeFolder(_ path: String) throws -> Bool {
-  func refuse(_ found: String) -> InputError {
-    InputError(.unwritableFolder, path, expected: "a folder that can be written", found: found)
-  }
-  var status = stat()
-  if stat(path, &status) == 0 {
-    guard status.st_mode & S_IFMT == S_IFDIR else { throw refuse("something that is no folder") }
-    guard access(path, W_OK) == 0 else { throw refuse(systemMessage()) }
-    return false
-  }
-  let parts = path.split(separator: "/", omittingEmptySubsequences: false)
-  for count in 1...parts.count {
-    let part = parts[..<count].joined(separator: "/")
-    if part.isEmpty { continue }
-    guard mkdir(part, 0o777) == 0 || errno == EEXIST else { throw refuse(systemMessage()) }
-  }
-  return true
-}
-
-/// Writes a whole file or none.
-public func writeFile(_ path: String, _ text: String) throws {
-  func refuse() -> InputError {
-    InputError(.unwritableFolder, path, expected: "a file that can be written", found: systemMessage())
-  }
-  let partial = path + ".partial"
-  guard let file = fopen(partial, "w") else { throw refuse() }
-  let bytes = Array(text.utf8)
-  let complete = fwrite(bytes, 1, bytes.count, file) == bytes.count
-  guard fclose(file) == 0, complete, rename(partial, path) == 0 else {
-    unlink(partial)
-    throw refuse()
+    folder.abandon()
   }
 }

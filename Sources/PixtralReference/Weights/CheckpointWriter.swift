@@ -13,12 +13,12 @@ public enum CheckpointLayout: String, Sendable, CaseIterable {
 /// - progress: told each tensor's name before it is written.
 /// - Throws: `InputError`; then nothing of the checkpoint is left.
 public func writeCheckpoint(
-  _ checkpoint: Checkpoint, layout: CheckpointLayout, to folder: String, shardBytes: Int, tokenizer: String,
+  _ checkpoint: Checkpoint, layout: CheckpointLayout, to path: String, shardBytes: Int, tokenizer: String,
   progress: (String) -> Void = { _ in }
 ) throws {
   precondition(checkpoint.tensors.allSatisfy { $0.element == .bf16 }, "only bfloat16 is written without rounding")
   let tokenizerFile = try MappedFile(tokenizer)
-  let made = try makeFolder(folder)
+  let folder = try OutputFolder(path)
   var written: [String] = []
   do {
     let shards = split(checkpoint.tensors, shardBytes)
@@ -30,7 +30,7 @@ public func writeCheckpoint(
       let renamed = tensors.map { layout == .mistral ? $0.name : huggingFaceName($0.name) }
       let entries = zip(tensors, renamed).map { SafetensorsWriter.Entry(name: $1, element: .bf16, shape: $0.shape) }
       let writer = try SafetensorsWriter(
-        "\(folder)/\(name)", entries, metadata: layout == .hf ? [("format", "pt")] : [])
+        "\(path)/\(name)", entries, metadata: layout == .hf ? [("format", "pt")] : [])
       do {
         for tensor in tensors {
           progress(tensor.name)
@@ -45,7 +45,7 @@ public func writeCheckpoint(
       index += renamed.map { JSON.Member(key: $0, value: .string(name)) }
     }
     func add(_ name: String, _ json: JSON) throws {
-      try writeFile("\(folder)/\(name)", json.text(indented: true) + "\n")
+      try json.write(to: "\(path)/\(name)")
       written.append(name)
     }
     if shards.count > 1 {
@@ -53,7 +53,7 @@ public func writeCheckpoint(
       try add(
         "\(stem).safetensors.index.json", ["metadata": ["total_size": .integer(bytes)], "weight_map": .object(index)])
     }
-    try copy(tokenizerFile, to: "\(folder)/tokenizer.model.v7m1")
+    try NewFile.write(tokenizerFile.bytes, to: "\(path)/tokenizer.model.v7m1")
     written.append("tokenizer.model.v7m1")
     switch layout {
     case .mistral: try add("params.json", checkpoint.parameters.json)
@@ -61,8 +61,8 @@ public func writeCheckpoint(
       for (name, json) in checkpoint.parameters.huggingFaceFiles { try add(name, json) }
     }
   } catch {
-    for name in written { remove(file: "\(folder)/\(name)") }
-    if made { remove(folder: folder) }
+    for name in written { remove(file: "\(path)/\(name)") }
+    folder.abandon()
     throw error
   }
 }

@@ -35,18 +35,3 @@ public struct SHA256: ~Copyable {
 }
 
 func remove(file path: String) { unlink(path) }
-
-func remove(folder path: String) { rmdir(path) }
-
-/// Copies a mapped file to a path, whole or not at all.
-func copy(_ file: MappedFile, to path: String) throws {
-  let partial = path + ".partial"
-  guard let out = fopen(partial, "w") else {
-    throw InputError(.unwritableFolder, path, expected: "a file that can be written", found: systemMessage())
-  }
-  let complete = fwrite(file.bytes.baseAddress, 1, file.bytes.count, out) == file.bytes.count
-  guard fclose(out) == 0, complete, rename(partial, path) == 0 else {
-    unlink(partial)
-    throw InputError(.unwritableFolder, path, expected: "room to write it", found: systemMessage())
-  }
-}

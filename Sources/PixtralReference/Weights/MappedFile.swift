@@ -10,7 +10,8 @@ public final class MappedFile: @unchecked Sendable {
     func refuse(_ found: String) -> InputError {
       InputError(.unreadableFile, path, expected: "a readable file", found: found)
     }
-    let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+    // Without O_NONBLOCK a pipe would be waited for.
+    let descriptor = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC)
     guard descriptor >= 0 else { throw refuse(systemMessage()) }
     defer { close(descriptor) }
     var status = stat()

@@ -82,7 +82,22 @@ struct TraceTests {
     #expect(out.contents == [])
   }
 
-  @Test("A folder that cannot be written is refused", arguments: ["/proc/nowhere/out", "/dev/null/out", "/dev/null"])
+  @Test("Two runs do not write to one folder")
+  func twoRuns() throws {
+    let out = try TemporaryFolder()
+    let first = try TraceFolder(out.path, TapChoice(from: all), element: .f32)
+    #expect(try refusal { try TraceFolder(out.path, TapChoice(from: all), element: .f32) }.found == "another run writing to it")
+    first.abandon()
+  }
+
+  @Test("New folders go with a run that failed, the outer ones too")
+  func newFolders() throws {
+    let folder = try TemporaryFolder()
+    try TraceFolder("\(folder.path)/a/b/c", TapChoice(from: all), element: .f32).abandon()
+    #expect(folder.contents == [])
+  }
+
+  @Test("A folder that cannot be written is refused", arguments: ["/proc/nowhere/out", "/dev/null/out", "/dev/null", ""])
   func unwritable(path: String) throws {
     let error = try refusal { try TraceFolder(path, TapChoice(from: all), element: .f32) }
     #expect(error.kind == .unwritableFolder)

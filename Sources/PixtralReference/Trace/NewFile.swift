@@ -1,0 +1,65 @@
+import Glibc
+
+/// A file on its way to disk. It has another name until it is whole, so that what an interrupted run leaves cannot be taken for it.
+public final class NewFile {
+  public let path: String
+  private let partialPath: String
+  /// nil once it is closed.
+  private var file: UnsafeMutablePointer<FILE>?
+
+  /// - path: where the whole file goes, in the place of an older one. Devices, pipes and folders are left alone.
+  /// - Throws: `InputError` of kind `unwritableFolder`.
+  public init(_ path: String) throws {
+    func refuse(_ found: String) -> InputError {
+      InputError(.unwritableFolder, path, expected: "a file that can be written", found: found)
+    }
+    var status = stat()
+    // A rename would put the new file in the place of whatever has the name, a device too.
+    if stat(path, &status) == 0 && status.st_mode & S_IFMT != S_IFREG { throw refuse("something that is no plain file") }
+    partialPath = Self.partialPath(of: path)
+    let flags = O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
+    let descriptor = open(partialPath, flags, 0o666)
+    guard descriptor >= 0 else { throw refuse(systemMessage()) }
+    guard let file = fdopen(descriptor, "w") else { fatalError("out of memory") }
+    self.path = path
+    self.file = file
+  }
+
+  /// The name until the file is whole.
+  public static func partialPath(of path: String) -> String { path + ".partial" }
+
+  public func write(_ bytes: UnsafeRawBufferPointer) throws {
+    guard let file else { preconditionFailure("\(path) is closed") }
+    guard bytes.isEmpty || fwrite(bytes.baseAddress!, 1, bytes.count, file) == bytes.count else { throw failure() }
+  }
+
+  /// Gives the file its name.
+  public func finish() throws {
+    guard let closing = file else { preconditionFailure("\(path) is closed") }
+    file = nil
+    guard fclose(closing) == 0, rename(partialPath, path) == 0 else { throw failure() }
+  }
+
+  /// Leaves nothing behind of a file that is not whole.
+  public func abandon() {
+    if let file { fclose(file) }
+    file = nil
+    unlink(partialPath)
+  }
+
+  /// Writes a whole file or none.
+  public static func write(_ bytes: UnsafeRawBufferPointer, to path: String) throws {
+    let file = try NewFile(path)
+    do {
+      try file.write(bytes)
+      try file.finish()
+    } catch {
+      file.abandon()
+      throw error
+    }
+  }
+
+  private func failure() -> InputError {
+    InputError(.unwritableFolder, path, expected: "room to write it", found: systemMessage())
+  }
+}
