@@ -26,7 +26,7 @@ public struct InputError: Error, CustomStringConvertible, Sendable, Equatable {
     _ kind: Kind, _ place: String, expected: String, found: String, advice: String = "", exception: String? = nil
   ) {
     self.kind = kind
-    self.place = place
+    self.place = place.isEmpty ? "''" : place
     self.expected = expected
     self.found = found
     self.advice = advice

@@ -48,7 +48,7 @@ extension Parameters {
     var image = try text.section("vision_encoder")
 
     dim = try text.count("dim")
-    layers = try text.count("n_layers")
+    layers = try text.count("n_layers", upTo: 10_000)
     headDim = try text.count("head_dim")
     hiddenDim = try text.count("hidden_dim")
     heads = try text.count("n_heads")
@@ -62,7 +62,7 @@ extension Parameters {
       imageSize: try image.count("image_size"),
       patchSize: try image.count("patch_size"),
       intermediateSize: try image.count("intermediate_size"),
-      layers: try image.count("num_hidden_layers"),
+      layers: try image.count("num_hidden_layers", upTo: 10_000),
       heads: try image.count("num_attention_heads"),
       ropeTheta: try image.positive("rope_theta"),
       imageToken: try image.count("image_token_id"),
@@ -81,8 +81,8 @@ extension Parameters {
     try image.refuseUnless("add_pre_mm_projector_layer_norm", absentOr: .bool(false))
     try image.refuseUnless("mm_projector_id", absentOr: .string(""))
     // Known, and of no account to the arithmetic.
-    for key in ["max_seq_len", "max_position_embeddings", "max_batch_size"] { text.ignore(key) }
-    for key in ["max_image_size"] { image.ignore(key) }
+    for key in ["max_seq_len", "max_position_embeddings", "max_batch_size"] { try text.ignoreCount(key) }
+    try image.ignoreCount("max_image_size")
     unknownKeys = text.unread + image.unread
 
     try text.agree(heads % keyValueHeads == 0, "n_heads", "a multiple of n_kv_heads (\(keyValueHeads))", heads)
@@ -145,18 +145,21 @@ private struct Section {
 
   var unread: [String] { members.map(\.key).filter { !read.contains($0) } }
 
-  mutating func ignore(_ key: String) { read.insert(key) }
+  /// A key that changes nothing here, but must not be nonsense.
+  mutating func ignoreCount(_ key: String) throws {
+    if let value = optional(key), value != .null { _ = try count(key) }
+  }
 
   mutating func section(_ key: String) throws -> Section {
     try Section(try value(key, "an object"), "\(place), \(key)")
   }
 
   /// A whole number above 0.
-  mutating func count(_ key: String, or absent: Int? = nil) throws -> Int {
+  mutating func count(_ key: String, or absent: Int? = nil, upTo largest: Int = 1 << 31) throws -> Int {
     if let absent, optional(key) == nil { return absent }
     let value = try value(key, "a whole number")
-    guard case .integer(let number) = value, number > 0, number <= 1 << 31 else {
-      throw wrong(key, "a whole number from 1 to 2^31", value.text())
+    guard case .integer(let number) = value, (1...largest).contains(number) else {
+      throw wrong(key, "a whole number from 1 to \(largest)", value.text())
     }
     return number
   }

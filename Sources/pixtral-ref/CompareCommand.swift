@@ -28,13 +28,14 @@ struct CompareCommand: ParsableCommand {
   var json = false
 
   func validate() throws {
+    guard taps.map({ !patterns($0).isEmpty }) ?? true else { throw ValidationError("--taps names no tap.") }
     if let limit, !(limit >= 0 && limit.isFinite) { throw ValidationError("--limit must be a number from 0.") }
   }
 
   func run() throws {
     let comparison = try Comparison(
       reference: TraceFile(reference), candidate: TraceFile(candidate),
-      globs: taps?.split(separator: ",").map(String.init) ?? [], limit: limit.map(DistanceLimit.init(relF:)))
+      globs: patterns(taps), limit: limit.map(DistanceLimit.init(relF:)))
     if json {
       Console.out(comparison.json.text())
     } else {

@@ -104,3 +104,8 @@ func tokenizerPath(_ given: String?) throws -> String {
     .unreadableFile, "the tokenizer", expected: "\(Tokenizer.fileName) in Fixtures/tokenizer of a checkout", found: "none",
     advice: "give its path with --tokenizer")
 }
+
+/// The patterns of an option `--taps`; none if it was not given.
+func patterns(_ option: String?) -> [String] {
+  option?.split { $0 == "," || $0 == " " }.map(String.init) ?? []
+}

@@ -63,6 +63,7 @@ struct TraceCommand: ParsableCommand {
 
   func validate() throws {
     guard (request == nil) != (tokens == nil) else { throw ValidationError("Give either --request or --tokens.") }
+    guard taps.map({ !patterns($0).isEmpty }) ?? true else { throw ValidationError("--taps names no tap.") }
     guard pixels == nil || tokens != nil else { throw ValidationError("--pixels goes with --tokens.") }
   }
 
@@ -76,7 +77,7 @@ struct TraceCommand: ParsableCommand {
     let shapes = prompt.shapes(patchSize: checkpoint.parameters.vision.patchSize)
     let all = checkpoint.parameters.taps(
       images: shapes, tokens: prompt.tokens.count, logitRows: logits == .all ? prompt.tokens.count : 1)
-    let choice = try TapChoice(from: all, globs: taps?.split(separator: ",").map(String.init) ?? [], until: until)
+    let choice = try TapChoice(from: all, globs: patterns(taps), until: until)
 
     Cleanup.removeOnInterrupt(TraceFolder.partialPath(in: out))
     let folder = try TraceFolder(out, choice, element: precision.element) { Console.progress("computing \($0)") }

@@ -39,6 +39,7 @@ public enum JSON: Sendable, Equatable {
     func refuse(_ found: String) -> InputError {
       InputError(.malformedJSON, place, expected: "JSON text in UTF-8", found: found)
     }
+    guard String(validating: text, as: UTF8.self) != nil else { throw refuse("bytes that are no UTF-8") }
     guard text.count < Int(Int32.max) else { throw refuse("\(text.count) bytes, more than 2 GiB") }
     let bytes: [UInt8]
     do { bytes = try strict(text) } catch let lax as LaxByte { throw refuse("\(lax.found) at byte \(lax.offset)") }
@@ -109,6 +110,11 @@ public enum JSON: Sendable, Equatable {
     defer { json_object_put(value) }
     let layout = indented ? JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED : JSON_C_TO_STRING_PLAIN
     return String(cString: json_object_to_json_string_ext(value, layout | JSON_C_TO_STRING_NOSLASHESCAPE))
+  }
+
+  /// Writes the value, indented, as a whole file or none.
+  public func write(to path: String) throws {
+    try Array("\(text(indented: true))\n".utf8).withUnsafeBytes { try NewFile.write($0, to: path) }
   }
 
   private func jsonC() -> OpaquePointer? {

@@ -51,6 +51,11 @@ func imageTokens(_ grid: PatchGrid) -> [Int] {
 }
 
 extension Prompt {
+  /// How many `[IMG]` there are up to each `[IMG_END]`, and behind the last; only where there are any.
+  private func imageSlots(_ vision: Parameters.Vision) -> [Int] {
+    tokens.split(separator: vision.imageEndToken).map { $0.count { $0 == vision.imageToken } }.filter { $0 > 0 }
+  }
+
   /// Makes sure that a model can take this prompt: every id in the vocabulary, and for each image its rows of tokens.
   ///
   /// - Throws: `InputError` of kind `wrongTokens` or `wrongPixels`.
@@ -75,11 +80,15 @@ extension Prompt {
       }
     }
 
-    let slots = tokens.filter { $0 == vision.imageToken }.count
-    let patches = images.reduce(0) { $0 + $1.grid(patchSize: vision.patchSize).patches }
-    guard slots == patches else {
+    let patches = images.map { $0.grid(patchSize: vision.patchSize).patches }
+    let slots = imageSlots(vision)
+    // Tokens of another runtime may lack the ends, and then say only how many patches there are.
+    guard slots == patches || !tokens.contains(vision.imageEndToken) && slots == [patches.reduce(0, +)] else {
+      func count(_ patches: [Int]) -> String {
+        "\(patches.reduce(0, +)) [IMG] for \(patches.count) image\(patches.count == 1 ? "" : "s") of \(patches) patches"
+      }
       throw InputError(
-        .wrongTokens, "tokens", expected: "\(patches) [IMG] for the patches of \(images.count) images", found: "\(slots)",
+        .wrongTokens, "tokens", expected: count(patches), found: count(slots),
         advice: "are there as many images as the tokens say?")
     }
   }

@@ -5,6 +5,7 @@ public struct Tokenizer: Sendable {
   /// Of the one file whose rules this code states: identity normalisation, a `▁` put in front, spaces written as `▁`, bytes for
   /// characters that have no piece.
   public static let digest = "1b968b8dc352f42192367337c78ccc61e1eaddc6d641a579372d4f20694beb7a"
+  public static let byteCount = 587_562
   public static let fileName = "mistral_instruct_tokenizer_241114.model.v7m1"
 
   public let vocabulary: Vocabulary
@@ -20,11 +21,14 @@ public struct Tokenizer: Sendable {
   public init(file path: String) throws {
     let file = try MappedFile(path)
     let hash = SHA256()
-    hash.update(file.bytes)
+    // The size first, for a digest of a large file takes its time.
+    let hasSize = file.bytes.count == Self.byteCount
+    if hasSize { hash.update(file.bytes) }
     let found = hash.hexDigest()
     guard found == Self.digest else {
       throw InputError(
-        .wrongTokenizer, path, expected: "SHA-256 \(Self.digest)", found: found,
+        .wrongTokenizer, path, expected: "\(Self.byteCount) bytes with SHA-256 \(Self.digest)",
+        found: hasSize ? found : "\(file.bytes.count) bytes",
         advice: "take the file from Fixtures/tokenizer or from a mistral-common wheel")
     }
     vocabulary = try Vocabulary(model: file.bytes, place: path)

@@ -102,7 +102,14 @@ public struct Safetensors: Sendable {
     }
     self.file = file
     self.tensors = tensors
-    if case .object(let members)? = header["__metadata__"] { metadata = members } else { metadata = [] }
+    if let json = header["__metadata__"] {
+      guard case .object(let members) = json, members.allSatisfy({ if case .string = $0.value { true } else { false } }) else {
+        throw refuse("\(path), __metadata__", expected: "an object of strings", found: json.text())
+      }
+      metadata = members
+    } else {
+      metadata = []
+    }
   }
 }
 

@@ -46,7 +46,12 @@ struct JSONTests {
     #expect(try refusal { try parse(text) }.kind == .malformedJSON)
   }
 
-  @Test("Invalid UTF-8 and a NUL in the middle are refused", arguments: [[0x22, 0xff, 0x22], [0x5b, 0x31, 0x00, 0x5d]])
+  @Test(
+    "Invalid UTF-8 and a NUL in the middle are refused",
+    arguments: [
+      [0x22, 0xff, 0x22], [0x5b, 0x31, 0x00, 0x5d], [0x22, 0xc0, 0xaf, 0x22], [0x22, 0xed, 0xa0, 0x80, 0x22],
+      [0x22, 0xf4, 0x90, 0x80, 0x80, 0x22],
+    ])
   func refusedBytes(bytes: [UInt8]) throws {
     let error = try refusal { try bytes.withUnsafeBytes { try JSON(parsing: $0, place: "line") } }
     #expect(error.kind == .malformedJSON)

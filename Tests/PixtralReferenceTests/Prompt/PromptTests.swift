@@ -34,6 +34,19 @@ struct PromptTests {
     #expect(error.advice == "are there as many images as the tokens say?")
   }
 
+  @Test("Two images where the tokens say one are refused, though their patches are as many")
+  func splitImages() throws {
+    let halves = [pixels(width: 2), pixels(width: 2)]
+    try check([1, 10, 15, 10, 15], halves)
+    #expect(try refusal { try check([1, 10, 10, 15], halves) }.expected == "2 [IMG] for 2 images of [1, 1] patches")
+  }
+
+  @Test("Tokens without [IMG_END], as some runtimes make them, pass if the patches are as many")
+  func noEnds() throws {
+    try check([1, 10, 10, 10, 10], [pixels(), pixels()])
+    #expect(throws: InputError.self) { try check([1, 10, 10, 10], [pixels(), pixels()]) }
+  }
+
   @Test("Sides that are no multiples of the patch or too long are refused", arguments: [(3, 4), (2, 10)])
   func sides(height: Int, width: Int) throws {
     #expect(try refusal { try check([1, 10, 10, 15], [pixels(height: height, width: width)]) }.kind == .wrongPixels)

@@ -79,6 +79,16 @@ struct ParametersTests {
     #expect(try refusal { try parse(try replacing("\"dim\": 4", "\"dim\": 4, \(member)")) }.expected.contains("Pixtral has none"))
   }
 
+  @Test("More layers than any model has are refused before a table is made of them")
+  func layers() throws {
+    #expect(try refusal { try parse(try replacing("\"n_layers\": 1", "\"n_layers\": 1000000000")) }.place.hasSuffix("n_layers"))
+  }
+
+  @Test("A key that changes nothing must still be a number", arguments: ["\"12\"", "-1", "[]"])
+  func ignored(value: String) throws {
+    #expect(throws: InputError.self) { try parse(try replacing("\"dim\": 4", "\"dim\": 4, \"max_seq_len\": \(value)")) }
+  }
+
   @Test("An unknown key is kept for a warning")
   func unknownKey() throws {
     #expect(try parse(try replacing("\"dim\": 4", "\"dim\": 4, \"colour\": 1")).unknownKeys == ["colour"])

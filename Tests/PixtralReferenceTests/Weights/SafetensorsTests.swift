@@ -47,6 +47,7 @@ struct SafetensorsTests {
     "A header that contradicts itself is refused",
     arguments: [
       (#"[]"#, "a JSON object"),
+      (#"{"__metadata__":{"format":1},"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}"#, "an object of strings"),
       (#"{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,4]}}"#, "8 bytes"),
       (#"{"w":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}}"#, "a dtype of"),
       (#"{"w":{"dtype":"f32","shape":[2],"data_offsets":[0,8]}}"#, "a dtype of"),
