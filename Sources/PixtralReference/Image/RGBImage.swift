@@ -56,8 +56,7 @@ extension RGBImage {
 
   /// Reads and decodes a file.
   public init(file path: String) throws {
-    let file = try MappedFile(path)
-    self = try RGBImage(decoding: file.bytes, place: path)
+    self = try MappedFile(path).withBytes { try RGBImage(decoding: $0, place: path) }
   }
 
   /// Lays RGBA on white. The rounding is Pillow's `paste`: `c·a + 255·(255 − a)`, divided by 255 to the nearest.

@@ -75,8 +75,7 @@ public enum JSON: Sendable, Equatable {
 
   /// The whole content of a file as one JSON value.
   public init(file path: String) throws {
-    let file = try MappedFile(path)
-    self = try JSON(parsing: file.bytes, place: path)
+    self = try MappedFile(path).withBytes { try JSON(parsing: $0, place: path) }
   }
 
   private init(_ value: OpaquePointer?) {

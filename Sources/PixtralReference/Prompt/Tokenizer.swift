@@ -23,7 +23,7 @@ public struct Tokenizer: Sendable {
     let hash = SHA256()
     // The size first, for a digest of a large file takes its time.
     let hasSize = file.bytes.count == Self.byteCount
-    if hasSize { hash.update(file.bytes) }
+    if hasSize { file.withBytes { hash.update($0) } }
     let found = hash.hexDigest()
     guard found == Self.digest else {
       throw InputError(
@@ -31,7 +31,7 @@ public struct Tokenizer: Sendable {
         found: hasSize ? found : "\(file.bytes.count) bytes",
         advice: "take the file from Fixtures/tokenizer or from a mistral-common wheel")
     }
-    vocabulary = try Vocabulary(model: file.bytes, place: path)
+    vocabulary = try file.withBytes { try Vocabulary(model: $0, place: path) }
     let numbered = vocabulary.pieces.enumerated()
     pieces = PieceTable(
       numbered.filter { $0.element.kind == .normal || $0.element.kind == .userDefined }.map { ($0.element.text, $0.offset) })

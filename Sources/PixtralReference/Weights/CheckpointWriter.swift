@@ -53,7 +53,7 @@ public func writeCheckpoint(
       try add(
         "\(stem).safetensors.index.json", ["metadata": ["total_size": .integer(bytes)], "weight_map": .object(index)])
     }
-    try NewFile.write(tokenizerFile.bytes, to: "\(path)/tokenizer.model.v7m1")
+    try tokenizerFile.withBytes { try NewFile.write($0, to: "\(path)/tokenizer.model.v7m1") }
     written.append("tokenizer.model.v7m1")
     switch layout {
     case .mistral: try add("params.json", checkpoint.parameters.json)

@@ -3,6 +3,7 @@ import Glibc
 /// A file whose bytes are in memory only while they are looked at.
 public final class MappedFile: @unchecked Sendable {
   public let path: String
+  /// The file's bytes, there as long as this object: `withBytes` is for whoever does not keep it.
   public let bytes: UnsafeRawBufferPointer
 
   /// - Throws: `InputError` of kind `unreadableFile`.
@@ -31,6 +32,11 @@ public final class MappedFile: @unchecked Sendable {
 
   deinit {
     if let start = bytes.baseAddress { munmap(UnsafeMutableRawPointer(mutating: start), bytes.count) }
+  }
+
+  /// Calls a function with the file's bytes, which stay where they are until it returns.
+  public func withBytes<Result>(_ body: (UnsafeRawBufferPointer) throws -> Result) rethrows -> Result {
+    try withExtendedLifetime(self) { try body(bytes) }
   }
 
   /// Gives the memory of a range back; the bytes are read from the file again when next looked at.
