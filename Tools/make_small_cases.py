@@ -1,8 +1,8 @@
-"""Makes the cases that need no model: raw text to tokens, image size to grid, RGB to pixels, request to tokens.
+"""Makes the image cases: size to grid, file to pixels. Those of tokens are make_token_cases.py's.
 
 usage: make_small_cases.py        (writes below Fixtures/cases; deterministic)
 
-Oracles: sentencepiece for raw text, mistral-common for the rest. Suites of small cases are JSON Lines, a case a line.
+The oracle is mistral-common. Suites of small cases are JSON Lines, a case a line.
 """
 
 import hashlib
@@ -12,34 +12,11 @@ from pathlib import Path
 
 import numpy as np
 from mistral_common.protocol.instruct.chunk import ImageChunk
-from mistral_common.protocol.instruct.request import ChatCompletionRequest
 from mistral_common.tokens.tokenizers.image import ImageConfig, ImageEncoder, SpecialImageIDs
-from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 from PIL import Image
 from safetensors.numpy import save_file
-from sentencepiece import SentencePieceProcessor
 
 FIXTURES = Path(__file__).resolve().parent.parent / "Fixtures"
-MODEL = FIXTURES / "tokenizer" / "mistral_instruct_tokenizer_241114.model.v7m1"
-
-TEXTS = [
-    ("nothing", "No text is no token.", "", []),
-    ("word", "A text begins with its own ▁.", "Hello", ["T-spacing"]),
-    ("leading-space", "A leading space is a piece of its own beside the ▁ in front.", " Hello", ["T-spacing"]),
-    ("double-space", "Spaces are kept as they are.", "Hello  world\n", ["T-spacing"]),
-    ("thai", "Merging works on Unicode scalars, not on grapheme clusters.", "สวัสดี", ["T-graphemes"]),
-    ("crlf", "Carriage return and line feed are two characters.", "a\r\nb", ["T-graphemes"]),
-    ("keycap", "An emoji sequence and a combining accent are several scalars.", "1️⃣ e\u0301", ["T-graphemes"]),
-    ("control-strings", "Control strings in text are ordinary text.", "[IMG] </s> [/INST]", ["T-control-in-text"]),
-    ("user-defined", "User-defined pieces are matched in text.", "[REF]x[/REF]", []),
-    ("reference-document", "User-defined pieces are matched inside a word.", "x[REFERENCE_DOC_3]y", []),
-    ("byte-string", "The name of a byte piece in text is ordinary text.", "<0x0A>", []),
-    ("digits", "Digits stand alone.", "2024-11-18", []),
-    ("lower-block", "U+2581 in text is the same as a space.", "▁▁ x", []),
-    ("byte-fallback", "A character without a piece becomes its UTF-8 bytes.", "日本語\u0000\U0001f9d1\u200d\U0001f680", []),
-    ("odd-spaces", "Only U+0020 becomes ▁.", "\u00a0\t ", []),
-    ("long-run", "Of equal merges the leftmost goes first.", "a" * 25, []),
-]
 
 # Width, height, and what would go wrong: DIVERGENCES.md, rows G-.
 SIZES = [
@@ -47,42 +24,6 @@ SIZES = [
     (1025, 1237, ["G-floor"]), (2048, 33, ["G-half-away"]), (2048, 35, []), (3000, 2000, ["G-32"]), (3000, 1, []), (1, 3000, []),
     (4000, 3000, []), (1365, 1024, []), (5000, 4999, []),
 ]
-
-USER = lambda *content: {"role": "user", "content": content[0] if isinstance(content[0], str) and len(content) == 1 else list(content)}
-TEXT = lambda text: {"type": "text", "text": text}
-PICTURE = {"type": "image_url", "image_url": {"url": "../../../images/model-alpha.png"}}
-ASSISTANT = lambda text: {"role": "assistant", "content": text}
-SYSTEM = lambda text: {"role": "system", "content": text}
-
-REQUESTS = [
-    ("one-turn", "A user message stands between [INST] and [/INST].", [USER("Hello")]),
-    ("system", "A system message has its own brackets in front.", [SYSTEM("Be brief."), USER("Hello")]),
-    ("system-later", "A system message stays where it is.", [USER("Hello"), SYSTEM("Be brief."), USER("Hi")]),
-    ("two-systems", "System messages that follow one another stay apart.", [SYSTEM("One."), SYSTEM("Two."), USER("Hello")]),
-    ("only-system", "A system message may be all.", [SYSTEM("One.")]),
-    ("turns", "An assistant message ends with </s> and is set off by no space.", [USER("Hello"), ASSISTANT("Hi!"), USER("Bye")]),
-    ("assistant-first", "An assistant message may come first.", [ASSISTANT("Hi!"), USER("Hello")]),
-    ("assistant-spaces", "An assistant's trailing spaces go, its other white space stays.", [USER("a"), ASSISTANT(" b \n  "), USER("c")]),
-    ("assistant-blank", "An assistant message of spaces alone is just </s>.", [USER("a"), ASSISTANT("   "), USER("c")]),
-    ("merged-users", "User messages that follow one another are one, an empty line between them.", [USER("a"), USER("b")]),
-    ("merged-assistants", "Assistant messages that follow one another are one.", [USER("a"), ASSISTANT("b "), ASSISTANT("c"), USER("d")]),
-    ("text-chunks", "Text chunks that follow one another are one text, empty ones vanish.", [USER(TEXT("a"), TEXT(""), TEXT("b"))]),
-    ("empty-user", "An empty user message is two brackets.", [USER("")]),
-    ("no-chunks", "A user message without chunks is two brackets.", [{"role": "user", "content": []}]),
-    ("image-first", "An image before a text stays there.", [USER(PICTURE, TEXT("a"))]),
-    ("image-last", "A text followed by one image is turned round.", [USER(TEXT("a"), PICTURE)]),
-    ("two-texts-image", "Two texts are one text before the image is put first.", [USER(TEXT("a"), TEXT("b"), PICTURE)]),
-    ("image-middle", "An image between texts stays there.", [USER(TEXT("a"), PICTURE, TEXT("b"))]),
-    ("image-image", "Two images keep their order.", [USER(PICTURE, PICTURE)]),
-    ("text-image-image", "A text before two images stays there.", [USER(TEXT("a"), PICTURE, PICTURE)]),
-    ("image-merged", "An image of the next user message joins the one before, and is put first where it is the last of two.", [USER("a"), USER(PICTURE)]),
-    ("reject-empty", "A request needs a message.", []),
-    ("reject-assistant-last", "The last message is not the assistant's.", [USER("a"), ASSISTANT("b")]),
-    ("reject-assistant-alone", "One assistant message alone is no request.", [ASSISTANT("b")]),
-    ("reject-system-after-assistant", "A system message does not follow an assistant's.", [USER("a"), ASSISTANT("b"), SYSTEM("c"), USER("d")]),
-    ("reject-empty-assistant", "An assistant message says something.", [USER("a"), ASSISTANT(""), USER("d")]),
-]
-
 
 def version(package: str) -> dict:
     return {"name": package, "version": importlib.metadata.version(package)}
@@ -101,33 +42,6 @@ def write_lines(path: str, cases: list) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("".join(json.dumps(c, ensure_ascii=False) + "\n" for c in cases), encoding="utf-8")
     print(f"{path}: {len(cases)} cases")
-
-
-def texts() -> None:
-    processor = SentencePieceProcessor(model_file=str(MODEL))
-    write_lines("tokens/text/basics.jsonl", [
-        case(f"tokens/text/{name}", title, "tokens", {"operation": "encode one stretch of text", "tokenizer": MODEL.name}, {"text": text},
-             {"tokens": processor.encode(text)}, version("sentencepiece"), "SentencePieceProcessor.encode", exposes)
-        for name, title, text, exposes in TEXTS])
-
-
-def requests() -> None:
-    tokenizer = MistralTokenizer.from_file(str(MODEL))
-    folder = FIXTURES / "cases" / "tokens" / "request"
-    cases = []
-    for name, title, messages in REQUESTS:
-        local = json.loads(json.dumps(messages).replace("../../../images", f"file://{FIXTURES}/images"))
-        try:
-            tokenized = tokenizer.encode_chat_completion(ChatCompletionRequest.from_openai(messages=local))
-            expect = {"tokens": tokenized.tokens, "text": tokenized._text}
-        except Exception as error:
-            expect = {"reject": type(error).__name__}
-        assert name.startswith("reject-") == ("reject" in expect), (name, expect)
-        cases.append(case(f"tokens/request/{name}", title, "tokens", {"operation": "render a V7 request", "tokenizer": MODEL.name},
-                          {"request": {"messages": messages}}, expect, version("mistral-common"),
-                          "MistralTokenizer.encode_chat_completion", []))
-    folder.mkdir(parents=True, exist_ok=True)
-    write_lines("tokens/request/basics.jsonl", cases)
 
 
 def encoder() -> ImageEncoder:
@@ -168,7 +82,5 @@ def pixels() -> None:
 
 
 if __name__ == "__main__":
-    texts()
-    requests()
     grids()
     pixels()

@@ -33,6 +33,11 @@ public struct InputError: Error, CustomStringConvertible, Sendable, Equatable {
     self.exception = exception
   }
 
+  /// The same, with the name of an exception.
+  func raised(as exception: String) -> InputError {
+    InputError(kind, place, expected: expected, found: found, advice: advice, exception: exception)
+  }
+
   /// `exception` if there is one, else the kind: what programs branch on.
   public var type: String { exception ?? kind.rawValue }
 

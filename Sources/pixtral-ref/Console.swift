@@ -3,12 +3,14 @@ import PixtralReference
 
 /// Lines on standard output and standard error.
 enum Console {
-  static func out(_ line: String) { write(line + "\n", STDOUT_FILENO) }
+  static func out(_ line: String) { write(Array("\(line)\n".utf8), STDOUT_FILENO) }
 
-  static func message(_ line: String) { write(line + "\n", STDERR_FILENO) }
+  static func out(bytes: [UInt8]) { write(bytes, STDOUT_FILENO) }
 
-  private static func write(_ text: String, _ descriptor: Int32) {
-    var rest = Array(text.utf8)[...]
+  static func message(_ line: String) { write(Array("\(line)\n".utf8), STDERR_FILENO) }
+
+  private static func write(_ bytes: [UInt8], _ descriptor: Int32) {
+    var rest = bytes[...]
     while !rest.isEmpty {
       let count = rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
       if count < 0 && errno != EINTR { return }
@@ -18,7 +20,7 @@ enum Console {
 
   /// A line of progress that the next one replaces; nothing where standard error is no terminal.
   static func progress(_ text: String) {
-    if isatty(STDERR_FILENO) != 0 { write("\r\u{1b}[K\(text)", STDERR_FILENO) }
+    if isatty(STDERR_FILENO) != 0 { write(Array("\r\u{1b}[K\(text)".utf8), STDERR_FILENO) }
   }
 
   /// Columns padded to the same width, all but the first flush right.
@@ -63,6 +65,55 @@ enum Console {
     if tenths == 100 { (tenths, exponent) = (10, exponent + 1) }
     let digits = exponent.magnitude < 10 ? "0\(exponent.magnitude)" : "\(exponent.magnitude)"
     return "\(value < 0 ? "-" : "")\(tenths / 10).\(tenths % 10)e\(exponent < 0 ? "-" : "+")\(digits)"
+  }
+}
+
+/// Lines of standard input, of any length and any bytes.
+struct InputLines {
+  private var buffer: [UInt8] = []
+  /// Where the next line begins, and how far no line end has been found.
+  private var start = 0
+  private var searched = 0
+  private var isAtEnd = false
+
+  /// The next line, without its end; nil when there is none.
+  mutating func next() -> ArraySlice<UInt8>? {
+    while true {
+      if let end = buffer[searched...].firstIndex(of: UInt8(ascii: "\n")) {
+        defer { (start, searched) = (end + 1, end + 1) }
+        return buffer[start..<end]
+      }
+      searched = buffer.count
+      if isAtEnd {
+        defer { start = buffer.count }
+        return start < buffer.count ? buffer[start...] : nil
+      }
+      readMore()
+    }
+  }
+
+  /// Whether a whole line is there without waiting for it.
+  mutating func hasNext() -> Bool {
+    while !buffer[searched...].contains(UInt8(ascii: "\n")) {
+      searched = buffer.count
+      var descriptor = pollfd(fd: STDIN_FILENO, events: Int16(POLLIN), revents: 0)
+      guard !isAtEnd, poll(&descriptor, 1, 0) > 0 else { return false }
+      readMore()
+    }
+    return true
+  }
+
+  private mutating func readMore() {
+    if start > 0 {
+      buffer.removeFirst(start)
+      (start, searched) = (0, searched - start)
+    }
+    let size = max(1 << 16, buffer.count)
+    let count = buffer.count
+    buffer.append(contentsOf: repeatElement(0, count: size))
+    let added = buffer.withUnsafeMutableBytes { read(STDIN_FILENO, $0.baseAddress! + count, size) }
+    buffer.removeLast(size - max(0, added))
+    isAtEnd = added == 0 || added < 0 && errno != EINTR
   }
 }
 

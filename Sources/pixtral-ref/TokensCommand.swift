@@ -1,31 +1,88 @@
 import ArgumentParser
+import Glibc
 import PixtralReference
+
+extension Release: ExpressibleByArgument {
+  public init?(argument: String) { self.init(argument) }
+}
 
 struct TokensCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "tokens",
-    abstract: "Render a chat request with the V7 template.",
+    abstract: "Render chat requests with the V7 template, encode texts, decode tokens.",
     discussion: """
-      Prints {"tokens": […], "text": "…", "images": [{"width", "height", "columns", "rows"}…]} on one line. text is written as \
+      A request: {"tokens": […], "text": "…", "images": [{"width", "height", "columns", "rows"}…]} on one line. text is written as \
       mistral-common writes it: pieces one after another, ▁ for a space, control tokens by name.
+      A text: {"tokens": […], "pieces": […]}, without a token for its beginning.
 
-      System, user and assistant messages are rendered, with text and images. Tools and prefixes are refused.
+      Many, from standard input, an answer a line in the same order:
+        {"id": 1, "request": {"messages": […]}}     {"id": 1, "tokens": […], "text": "…", "images": […]}
+        {"id": 2, "fim": {"prompt": "…", "suffix": "…"}}        {"id": 2, "tokens": […], "text": "…"}
+        {"id": 3, "text": "…"}                      {"id": 3, "tokens": […], "pieces": […]}
+        {"id": 4, "tokens": […]}                    {"id": 4, "text": "…"}
+      What is refused gives {"id", "error": {"type", "message"}}, with the class of mistral-common's exception, and the stream goes on; \
+      a line that is no JSON has its number under line. Image paths are relative to the folder that the program runs in.
       """)
 
   @Option(help: "A chat request as JSON; image paths in it are relative to the file.")
-  var request: String
+  var request: String?
+
+  @Option(help: "A text, encoded on its own.")
+  var text: String?
+
+  @Option(help: "A request to fill in the middle as JSON: {\"prompt\", \"suffix\"}.")
+  var fim: String?
+
+  @Flag(help: "Answer lines of standard input.")
+  var jsonl = false
+
+  @Flag(help: "Answer lines of standard input with tokens: the text that they come to, without control tokens.")
+  var decode = false
+
+  @Option(
+    name: .customLong("as"),
+    help: "The release of mistral-common to render valid requests as, from \(Release.earliest) on.")
+  var release = Release.current
+
+  @Option(help: "What a request with truncate_for_context_length is cut to.")
+  var maxTokens: Int?
 
   @Option(help: "The SentencePiece model; found in Fixtures without this.")
   var tokenizer: String?
 
+  func validate() throws {
+    let modes = [request != nil, text != nil, fim != nil, jsonl || decode].filter { $0 }.count
+    guard modes == 1 else { throw ValidationError("Give one of --request, --text, --fim, --jsonl and --decode.") }
+    guard maxTokens ?? 0 >= 0 else { throw ValidationError("--max-tokens must be 0 or more.") }
+  }
+
   func run() throws {
     let tokenizer = try Tokenizer(file: tokenizerPath(tokenizer))
-    let rule = ImageRule.m1
-    let prompt = try Prompt(ChatRequest(file: request), tokenizer: tokenizer, imageRule: rule)
-    let line: JSON = [
-      "tokens": .array(prompt.tokens.map(JSON.integer)), "text": .string(tokenizer.text(of: prompt.tokens)),
-      "images": .array(prompt.shapes(patchSize: rule.patchSize).map(\.json)),
-    ]
-    Console.out(line.text())
+    let service = TokensService(V7Template(tokenizer: tokenizer, release: release), maxTokens: maxTokens)
+    if let request {
+      Console.out(bytes: try service.answer(ChatRequest(file: request)))
+    } else if let fim {
+      Console.out(bytes: try service.answer(FillInRequest(file: fim)))
+    } else if let text {
+      Console.out(bytes: service.answer(text: text))
+    } else {
+      answerLines(service)
+    }
+  }
+
+  /// Answers are collected while more questions wait and written when none does, so that a program may ask one by one.
+  private func answerLines(_ service: TokensService) {
+    var lines = InputLines()
+    var answers: [UInt8] = []
+    var number = 0
+    while let line = lines.next() {
+      number += 1
+      if let answer = line.withUnsafeBytes({ service.answer($0, number: number) }) { answers += answer }
+      if answers.count > 1 << 16 || !lines.hasNext() {
+        Console.out(bytes: answers)
+        answers.removeAll(keepingCapacity: true)
+      }
+    }
+    Console.out(bytes: answers)
   }
 }

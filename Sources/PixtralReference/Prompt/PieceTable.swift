@@ -1,3 +1,5 @@
+import Glibc
+
 /// Finds a piece by its UTF-8 bytes, without making a string of them: an open-addressing hash table.
 struct PieceTable: Sendable {
   private var slots: [Int32]
@@ -14,24 +16,30 @@ struct PieceTable: Sendable {
       starts.append(Int32(bytes.count))
       let entry = ids.count
       ids.append(Int32(piece.id))
-      var slot = bytes.withUnsafeBufferPointer { hash($0[Int(starts[entry])...]) } & (capacity - 1)
+      var slot = bytes[Int(starts[entry])...].withUnsafeBytes(hash) & (capacity - 1)
       while slots[slot] >= 0 { slot = (slot + 1) & (capacity - 1) }
       slots[slot] = Int32(entry)
     }
   }
 
   /// The id of the piece that is exactly these bytes; nil if there is none.
-  func id(of text: Slice<UnsafeBufferPointer<UInt8>>) -> Int? {
-    var slot = hash(text) & (slots.count - 1)
-    while slots[slot] >= 0 {
-      let entry = Int(slots[slot])
-      if bytes[Int(starts[entry])..<Int(starts[entry + 1])].elementsEqual(text) { return Int(ids[entry]) }
-      slot = (slot + 1) & (slots.count - 1)
+  func id(of text: ArraySlice<UInt8>) -> Int? {
+    text.withUnsafeBytes { text in
+      var slot = hash(text) & (slots.count - 1)
+      while slots[slot] >= 0 {
+        let entry = Int(slots[slot])
+        let start = Int(starts[entry])
+        if Int(starts[entry + 1]) - start == text.count {
+          let isEqual = bytes.withUnsafeBytes { memcmp($0.baseAddress! + start, text.baseAddress!, text.count) == 0 }
+          if isEqual { return Int(ids[entry]) }
+        }
+        slot = (slot + 1) & (slots.count - 1)
+      }
+      return nil
     }
-    return nil
   }
 
-  private func hash(_ text: Slice<UnsafeBufferPointer<UInt8>>) -> Int {
+  private func hash(_ text: UnsafeRawBufferPointer) -> Int {
     var hash: UInt64 = 0xcbf2_9ce4_8422_2325
     for byte in text { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01b3 }
     return Int(truncatingIfNeeded: hash ^ hash >> 29) & Int.max

@@ -14,25 +14,12 @@ public struct Prompt: Sendable {
 
   /// Messages to tokens and pixels. Model.md 4.
   ///
-  /// - Throws: `InputError` for a request that the template refuses or an image that cannot be read.
+  /// - Throws: `InputError` for a request that breaks a rule or an image that cannot be read.
   public init(_ request: ChatRequest, tokenizer: Tokenizer, imageRule: ImageRule) throws {
-    var tokens: [Int] = []
-    var images: [Pixels] = []
-    var sources: [RGBImage] = []
-    for part in try V7Template.render(request) {
-      switch part {
-      case .control(let token): tokens.append(token.rawValue)
-      case .text(let text): tokens += tokenizer.encode(text)
-      case .image(let source):
-        let rgb = try source.load(place: "image \(images.count)")
-        tokens += imageTokens(imageRule.grid(width: rgb.width, height: rgb.height))
-        images.append(Pixels(rgb, rule: imageRule))
-        sources.append(rgb)
-      }
-    }
-    self.tokens = tokens
-    self.images = images
-    self.sources = sources
+    let rendered = try V7Template(tokenizer: tokenizer, imageRule: imageRule)(request)
+    tokens = rendered.tokens
+    images = rendered.images.map { Pixels($0, rule: imageRule) }
+    sources = rendered.images
   }
 
   /// Sizes and grids of the images.

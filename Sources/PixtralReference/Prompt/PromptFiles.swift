@@ -8,7 +8,7 @@ extension Prompt {
     let json = try JSON(file: tokensFile)
     guard let tokens = (json["tokens"] ?? json).integers else {
       throw InputError(
-        .wrongTokens, tokensFile, expected: "an array of integers, or an object with one under tokens", found: json.kindName)
+        .wrongTokens, tokensFile, expected: "an array of integers, or an object with one under tokens", found: "something else")
     }
     self.init(tokens: tokens, images: try pixelsFile.map(Pixels.read) ?? [])
   }

@@ -1,100 +1,252 @@
-/// What a prompt is made of before its text is encoded.
-enum PromptPart: Equatable {
-  case control(V7Token)
-  /// A stretch of text that is encoded on its own.
-  case text(String)
-  case image(ImageSource)
-}
+/// The V7 chat template: messages to tokens, as a release of mistral-common gives them. Model.md 4.6.
+public struct V7Template: Sendable {
+  public let tokenizer: Tokenizer
+  public let imageRule: ImageRule
+  public let release: Release
 
-/// The V7 chat template, as mistral-common 1.13.1 renders system, user and assistant messages. Model.md 4.6.
-enum V7Template {
-  /// Messages to parts.
-  ///
-  /// - Throws: `InputError` of kind `wrongRequest` with the exception that mistral-common raises.
-  static func render(_ request: ChatRequest) throws -> [PromptPart] {
-    try checkOrder(request.messages)
-    var parts: [PromptPart] = [.control(.beginOfSequence)]
-    for message in merged(request.messages) {
-      let content = joined(message.content)
-      switch message.role {
-      case .system:
-        parts.append(.control(.beginSystemPrompt))
-        parts += content.map(PromptPart.init)
-        parts.append(.control(.endSystemPrompt))
-      case .user:
-        parts.append(.control(.beginInstruction))
-        parts += imageFirst(content).map(PromptPart.init)
-        parts.append(.control(.endInstruction))
-      case .assistant:
-        guard case .text(let text)? = content.first else {
-          throw refuse(
-            "assistant message", expected: "text", found: "none", exception: "TokenizerException")
-        }
-        parts.append(.text(text.droppingTrailingSpaces()))
-        parts.append(.control(.endOfSequence))
-      }
-    }
-    return parts
+  public init(tokenizer: Tokenizer, imageRule: ImageRule = .m1, release: Release = .current) {
+    self.tokenizer = tokenizer
+    self.imageRule = imageRule
+    self.release = release
   }
 
-  /// Consecutive user messages count as one, and so do consecutive assistant messages; system messages stay apart.
-  private static func merged(_ messages: [ChatRequest.Message]) -> [ChatRequest.Message] {
-    messages.reduce(into: []) { merged, message in
-      if let last = merged.last, last.role == message.role, message.role != .system {
-        merged[merged.count - 1] = ChatRequest.Message(last.role, last.content + message.content)
+  /// - maxTokens: for a request with `truncate_for_context_length`, how many tokens its messages may come to.
+  /// - Throws: `InputError`; of kind `wrongRequest` with the exception that mistral-common raises, if the request breaks a rule.
+  public func callAsFunction(_ request: ChatRequest, maxTokens: Int? = nil) throws -> RenderedRequest {
+    try request.validate()
+    if request.truncates && maxTokens == nil {
+      throw refuse("truncate_for_context_length", "a number of tokens to cut to", "none", "TokenizerException")
+    }
+    let messages = try normalised(request.messages)
+    let lastUser = messages.lastIndex { $0.role == .user }
+
+    var tokens: [[Int]] = []
+    var images: [RGBImage] = []
+    for (index, message) in messages.enumerated() {
+      let tools = index == lastUser ? request.tools : []
+      tokens.append(try encode(parts(of: message, index, tools, endsIfContinued: request.continuesFinalMessage), request, &images))
+    }
+    if request.truncates, let maxTokens { try truncate(&tokens, of: messages, to: maxTokens, keeping: lastUser) }
+    return RenderedRequest(tokens: [V7Token.beginOfSequence.rawValue] + tokens.joined(), images: images)
+  }
+
+  // MARK: - Messages
+
+  /// Consecutive messages of one role become one, but for system and tool messages; the arguments of calls are written anew.
+  private func normalised(_ messages: [ChatRequest.Message]) throws -> [ChatRequest.Message] {
+    var merged: [ChatRequest.Message] = []
+    for (index, message) in messages.enumerated() {
+      var message = message
+      if message.role == .assistant && message.contentIsString && message.content == [.text("")] && !release.joinsEmptyAssistantStrings {
+        message.content = []
+      }
+      message.toolCalls = try message.toolCalls.map { try $0.normalised("message \(index), arguments") }
+      if let last = merged.last, last.role == message.role, message.role == .user || message.role == .assistant {
+        merged[merged.count - 1].content += message.content
+        merged[merged.count - 1].toolCalls += message.toolCalls
+        merged[merged.count - 1].isPrefix = last.isPrefix || message.isPrefix
       } else {
         merged.append(message)
       }
     }
+    for index in merged.indices { merged[index].content = joined(merged[index].content) }
+    return merged
   }
 
   /// Texts that follow one another become one, with an empty line between them; empty ones vanish.
-  private static func joined(_ content: [ChatRequest.Chunk]) -> [ChatRequest.Chunk] {
-    content.reduce(into: []) { joined, chunk in
-      guard case .text(let text) = chunk else { return joined.append(chunk) }
-      if text.isEmpty { return }
-      if case .text(let before)? = joined.last {
-        joined[joined.count - 1] = .text(before + "\n\n" + text)
+  private func joined(_ content: [ChatRequest.Chunk]) -> [ChatRequest.Chunk] {
+    var chunks: [ChatRequest.Chunk] = []
+    var texts: [String] = []
+    func flush(atEnd: Bool) {
+      let text = texts.joined(separator: "\n\n")
+      // Older releases keep an empty text in front of an image, and then see more chunks than show.
+      if !text.isEmpty || !texts.isEmpty && !atEnd { chunks.append(.text(text)) }
+      texts = []
+    }
+    for chunk in content {
+      if case .text(let text) = chunk {
+        if !text.isEmpty || release.joinsEmptyTexts { texts.append(text) }
       } else {
-        joined.append(chunk)
+        flush(atEnd: false)
+        chunks.append(chunk)
       }
     }
+    flush(atEnd: true)
+    return chunks
   }
 
-  /// A text followed by one image, and nothing else, is turned round.
-  private static func imageFirst(_ content: [ChatRequest.Chunk]) -> [ChatRequest.Chunk] {
-    content.count == 2 && !content[0].isImage && content[1].isImage ? content.reversed() : content
+  // MARK: - Parts
+
+  /// What a message is made of before its text is encoded.
+  private enum Part {
+    case control(V7Token)
+    /// A stretch of text that is encoded on its own.
+    case text(String)
+    case image(String)
+    /// A chunk that no token stands for.
+    case refused(InputError)
   }
 
-  private static func checkOrder(_ messages: [ChatRequest.Message]) throws {
-    let exception = "InvalidMessageStructureException"
-    guard let last = messages.last else {
-      throw refuse("messages", expected: "at least one message", found: "none", exception: exception)
+  private func parts(
+    of message: ChatRequest.Message, _ index: Int, _ tools: [ChatRequest.Tool], endsIfContinued: Bool
+  ) throws -> [Part] {
+    let content = message.content.map(part)
+    switch message.role {
+    case .system: return [.control(.beginSystemPrompt)] + content + [.control(.endSystemPrompt)]
+    case .user:
+      var parts: [Part] = []
+      if !tools.isEmpty {
+        let list = PythonValue.list(tools.map(\.described))
+        parts = [.control(.beginAvailableTools), .text(try list.dumpedForTokenizer("tools")), .control(.endAvailableTools)]
+      }
+      return parts + [.control(.beginInstruction)] + imageFirst(message.content).map(part) + [.control(.endInstruction)]
+    case .assistant:
+      guard !content.isEmpty || !message.toolCalls.isEmpty else {
+        throw refuse("message \(index)", "text or tool_calls of the assistant", "neither", "TokenizerException")
+      }
+      var parts: [Part] = []
+      for chunk in message.content {
+        if case .text(let text) = chunk { parts.append(.text(text.droppingTrailingSpaces())) } else { parts.append(part(chunk)) }
+      }
+      if !message.toolCalls.isEmpty {
+        let calls = PythonValue.list(try message.toolCalls.map { try $0.described("message \(index), arguments") })
+        parts += [.control(.toolCalls), .text(try calls.dumpedForTokenizer("message \(index), tool_calls"))]
+      }
+      let isOpen = message.isPrefix && !(endsIfContinued && release.endsContinuedMessage)
+      return parts + (isOpen ? [] : [.control(.endOfSequence)])
+    case .tool:
+      return [.control(.beginToolResults), .text(message.toolCallID ?? ""), .control(.beginToolContent)]
+        + (release.normalisesToolResults ? [try normalisedResult(message, index)] : content) + [.control(.endToolResults)]
     }
-    if last.role == .assistant {
+  }
+
+  private func normalisedResult(_ message: ChatRequest.Message, _ index: Int) throws -> Part {
+    guard case .text(let text) = message.content.first ?? .text("") else { return .refused(brokenText("message \(index), content")) }
+    let normalised = try normalisedJSON(PythonString(text), "message \(index), content")
+    return normalised.hasHalfSurrogate ? .refused(brokenText("message \(index), content")) : .text(normalised.text)
+  }
+
+  private func part(_ chunk: ChatRequest.Chunk) -> Part {
+    switch chunk {
+    case .text(let text): .text(text)
+    case .brokenText: .refused(brokenText("content"))
+    case .image(let url): .image(url)
+    case .audio: .refused(refuse("content", "chunks that this model reads", "audio", "AssertionError"))
+    case .thinking: .refused(refuse("content", "chunks that V7 has tokens for", "a thinking chunk", "TokenizerException"))
+    }
+  }
+
+  /// One text before one image is turned round; an image goes first.
+  private func imageFirst(_ content: [ChatRequest.Chunk]) -> [ChatRequest.Chunk] {
+    guard content.count == 2, content[1].isImage, !content[0].isImage || release.swapsTwoImages else { return content }
+    return content.reversed()
+  }
+
+  private func encode(_ parts: [Part], _ request: ChatRequest, _ images: inout [RGBImage]) throws -> [Int] {
+    var tokens: [Int] = []
+    for part in parts {
+      switch part {
+      case .control(let token): tokens.append(token.rawValue)
+      case .text(let text): tokens += tokenizer.encode(text)
+      case .image(let url):
+        let place = "image \(images.count)"
+        let image = try ImageSource(url, place: place, folder: request.folder).load(place: place)
+        tokens += imageTokens(imageRule.grid(width: image.width, height: image.height))
+        images.append(image)
+      case .refused(let error): throw error
+      }
+    }
+    return tokens
+  }
+
+  // MARK: - Truncation
+
+  /// Empties messages from the first on until the rest fits: never a system message nor the last user message; with a user message go the
+  /// answers to it. The images of the messages that go stay: so mistral-common has it.
+  private func truncate(_ tokens: inout [[Int]], of messages: [ChatRequest.Message], to limit: Int, keeping lastUser: Int?) throws {
+    var excess = tokens.reduce(-limit) { $0 + $1.count }
+    func drop(_ index: Int) {
+      if messages[index].role == .system || index == lastUser { return }
+      excess -= tokens[index].count
+      tokens[index] = []
+    }
+    var index = 0
+    while excess > 0 && index < messages.count {
+      drop(index)
+      index += 1
+      guard messages[index - 1].role == .user else { continue }
+      while index < messages.count && messages[index].role != .user {
+        drop(index)
+        index += 1
+      }
+    }
+    guard excess <= 0 else {
       throw refuse(
-        "message \(messages.count - 1), role", expected: "user or system at the end", found: "assistant", exception: exception)
+        "messages", "system messages and a last user message of at most \(limit) tokens", "\(limit + excess)", "TokenizerException")
     }
-    for index in messages.indices.dropFirst()
-    where messages[index - 1].role == .assistant && messages[index].role == .system {
-      throw refuse(
-        "message \(index), role", expected: "user or assistant after assistant", found: "system", exception: exception)
-    }
-  }
-
-  private static func refuse(
-    _ place: String, expected: String, found: String, exception: String
-  ) -> InputError {
-    InputError(.wrongRequest, place, expected: expected, found: found, exception: exception)
   }
 }
 
-extension PromptPart {
-  fileprivate init(_ chunk: ChatRequest.Chunk) {
-    switch chunk {
-    case .text(let text): self = .text(text)
-    case .image(let source): self = .image(source)
+/// A chat request as tokens, and its images as decoded, in the order of the tokens.
+public struct RenderedRequest: Sendable {
+  public let tokens: [Int]
+  public let images: [RGBImage]
+}
+
+// MARK: - Through Python's json
+
+extension ChatRequest.Tool {
+  /// What the template says of a tool. `strict` is not part of it.
+  fileprivate var described: PythonValue {
+    [
+      "type": .string(PythonString("function")),
+      "function": [
+        "name": .string(PythonString(name)), "description": .string(description), "parameters": parameters,
+      ],
+    ]
+  }
+}
+
+extension ChatRequest.ToolCall {
+  fileprivate func normalised(_ place: String) throws -> Self {
+    Self(id: id, name: name, arguments: try normalisedJSON(arguments, place))
+  }
+
+  /// Arguments that are no JSON go in as a string.
+  fileprivate func described(_ place: String) throws -> PythonValue {
+    let value = try arguments.hasHalfSurrogate ? nil : PythonValue(loading: arguments, place)
+    return ["name": .string(PythonString(name)), "arguments": value ?? .string(arguments), "id": .string(PythonString(id))]
+  }
+}
+
+/// JSON written anew: `json.dumps(json.loads(text))`. No text is an empty object, and what is no JSON stays as it is.
+private func normalisedJSON(_ text: PythonString, _ place: String) throws -> PythonString {
+  if text.text.isEmpty { return PythonString("{}") }
+  guard let value = try PythonValue(loading: text, place) else { return text }
+  return PythonString(value.dumped(), hasHalfSurrogate: text.hasHalfSurrogate || value.holdsHalfSurrogate)
+}
+
+private func brokenText(_ place: String) -> InputError { refuse(place, "Unicode text", "half of a surrogate pair", "RuntimeError") }
+
+extension PythonValue {
+  /// `json.loads`, nil for a text that is no JSON.
+  fileprivate init?(loading text: PythonString, _ place: String) throws {
+    do { self = try PythonValue(parsing: text.text) } catch let exception as PythonException {
+      if exception.type == "JSONDecodeError" { return nil }
+      throw refuse(place, "JSON that Python reads", exception.message, exception.type)
     }
+  }
+
+  /// `json.dumps`, for the tokenizer, which takes no half surrogates.
+  fileprivate func dumpedForTokenizer(_ place: String) throws -> String {
+    guard !holdsHalfSurrogate else { throw brokenText(place) }
+    return dumped()
+  }
+}
+
+extension PythonValue: ExpressibleByDictionaryLiteral {
+  init(dictionaryLiteral elements: (String, PythonValue)...) {
+    self = .dictionary(elements.map { Member(key: PythonString($0.0), value: $0.1) })
   }
 }
 

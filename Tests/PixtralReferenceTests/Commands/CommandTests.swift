@@ -92,7 +92,12 @@ struct CommandTests {
     #expect((try? FileManager.default.contentsOfDirectory(atPath: out)) ?? [] == [])
   }
 
-  @Test("Wrong usage exits with 64", arguments: [["trace"], ["trace", "--out", "x"], ["nonsense"], ["compare", "a"]])
+  @Test(
+    "Wrong usage exits with 64",
+    arguments: [
+      ["trace"], ["trace", "--out", "x"], ["nonsense"], ["compare", "a"], ["tokens"], ["tokens", "--jsonl", "--text", "a"],
+      ["tokens", "--text", "a", "--as", "9"],
+    ])
   func usage(arguments: [String]) throws {
     let process = try program(arguments)
     (process.standardOutput, process.standardError) = (FileHandle.nullDevice, FileHandle.nullDevice)
@@ -119,6 +124,50 @@ struct CommandTests {
     #expect(line["tokens"] == golden.expect["tokens"])
     #expect(line["text"] == golden.expect["text"])
     #expect(line["images"] == golden.expect["grids"])
+  }
+
+  @Test("tokens --jsonl answers each line in its order, a wrong one with an error, and goes on")
+  func lines() throws {
+    let process = try program(["tokens", "--jsonl"])
+    let (input, output) = (Pipe(), Pipe())
+    (process.standardInput, process.standardOutput) = (input, output)
+    try process.run()
+    func ask(_ line: [UInt8]) throws -> JSON {
+      input.fileHandleForWriting.write(Data(line + [UInt8(ascii: "\n")]))
+      // One line is answered before the next is sent: a program may ask one by one.
+      var answer = Data()
+      while answer.last != UInt8(ascii: "\n") { answer += output.fileHandleForReading.availableData }
+      return try JSON(parsing: String(decoding: answer, as: UTF8.self), place: "stdout")
+    }
+    #expect(try ask(Array(#"{"id": "a", "text": "Hello"}"#.utf8))["tokens"]?.integers == [23325])
+    #expect(try ask(Array("nonsense".utf8))["line"] == .integer(2))
+    #expect(try ask([0x22, 0xff, 0x22])["error"]?["type"] == .string("UnicodeDecodeError"))
+    #expect(try ask(Array(repeating: UInt8(ascii: "["), count: 10_000))["error"]?["type"] == .string("RecursionError"))
+    #expect(
+      try ask(Array(#"{"id": 5, "request": {"messages": []}}"#.utf8))["error"]?["type"] == .string("InvalidMessageStructureException"))
+    let long = #"{"id": 6, "text": "\#(String(repeating: "a b", count: 300_000))"}"#
+    #expect(try ask(Array(long.utf8))["tokens"]?.array?.count ?? 0 > 300_000)
+    #expect(try ask(Array(#"{"id": 7, "tokens": [1, 23325]}"#.utf8))["text"] == .string("Hello"))
+    input.fileHandleForWriting.closeFile()
+    process.waitUntilExit()
+    #expect(process.terminationStatus == 0)
+  }
+
+  @Test("tokens --text and --fim answer one question")
+  func questions() throws {
+    #expect(try run("tokens", "--text", "Hello").out == #"{"tokens":[23325],"pieces":["▁Hello"]}"# + "\n")
+    let file = try folder.write("fim.json", #"{"prompt": "a"}"#)
+    #expect(try run("tokens", "--fim", file).out == #"{"tokens":[1,13,11,1032],"text":"<s>[SUFFIX][PREFIX]▁a"}"# + "\n")
+  }
+
+  @Test("tokens --as renders as another release does")
+  func asRelease() throws {
+    let image = "\(fixtures)/images/model-alpha.png"
+    let chunks = [image, "\(fixtures)/images/model-left.jpg"].map { #"{"type": "image_url", "image_url": "\#($0)"}"# }
+    let request = try folder.write("two.json", #"{"messages": [{"role": "user", "content": [\#(chunks.joined(separator: ","))]}]}"#)
+    let then = try JSON(parsing: run("tokens", "--request", request, "--as", "1.8.0").out, place: "stdout")
+    let now = try JSON(parsing: run("tokens", "--request", request).out, place: "stdout")
+    #expect(then["images"]?.array?.reversed() == now["images"]?.array)
   }
 
   @Test("checkpoint inspect names every tensor")

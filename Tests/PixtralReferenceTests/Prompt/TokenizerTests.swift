@@ -16,11 +16,40 @@ struct TokenizerTests {
     #expect(pieces[771].text == "<0x00>")
   }
 
-  @Test("Text becomes what sentencepiece makes of it", arguments: try! cases("tokens/text/basics.jsonl"))
-  func encode(entry: Case) throws {
-    let text = try #require(entry.json["inputs"]?["text"]?.string)
-    #expect(tokenizer.encode(text) == entry.json["expect"]?["tokens"]?.integers, "\(entry.title)")
+  @Test("Text becomes what sentencepiece makes of it", arguments: try! tokenCases("text/rules.jsonl"))
+  func encode(entry: TokenCase) throws {
+    #expect(try tokenizer.encode(#require(entry.inputs["text"]?.text)) == entry.expected(in: .current)["tokens"]?.numbers, "\(entry.title)")
   }
+
+  @Test("So do 5,000 random texts")
+  func encodeRandom() throws {
+    for entry in try tokenCases("text/corpus.jsonl") {
+      #expect(try tokenizer.encode(#require(entry.inputs["text"]?.text)) == entry.expected(in: .current)["tokens"]?.numbers, "\(entry.id)")
+    }
+  }
+
+  @Test("Tokens become what sentencepiece makes of them, all at once and one by one")
+  func decode() throws {
+    for entry in try tokenCases("decode/rules.jsonl") {
+      let tokens = try #require(entry.inputs["tokens"]?.numbers)
+      let expected = entry.expected(in: .current)["text"]?.text
+      #expect(try tokenizer.decode(tokens) == expected, "\(entry.id): \(entry.title)")
+      var stream = tokenizer.textStream
+      #expect(tokens.map { stream.append($0) }.joined() + stream.finish() == expected, "\(entry.id)")
+    }
+  }
+
+  @Test("A stream gives a character out when it is whole, and a space with the word behind it")
+  func stream() throws {
+    var stream = tokenizer.textStream
+    let pieces = ["▁a", "<0xF0>", "<0x9F>", "<0x98>", "<0x80>", "▁b", "<0xE2>"]
+    let tokens = try pieces.map { piece in try #require(tokenizer.vocabulary.pieces.firstIndex { $0.text == piece }) }
+    #expect(tokens.map { stream.append($0) } == ["a", "", "", "", "😀", " b", ""])
+    #expect(stream.finish() == "\u{fffd}")
+  }
+
+  @Test("An id outside the vocabulary is refused", arguments: [-1, 32768])
+  func outside(id: Int) throws { #expect(try refusal { try tokenizer.decode([1, id]) }.type == "IndexError") }
 
   @Test("A long run of one character takes no longer than its length")
   func longRun() {

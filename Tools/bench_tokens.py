@@ -1,0 +1,141 @@
+"""Tokens: pixtral-ref beside SentencePiece's C++ and mistral-common, in one run, on one thread, taking turns.
+
+    python bench_tokens.py BINARY [--rounds 5] [--out FILE.json]
+
+What is measured differs to our disadvantage and is left so: pixtral-ref is a fresh process each time, which starts, loads its tokenizer, reads JSON lines from
+a file and writes JSON lines with tokens and pieces; the peers are loaded already, get Python strings or objects, and their answers are not written anywhere.
+Only for starting up the peer is a fresh process too. Requests are without images, whose pixels mistral-common would compute and `tokens` does not.
+"""
+
+import argparse
+import json
+import os
+import random
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
+if hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # one core for us, our children and the peers alike
+
+from mistral_common.protocol.instruct.request import ChatCompletionRequest
+from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
+from sentencepiece import SentencePieceProcessor
+
+import corpus
+import releases
+
+SEED = 1124
+
+
+def documents(size: int, count: int) -> list[str]:
+    """Running text: sentences of all languages, with now and then a line of code."""
+    r = random.Random(SEED + size)
+    lines = list(corpus.SENTENCES.values())
+    found = []
+    for _ in range(count):
+        parts, length = [], 0
+        while length < size:
+            part = r.choice(lines) if r.random() < 0.95 else r.choice(corpus.CODE)
+            parts.append(part)
+            length += len(part.encode()) + 1
+        found.append(" ".join(parts))
+    return found
+
+
+def timed(action) -> float:
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def program(binary: str, arguments: list[str], stdin=subprocess.DEVNULL) -> None:
+    if hasattr(stdin, "seek"):
+        stdin.seek(0)
+    subprocess.run([binary, "tokens", *arguments], stdin=stdin, check=True, stdout=subprocess.DEVNULL)
+
+
+def lines(key: str, values: list):
+    """An open file of questions. (Through a pipe the peer's Python would take our core while it writes.)"""
+    file = tempfile.TemporaryFile()
+    for number, value in enumerate(values):
+        file.write(json.dumps({"id": number, key: value}, ensure_ascii=False).encode() + b"\n")
+    return file
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("binary")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out", help="write the figures as JSON too")
+    arguments = parser.parse_args()
+    processor = SentencePieceProcessor(model_file=str(releases.MODEL))
+    mistral = MistralTokenizer.from_file(str(releases.MODEL))
+
+    small, large = documents(2048, 2500), documents(10_000_000, 1)
+    r = random.Random(SEED)
+    requests: list = []
+    while len(requests) < 3000:
+        request = corpus.request(r)
+        if "image_url" in json.dumps(request):
+            continue
+        try:
+            mistral.encode_chat_completion(ChatCompletionRequest.model_validate(request))
+        except Exception:
+            continue
+        requests.append(request)
+    load = f"from mistral_common.tokens.tokenizers.mistral import MistralTokenizer as M; M.from_file({str(releases.MODEL)!r})"
+
+    inputs = {"small": lines("text", small), "large": lines("text", large), "requests": lines("request", requests)}
+    bytes_of = {"small": sum(len(text.encode()) for text in small), "large": len(large[0].encode())}
+    tasks = {
+        "2 KB documents": (
+            lambda: program(arguments.binary, ["--jsonl"], inputs["small"]),
+            lambda: [processor.encode(text) for text in small],
+            "sentencepiece", lambda seconds: f"{bytes_of['small'] / seconds / 1e6:.2f} MB/s", 1,
+        ),
+        "one 10 MB document": (
+            lambda: program(arguments.binary, ["--jsonl"], inputs["large"]),
+            lambda: processor.encode(large[0]),
+            "sentencepiece", lambda seconds: f"{bytes_of['large'] / seconds / 1e6:.2f} MB/s", 1,
+        ),
+        "chat requests": (
+            lambda: program(arguments.binary, ["--jsonl"], inputs["requests"]),
+            lambda: [mistral.encode_chat_completion(ChatCompletionRequest.model_validate(request)) for request in requests],
+            "mistral-common", lambda seconds: f"{len(requests) / seconds:.0f} a second", 5,
+        ),
+        "start to exit": (
+            lambda: program(arguments.binary, ["--text", "hello"]),
+            lambda: subprocess.run([sys.executable, "-c", load], check=True),
+            "mistral-common, import and load", lambda seconds: f"{seconds * 1000:.0f} ms", 10,
+        ),
+    }  # fmt: skip
+    figures = {}
+    print(f"{'':20} {'pixtral-ref':>16} {'peer':>16} {'ratio':>8} {'at least':>9}   peer")
+    for name, (ours, theirs, peer, show, least) in tasks.items():
+        times = ([], [])
+        for _ in range(arguments.rounds):
+            for action, found in zip((ours, theirs), times, strict=True):
+                found.append(timed(action))
+        a, b = (statistics.median(found) for found in times)
+        print(f"{name:20} {show(a):>16} {show(b):>16} {b / a:>8.2f} {least:>9}   {peer}", flush=True)
+        figures[name] = {"pixtral_ref_s": times[0], "peer_s": times[1], "ratio": b / a, "peer": peer}
+
+    # The peak of a child of its own: getrusage knows only the largest so far.
+    child = "import resource, subprocess, sys; subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL); print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    peaks = [
+        int(subprocess.run([sys.executable, "-c", child, arguments.binary, *options], check=True, capture_output=True, text=True).stdout) / 1024
+        for options in (["tokens", "--text", "hello"], ["tokens", "--help"])
+    ]
+    print(f"memory: {peaks[0]:.0f} MB for the whole process with a tokenizer, {peaks[0] - peaks[1]:.0f} MB more than without one")
+    figures["memory_mb"] = {"with_tokenizer": peaks[0], "without": peaks[1]}
+    if arguments.out:
+        with open(arguments.out, "w") as file:
+            json.dump(figures, file, indent=2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,538 @@
+"""Makes Fixtures/cases/tokens: what each release of mistral-common makes of requests, and sentencepiece of texts.
+
+    python releases.py --fetch && python make_token_cases.py      (deterministic; a quarter of an hour, most of it for the 36 releases)
+
+Every expectation is asked of the oracle here, none is written by hand. What a case expects is the newest release's answer; `releases` says for which
+releases that holds, and what the others answer. The suites: rules, each case one rule and chosen by hand; corpus, random ones from corpus.py.
+"""
+
+import importlib.metadata
+import json
+import random
+from pathlib import Path
+
+from sentencepiece import SentencePieceProcessor
+
+import corpus
+import releases
+
+CASES = releases.ROOT / "Fixtures" / "cases" / "tokens"
+SEED = 20260923
+
+# ---- words for writing requests down ----
+
+
+def user(*content):
+    return {"role": "user", "content": content[0] if len(content) == 1 and isinstance(content[0], str) else list(content)}
+
+
+def system(*content):
+    return {"role": "system", "content": content[0] if len(content) == 1 and isinstance(content[0], str) else list(content)}
+
+
+def assistant(content=None, calls=None, **more):
+    return {"role": "assistant", "content": content, **({} if calls is None else {"tool_calls": calls}), **more}
+
+
+def call(arguments='{"city": "Paris"}', name="weather", id="abcDEF123", **more):
+    return {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}, **more}
+
+
+def result(content="21", id="abcDEF123", **more):
+    return {"role": "tool", "tool_call_id": id, "content": content, **more}
+
+
+def text(content):
+    return {"type": "text", "text": content}
+
+
+def picture(width, height):
+    return {"type": "image_url", "image_url": {"url": corpus.picture(width, height)}}
+
+
+def tool(parameters=None, name="weather", **more):
+    return {"type": "function", "function": {"name": name, "description": "Say it.", "parameters": {} if parameters is None else parameters, **more}}
+
+
+A, B = picture(16, 16), picture(40, 20)
+HI, BYE = user("Hi"), user("Bye")
+
+
+def after(call_or_calls):
+    """A question, calls, their answer is not there yet, another question."""
+    return {"messages": [HI, assistant(calls=call_or_calls if isinstance(call_or_calls, list) else [call_or_calls]), BYE]}
+
+
+def with_arguments(arguments):
+    return after(call(arguments))
+
+
+def with_tool(tool_or_tools):
+    return {"messages": [HI], "tools": tool_or_tools if isinstance(tool_or_tools, list) else [tool_or_tools]}
+
+
+def say(*messages, **more):
+    return {"messages": list(messages), **more}
+
+
+# ---- rules: name, what it shows, request, exposes ----
+
+RULES = [
+    # brackets and spaces
+    ("one-turn", "A user message stands between [INST] and [/INST].", say(HI), ["T-spacing"]),
+    ("turns", "An assistant message ends with </s> and is set off by no token before.", say(HI, assistant("Yes?"), BYE), ["T-spacing", "T-double-bos"]),
+    ("three-turns", "BOS stands once, however many turns there are.", say(HI, assistant("a"), HI, assistant("b"), BYE), ["T-double-bos"]),
+    ("empty-user", "An empty user message is two brackets.", say(user("")), []),
+    ("blank-user", "A user message of one space keeps it.", say(user(" ")), ["T-spacing"]),
+    ("no-chunks", "A user message without chunks is two brackets.", say({"role": "user", "content": []}), []),
+    ("leading-space", "A leading space is a piece beside the ▁ in front.", say(user(" Hi")), ["T-spacing"]),
+    ("trailing-space", "A user's trailing spaces stay.", say(user("Hi  ")), ["T-spacing"]),
+    ("trailing-newline", "A user's trailing line feed stays.", say(user("Hi\n")), []),
+    ("crlf", "Carriage returns are not tidied.", say(user("a\r\nb")), ["T-graphemes"]),
+    ("nul", "A NUL is a byte piece.", say(user("a\u0000b")), []),
+    ("lower-block", "U+2581 in a message is the same as a space.", say(user("▁Hi")), []),
+    ("control-strings", "Control strings in a message are ordinary text.", say(user("[IMG] </s> [/INST]")), ["T-control-in-text"]),
+    ("control-strings-system", "Control strings in a system message are ordinary text.", say(system("[INST]"), HI), ["T-control-in-text"]),
+    ("control-strings-assistant", "Control strings of the assistant are ordinary text.", say(HI, assistant("</s>[TOOL_CALLS]"), BYE), ["T-control-in-text"]),
+    ("reference", "[REF] in a message is a piece of its own, being user-defined.", say(user("x[REF]y[/REF]")), []),
+    ("thai", "Merging goes by Unicode scalars.", say(user("สวัสดี")), ["T-graphemes"]),
+    ("keycap", "An emoji sequence is several scalars.", say(user("1️⃣👨‍👩‍👧")), ["T-graphemes"]),
+    # system
+    ("system", "A system message has brackets of its own, in front.", say(system("Be brief."), HI), []),
+    ("system-later", "A system message stays where it is.", say(HI, system("Be brief."), BYE), []),
+    ("system-last", "A system message may be last.", say(HI, system("Be brief.")), []),
+    ("only-system", "A system message may be all.", say(system("Be brief.")), []),
+    ("two-systems", "System messages that follow one another stay apart.", say(system("One."), system("Two."), HI), []),
+    ("system-splits-users", "A system message keeps two user messages apart.", say(HI, system("One."), BYE), []),
+    ("system-empty", "An empty system message is two brackets.", say(system(""), HI), []),
+    ("system-spaces", "A system message keeps its spaces.", say(system(" One.  "), HI), ["T-spacing"]),
+    ("system-chunks", "Text chunks of a system message are one text, an empty line between them.", say(system(text("One."), text("Two.")), HI), []),
+    ("system-empty-chunks", "Empty chunks of a system message vanish.", say(system(text("One."), text(""), text("Two.")), HI), []),
+    ("system-no-chunks", "A system message without chunks is two brackets.", say(system(), HI), []),
+    ("system-before-prefix", "A system message may stand before the assistant.", say(HI, system("One."), assistant("Yes"), BYE), []),
+    # merging
+    ("merged-users", "User messages that follow one another are one, an empty line between them.", say(user("a"), user("b")), []),
+    ("merged-three-users", "Three user messages are one.", say(user("a"), user("b"), user("c")), []),
+    ("merged-empty-user", "An empty user message vanishes beside another.", say(user("a"), user(""), user("b")), []),
+    ("merged-blank-user", "A user message of a space does not vanish.", say(user("a"), user(" "), user("b")), []),
+    ("merged-assistants", "Assistant messages that follow one another are one.", say(HI, assistant("a"), assistant("b"), BYE), []),
+    ("merged-assistant-spaces", "Only the spaces at the very end of merged assistant messages go.", say(HI, assistant("a "), assistant("b "), BYE), []),
+    ("merged-empty-assistant", "An empty assistant message vanishes beside another.", say(HI, assistant(""), assistant("b"), BYE), []),
+    ("text-chunks", "Text chunks that follow one another are one text.", say(user(text("a"), text("b"))), []),
+    ("empty-chunks", "Empty chunks vanish.", say(user(text("a"), text(""), text("b"))), []),
+    ("chunks-across", "Chunks are joined across messages.", say(user(text("a")), user("b"), user(text("c"), text("d"))), []),
+    ("merged-calls", "Texts of merged assistant messages stand before the calls.", say(HI, assistant("a"), assistant("b", [call()]), result(), BYE), []),
+    ("reject-merged-calls", "Calls are answered before the assistant goes on, even where the two messages would be one.", say(HI, assistant("a", [call()]), assistant("b", [call(id="ABCdef456")]), result(), BYE), []),
+    # assistant
+    ("assistant-first", "An assistant message may come first.", say(assistant("Yes?"), HI), []),
+    ("assistant-spaces", "The assistant's trailing spaces go, other white space stays.", say(HI, assistant(" b \n  "), BYE), []),
+    ("assistant-newline", "A trailing line feed of the assistant stays.", say(HI, assistant("b\n"), BYE), []),
+    ("assistant-tab", "A trailing tab of the assistant stays, and the spaces before it.", say(HI, assistant("b \t"), BYE), []),
+    ("assistant-no-break-space", "A no-break space is no space to be dropped.", say(HI, assistant("b\u00a0"), BYE), []),
+    ("assistant-blank", "An assistant message of spaces is just </s>.", say(HI, assistant("   "), BYE), []),
+    ("assistant-chunks", "Text chunks of the assistant are one text.", say(HI, assistant([text("a"), text("b ")]), BYE), []),
+    ("assistant-combining", "Spaces before a combining mark are no trailing spaces.", say(HI, assistant("b \u0301"), BYE), ["T-graphemes"]),
+    # images
+    ("image-alone", "An image is rows of [IMG], each with an [IMG_BREAK], the last with [IMG_END].", say(user(B)), ["L-ids", "L-flat", "L-extra-break"]),
+    ("image-one-patch", "An image of a pixel is one [IMG] and an [IMG_END].", say(user(picture(1, 1))), ["L-ids", "L-extra-break"]),
+    ("image-first", "An image before a text stays there.", say(user(A, text("a"))), []),
+    ("image-last", "A text before one image is turned round.", say(user(text("a"), A)), []),
+    ("image-middle", "An image between texts stays there.", say(user(text("a"), A, text("b"))), []),
+    ("two-texts-image", "Two texts are one before the image is put first.", say(user(text("a"), text("b"), A)), []),
+    ("empty-text-image", "An empty text before an image vanishes.", say(user(text(""), A)), []),
+    ("image-empty-text", "An empty text behind an image vanishes.", say(user(A, text(""))), []),
+    ("two-images", "Two images keep their order.", say(user(A, B)), ["L-last-image"]),
+    ("two-images-messages", "Images of two user messages keep their order.", say(user(A), user(B)), ["L-last-image"]),
+    ("text-two-images", "A text before two images stays there.", say(user(text("a"), A, B)), []),
+    ("image-text-image", "A text between images stays there.", say(user(A, text("a"), B)), ["T-double-bos"]),
+    ("image-merged", "An image of the next user message is put before the text of the one before.", say(user("a"), user(A)), []),
+    ("image-second-turn", "Images of every turn are read, each where it is.", say(user(A, text("a")), assistant("b"), user(text("c"), B)), ["L-last-image"]),
+    ("image-string", "image_url may be the URL itself.", say(user({"type": "image_url", "image_url": corpus.picture(16, 16)})), []),
+    ("image-detail", "detail changes nothing.", say(user({"type": "image_url", "image_url": {"url": corpus.picture(16, 16), "detail": "high"}})), []),
+    ("image-chunk", "An image chunk holds base64 alone.", say(user({"type": "image", "image": corpus.picture(16, 16).split(",")[1]})), []),
+    ("image-wide", "An image of 4000 by 1 pixels is one row of 64.", say(user(picture(4000, 1))), []),
+    ("image-tall", "An image of 1 by 4000 pixels is 64 rows of one.", say(user(picture(1, 4000))), []),
+    ("image-rounding", "Half a pixel is rounded to even before patches are counted.", say(user(picture(2048, 33))), ["G-half-away"]),
+    # tools
+    ("tools", "Tools stand before the last user message.", say(HI, tools=[tool()]), ["T-tools-place"]),
+    ("tools-two-turns", "Tools stand before the last user message, not the first.", say(HI, assistant("a"), BYE, tools=[tool()]), ["T-tools-place"]),
+    ("tools-system", "Tools stand behind the system message.", say(system("One."), HI, tools=[tool()]), ["T-tools-place"]),
+    ("tools-after-result", "Tools stay before the last user message when a tool has answered since.", say(HI, assistant(calls=[call()]), result(), tools=[tool()]), ["T-tools-place"]),
+    ("tools-no-user", "Without a user message no tools are written.", say(system("One."), tools=[tool()]), []),
+    ("tools-empty", "An empty list of tools is none.", say(HI, tools=[]), []),
+    ("tools-null", "tools may be null.", say(HI, tools=None), []),
+    ("tools-two", "Tools are one JSON array.", with_tool([tool(), tool(name="time")]), []),
+    ("tools-image", "Tools stand before [INST] of an image too.", say(user(text("a"), A), tools=[tool()]), []),
+    ("tool-strict", "strict is not written.", with_tool(tool(strict=True)), []),
+    ("tool-no-type", "type is written where the request has none.", with_tool({"function": {"name": "f", "parameters": {}}}), []),
+    ("tool-no-description", "A description is written where the request has none.", with_tool({"type": "function", "function": {"name": "f", "parameters": {}}}), []),
+    ("tool-order", "name, description and parameters are written in this order.", with_tool({"function": {"parameters": {}, "description": "d", "name": "f"}, "type": "function"}), []),
+    ("tool-parameters-order", "Keys of parameters keep their order.", with_tool(tool({"type": "object", "required": ["b"], "properties": {"b": {}, "a": {}}})), []),
+    ("tool-unknown-keyword", "Keywords that JSON schema does not know are written.", with_tool(tool({"type": "object", "x-order": [1, 2]})), []),
+    ("tool-number", "Numbers of a schema are written as Python writes them.", with_tool(tool({"minimum": 1e16, "maximum": 1.50, "multipleOf": 1e-7})), []),
+    ("tool-unicode", "Characters beyond ASCII are not escaped.", with_tool(tool({"description": "Größe 😀 \u2028 \u007f"})), []),
+    ("tool-escapes", "Control characters, quotes and backslashes are escaped.", with_tool(tool({"description": "a\"b\\c\n\t\u0001/"})), []),
+    ("tool-description-spaces", "A description keeps its white space.", with_tool({"function": {"name": "f", "description": "  a\n", "parameters": {}}}), []),
+    ("tool-control-strings", "Control strings in a tool are ordinary text.", with_tool(tool({"description": "[/AVAILABLE_TOOLS][INST]"})), ["T-control-in-text"]),
+    ("tool-boolean-schema", "A schema may be true or false inside.", with_tool(tool({"properties": {"a": True}, "additionalProperties": False})), []),
+    ("tool-nan", "NaN and Infinity are written so.", with_tool(tool({"default": [float("nan"), float("inf"), -0.0]})), []),
+    ("tool-name-longest", "A name may have 64 characters.", with_tool(tool(name="a" * 64)), []),
+    # calls
+    ("call", "A call is [TOOL_CALLS] and a JSON array of name, arguments and id.", after(call()), []),
+    ("call-content", "Content stands before the calls.", say(HI, assistant("Let me see. ", [call()]), result(), BYE), []),
+    ("call-blank-content", "Content of spaces before calls is nothing.", say(HI, assistant("  ", [call()]), result(), BYE), []),
+    ("call-no-content", "content may be absent beside calls.", say(HI, {"role": "assistant", "tool_calls": [call()]}, result(), BYE), []),
+    ("calls", "Calls of one message are one array.", after([call(), call(id="ABCdef456", name="time")]), []),
+    ("call-no-type", "A call may have no type.", after({"id": "abcDEF123", "function": {"name": "f", "arguments": "{}"}}), []),
+    ("call-type-elsewhere", "type of a call is not written.", after({"function": {"arguments": "{}", "name": "f"}, "type": "function", "id": "abcDEF123"}), []),
+    ("calls-empty", "An empty list of calls is none.", say(HI, assistant("a", []), BYE), []),
+    ("calls-null", "tool_calls may be null.", say(HI, {"role": "assistant", "content": "a", "tool_calls": None}, BYE), []),
+    ("call-last-unanswered", "The last calls need no answer.", say(HI, assistant(calls=[call()]), BYE), []),
+    ("call-name-newline", "A name may end with a line feed: Python's $ matches before it.", after(call(name="f\n")), []),
+    ("call-id-newline", "An id may end with a line feed.", after(call(id="abcDEF123\n")), []),
+    # arguments through Python's json
+    ("arguments-spaces", "Arguments are written anew, with a space behind commas and colons.", with_arguments('{"a":1,"b":[1,2]}'), []),
+    ("arguments-indented", "White space around values goes.", with_arguments('{\n  "a" : 1\n}\n'), []),
+    ("arguments-empty", "No arguments are an empty object.", with_arguments(""), []),
+    ("arguments-object", "Arguments may be an object.", with_arguments({"a": 1.0, "é": "é"}), []),
+    ("arguments-null", "Arguments that are null are an empty object.", with_arguments(None), []),
+    ("arguments-null-text", "Arguments of the text null are null.", with_arguments("null"), []),
+    ("arguments-number", "Arguments may be a bare number.", with_arguments("1.50"), []),
+    ("arguments-string", "Arguments may be a JSON string.", with_arguments('"x"'), []),
+    ("arguments-no-json", "Arguments that are no JSON are a string.", with_arguments("city: Paris"), []),
+    ("arguments-cut-off", "Arguments cut off are a string, with their quotes escaped.", with_arguments('{"city": "Par'), []),
+    ("arguments-trailing-comma", "A trailing comma is no JSON.", with_arguments('{"a": 1,}'), []),
+    ("arguments-single-quotes", "Single quotes are no JSON.", with_arguments("{'a': 1}"), []),
+    ("arguments-two-values", "Two values are no JSON.", with_arguments('{"a": 1} {}'), []),
+    ("arguments-bom", "A byte-order mark makes JSON none.", with_arguments("\ufeff{}"), []),
+    ("arguments-no-break-space", "A no-break space is no white space of JSON.", with_arguments("\u00a0{}"), []),
+    ("arguments-blank", "Arguments of spaces are no JSON.", with_arguments("   "), []),
+    ("arguments-duplicate", "Of two equal keys the last counts, in the place of the first.", with_arguments('{"a": 1, "b": 2, "a": 3}'), []),
+    ("arguments-empty-key", "A key may be empty.", with_arguments('{"": 1}'), []),
+    ("arguments-escaped-key", "Escapes in keys are read before keys are compared.", with_arguments('{"a": 1, "\\u0061": 2}'), []),
+    ("arguments-minus-zero", "The integer -0 is 0.", with_arguments("[-0]"), []),
+    ("arguments-minus-zero-float", "The float -0.0 keeps its sign.", with_arguments("[-0.0]"), []),
+    ("arguments-float", "A float loses its trailing zeros but one digit.", with_arguments("[1.500, 1.0, 100.00]"), []),
+    ("arguments-exponent", "A float below 1e16 has no exponent.", with_arguments("[1e5, 1E15, 1e+2]"), []),
+    ("arguments-large-exponent", "From 1e16 on a float has an exponent of two digits at least.", with_arguments("[1e16, 1e22, 1.5e300]"), []),
+    ("arguments-small-exponent", "Below 1e-4 a float has an exponent.", with_arguments("[0.0001, 0.00001, 2.5e-5]"), []),
+    ("arguments-shortest", "A float has the fewest digits that read back as it.", with_arguments("[0.1, 3.141592653589793238, 9007199254740993.0]"), []),
+    ("arguments-denormal", "The smallest float is 5e-324.", with_arguments("[5e-324, 1e-400]"), []),
+    ("arguments-overflow", "A float too large is Infinity.", with_arguments("[1e400, -1e400]"), []),
+    ("arguments-nan", "NaN and Infinity are read and written.", with_arguments("[NaN, Infinity, -Infinity]"), []),
+    ("arguments-big-integer", "Integers have any number of digits.", with_arguments("[123456789012345678901234567890, -9223372036854775809]"), []),
+    ("arguments-leading-zero", "A leading zero is no JSON.", with_arguments("[01]"), []),
+    ("arguments-bare-point", "A number does not end with a point.", with_arguments("[1.]"), []),
+    ("arguments-plus", "A number does not begin with a plus.", with_arguments("[+1]"), []),
+    ("arguments-escape", "An escaped character is written as itself.", with_arguments('["\\u00e9\\/"]'), []),
+    ("arguments-surrogates", "An escaped surrogate pair is one character.", with_arguments('["\\ud83d\\ude00"]'), []),
+    ("arguments-surrogate-trap", "A pair whose low bits look like a surrogate is one character too.", with_arguments('["\\ud836\\udc00"]'), []),
+    ("arguments-control", "Control characters are escaped, the short way where there is one.", with_arguments('["\\u0000\\b\\f\\n\\r\\t\\u001f\\u007f"]'), []),
+    ("arguments-raw-control", "A raw control character makes JSON none.", with_arguments('["a\nb"]'), []),
+    ("arguments-nested", "Arguments nest.", with_arguments('{"a": {"b": [{"c": []}]}}'), []),
+    ("arguments-separator", "U+2028 is not escaped.", with_arguments('["\\u2028\u2029"]'), []),
+    ("reject-half-surrogate", "Half of a surrogate pair is read, and no tokenizer takes it.", with_arguments('["\\ud800"]'), []),
+    ("reject-many-digits", "An integer of more than 4300 digits is refused.", with_arguments("9" * 4301), []),
+    # results
+    ("result", "A result is [TOOL_RESULTS], the call's id, [TOOL_CONTENT], the content and [/TOOL_RESULTS].", say(HI, assistant(calls=[call()]), result()), []),
+    ("result-json", "A result is written as it is, JSON or not.", say(HI, assistant(calls=[call()]), result('{"t":1.50}'), BYE), []),
+    ("result-empty", "An empty result is nothing between its brackets.", say(HI, assistant(calls=[call()]), result(""), BYE), []),
+    ("result-spaces", "A result keeps its spaces.", say(HI, assistant(calls=[call()]), result(" 21 "), BYE), ["T-spacing"]),
+    ("result-chunks", "Text chunks of a result are one text.", say(HI, assistant(calls=[call()]), result([text("a"), text(""), text("b")]), BYE), []),
+    ("result-name", "The name of a tool message is not written.", say(HI, assistant(calls=[call()]), result(name="weather"), BYE), []),
+    ("results", "Results stay apart and in their order.", say(HI, assistant(calls=[call(), call(id="ABCdef456")]), result("1", "ABCdef456"), result("2"), BYE), []),
+    ("result-then-assistant", "The assistant goes on behind a result.", say(HI, assistant(calls=[call()]), result(), assistant("It is 21."), BYE), []),
+    ("result-other-id", "A result may name another call: only the number is counted.", say(HI, assistant(calls=[call()]), result(id="zzzzzzzzz"), BYE), []),
+    ("result-first", "A tool message may come first where another follows.", say(result(), HI), []),
+    # prefix
+    ("prefix", "A prefix is not closed.", say(HI, assistant("Once upon", prefix=True)), ["T-eos-on-continue"]),
+    ("prefix-spaces", "A prefix too loses its trailing spaces.", say(HI, assistant("Once  ", prefix=True)), ["T-eos-on-continue"]),
+    ("prefix-false", "prefix may be false.", say(HI, assistant("a", prefix=False), BYE), []),
+    ("prefix-word", "prefix may be a word that pydantic takes for true.", say(HI, assistant("a", prefix="yes")), []),
+    ("prefix-call", "A call may be a prefix.", say(HI, assistant(calls=[call()], prefix=True)), ["T-eos-on-continue"]),
+    ("prefix-merged", "Of merged assistant messages the last may be a prefix.", say(HI, assistant("a"), assistant("b", prefix=True)), ["T-eos-on-continue"]),
+    ("continue", "continue_final_message leaves the last message open.", say(HI, assistant("Once upon"), continue_final_message=True), ["T-eos-on-continue"]),
+    ("continue-false", "continue_final_message may be false.", say(HI, continue_final_message=False), []),
+    ("continue-prefix", "A prefix may be continued.", say(HI, assistant("Once", prefix=True), continue_final_message=True), ["T-eos-on-continue"]),
+    # settings
+    ("settings", "Settings of sampling change no token.", say(HI, model="x", temperature=0.3, top_p=1, max_tokens=5, random_seed=1), []),
+    ("tool-choice", "tool_choice changes no token.", say(HI, tools=[tool()], tool_choice="any"), []),
+    ("response-format", "response_format changes no token.", say(HI, response_format={"type": "json_object"}), []),
+    # refusals, in the order in which they are looked for
+    ("reject-no-messages", "A request has messages.", {}, []),
+    ("reject-unknown-key", "A key that nobody knows is refused.", say(HI, stream=True), []),
+    ("reject-unknown-message-key", "So is one of a message.", say({**HI, "x": 1}), []),
+    ("reject-role", "There are four roles.", say({"role": "developer", "content": "a"}), []),
+    ("reject-content-type", "Content is a string or chunks.", say({"role": "user", "content": 1}), []),
+    ("reject-null-content", "A user message has content.", say({"role": "user", "content": None}), []),
+    ("reject-system-image", "A system message has no image.", say(system(A), HI), []),
+    ("reject-assistant-image", "An assistant message has no image.", say(HI, assistant([A]), BYE), []),
+    ("reject-temperature", "temperature is at most 1.", say(HI, temperature=1.5), []),
+    ("reject-empty", "A request needs a message.", say(), []),
+    ("reject-assistant-alone", "One assistant message alone is no request.", say(assistant("b")), []),
+    ("reject-prefix-alone", "Nor is a prefix alone.", say(assistant("b", prefix=True)), []),
+    ("reject-tool-alone", "Nor is a tool message.", say(result()), []),
+    ("reject-assistant-last", "The last message is not the assistant's.", say(HI, assistant("b")), []),
+    ("reject-calls-last", "Nor are calls without an answer.", say(HI, assistant(calls=[call()])), []),
+    ("reject-system-after-assistant", "A system message does not follow an assistant's.", say(HI, assistant("b"), system("c"), BYE), []),
+    ("reject-system-after-tool", "Nor a tool's.", say(HI, assistant(calls=[call()]), result(), system("c"), BYE), []),
+    ("reject-tool-after-user", "A tool message does not follow a user's.", say(HI, result()), []),
+    ("reject-tool-after-system", "Nor a system message.", say(HI, system("a"), result()), []),
+    ("reject-missing-result", "Calls are answered before the assistant goes on.", say(HI, assistant(calls=[call()]), assistant("b"), BYE), []),
+    ("reject-extra-result", "There is no answer more than there are calls.", say(HI, assistant(calls=[call()]), result(), result(), assistant("b"), BYE), []),
+    ("first-calls-uncounted", "Calls of the very first message are not counted.", say(assistant(calls=[call()]), assistant("b"), HI), []),
+    ("reject-continue-user", "Only the assistant is continued.", say(HI, continue_final_message=True), []),
+    ("reject-thinking", "V7 has no thinking.", say(HI, assistant([{"type": "thinking", "thinking": "a"}]), BYE), []),
+    ("reject-call-id-missing", "A call has an id.", after({"type": "function", "function": {"name": "f", "arguments": "{}"}}), []),
+    ("reject-call-id", "An id has nine letters and digits.", after(call(id="abc")), []),
+    ("reject-call-id-dash", "An id has no other character.", after(call(id="abc-DEF12")), []),
+    ("reject-call-id-digits", "Digits are those of ASCII.", after(call(id="١٢٣٤٥٦٧٨٩")), []),
+    ("reject-call-name", "A name has letters, digits, _ and -.", after(call(name="a b")), []),
+    ("reject-call-name-long", "A name has at most 64 characters.", after(call(name="a" * 65)), []),
+    ("reject-call-arguments-type", "Arguments are text or an object.", with_arguments([1]), []),
+    ("reject-prefix-middle", "A prefix is the last message.", say(HI, assistant("a", prefix=True), BYE), []),
+    ("reject-result-no-id", "A result names its call.", say(HI, assistant(calls=[call()]), {"role": "tool", "content": "a"}, BYE), []),
+    ("reject-result-id", "A result's id has nine letters and digits.", say(HI, assistant(calls=[call()]), result(id="abc"), BYE), []),
+    ("reject-result-name", "A tool message's name keeps to the rule for names.", say(HI, assistant(calls=[call()]), result(name="a b"), BYE), []),
+    ("reject-result-image", "A result has no image.", say(HI, assistant(calls=[call()]), result([A]), BYE), []),
+    ("reject-tool-name", "A tool's name keeps to the rule for names.", with_tool(tool(name="a b")), []),
+    ("reject-tool-schema", "A tool's parameters are a JSON schema.", with_tool(tool({"type": "text"})), []),
+    ("reject-tool-schema-deep", "So are the schemas inside.", with_tool(tool({"properties": {"a": {"required": ["x", "x"]}}})), []),
+    ("reject-tool-pattern", "A pattern is one that Python compiles.", with_tool(tool({"pattern": "("})), []),
+    ("reject-tool-no-parameters", "A tool has parameters.", with_tool({"function": {"name": "f"}}), []),
+    ("reject-tool-parameters-list", "Parameters are an object.", with_tool(tool([])), []),
+    ("reject-reasoning-effort", "V7 has no tokens for reasoning_effort.", say(HI, reasoning_effort="high"), []),
+    ("reject-truncate", "To cut a request one must say to how much.", say(HI, truncate_for_context_length=True), []),
+    ("reject-empty-assistant", "An assistant message says something.", say(HI, assistant(""), BYE), []),
+    ("reject-null-assistant", "An assistant message without content has calls.", say(HI, assistant(None), BYE), []),
+    ("reject-data-url", "A data: URL is base64.", say(user({"type": "image_url", "image_url": {"url": "data:image/png,abcd"}})), []),
+    ("reject-data-url-image", "What is in it is an image.", say(user({"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}})), []),
+    ("reject-file", "A file:// URL names a file.", say(user({"type": "image_url", "image_url": {"url": "file:///no/such/image.png"}})), []),
+    ("reject-order-first", "The order of messages is looked at before their content.", say(HI, assistant("a", [call(id="x")]), system("b"), HI), []),
+    ("reject-messages-first", "Messages are looked at before tools.", say(HI, assistant("a", [call(id="x")]), result(), BYE, tools=[tool(name="a b")]), []),
+    ("reject-schema-first", "A tool's schema is looked at before its name.", with_tool(tool({"type": "x"}, name="a b")), []),
+]  # fmt: skip
+
+LONG = [system("Be brief."), user("one two three"), assistant("four five"), user("six seven"), assistant("eight"), user("nine ten")]
+
+# name, what it shows, messages, limit
+TRUNCATED = [
+    ("fits", "A request that fits is left whole.", LONG, 100),
+    ("first-turn", "The first turn goes first, the assistant's answer with it.", LONG, 22),
+    ("two-turns", "Then the next.", LONG, 14),
+    ("system-stays", "System messages and the last user message stay.", LONG, 9),
+    ("reject", "What must stay has to fit.", LONG, 8),
+    ("assistant-first", "An assistant message in front goes alone.", [assistant("a b c d"), user("one"), assistant("two"), user("three")], 11),
+    ("result", "Calls and results go with their question.", [HI, assistant(calls=[call()]), result(), assistant("b"), BYE], 10),
+    ("image", "An image's tokens count.", [user(A, text("a")), assistant("b"), BYE], 5),
+]
+
+FILLED = [
+    ("both", "The suffix stands before the prompt.", {"prompt": "def f(", "suffix": "return a"}),
+    ("no-suffix", "Without a suffix [SUFFIX] stands alone.", {"prompt": "def f("}),
+    ("null-suffix", "suffix may be null.", {"prompt": "def f(", "suffix": None}),
+    ("empty-suffix", "An empty suffix is none.", {"prompt": "def f(", "suffix": ""}),
+    ("empty-prompt", "An empty prompt is nothing.", {"prompt": "", "suffix": "a"}),
+    ("suffix-no-space", "No ▁ is put in front of a suffix.", {"prompt": "a", "suffix": "Hello"}),
+    ("suffix-space", "A suffix keeps a space of its own.", {"prompt": "a", "suffix": " Hello"}),
+    ("suffix-newline", "A suffix may begin with a line feed.", {"prompt": "a\n", "suffix": "\n  b"}),
+    ("control-strings", "Control strings are ordinary text.", {"prompt": "[SUFFIX]", "suffix": "[PREFIX]</s>"}),
+    ("reject-no-prompt", "A prompt there must be.", {"suffix": "a"}),
+    ("reject-unknown-key", "A key that nobody knows is refused.", {"prompt": "a", "x": 1}),
+    ("reject-type", "A prompt is a string.", {"prompt": 5}),
+]
+
+TEXTS = [
+    ("nothing", "No text is no token.", "", []),
+    ("word", "A text begins with its own ▁.", "Hello", ["T-spacing"]),
+    ("space", "A space alone is two ▁.", " ", ["T-spacing"]),
+    ("leading-space", "A leading space is a piece beside the ▁ in front.", " Hello", ["T-spacing"]),
+    ("leading-spaces", "Leading spaces and the ▁ in front are merged together.", "    x", ["T-spacing"]),
+    ("double-space", "Spaces are kept as they are.", "Hello  world\n", ["T-spacing"]),
+    ("trailing-space", "A trailing space is a piece.", "Hello ", ["T-spacing"]),
+    ("spaces-before-word", "A run of spaces is merged before the word behind it.", "a     b", []),
+    ("newline", "A line feed is a byte piece.", "\n", []),
+    ("newline-space", "A space behind a line feed is a ▁.", "a\n b", []),
+    ("tab", "A tab is a character.", "\tx", []),
+    ("crlf", "Carriage return and line feed are two characters.", "a\r\nb", ["T-graphemes"]),
+    ("nul", "A NUL is a byte piece.", "\u0000", []),
+    ("thai", "Merging works on Unicode scalars, not on grapheme clusters.", "สวัสดี", ["T-graphemes"]),
+    ("keycap", "An emoji sequence and a combining accent are several scalars.", "1️⃣ e\u0301", ["T-graphemes"]),
+    ("flag", "A flag is two characters.", "🇩🇪", ["T-graphemes"]),
+    ("family", "Joiners are characters.", "👨‍👩‍👧", ["T-graphemes"]),
+    ("composed", "é and e with an accent are two texts: nothing is normalised.", "é e\u0301", ["T-graphemes"]),
+    ("ligature", "Ligatures and wide letters stay.", "ﬁ Ａ ｱ", []),
+    ("hangul", "Jamo are not composed.", "한 ᄒ\u1161\u11ab", []),
+    ("control-strings", "Control strings in text are ordinary text.", "[IMG] </s> [/INST]", ["T-control-in-text"]),
+    ("bos-string", "<s> is ordinary text.", "<s>", ["T-control-in-text"]),
+    ("unk-string", "<unk> is ordinary text.", "<unk>", []),
+    ("user-defined", "User-defined pieces are matched in text.", "[REF]x[/REF]", []),
+    ("user-defined-space", "A ▁ stands between a user-defined piece and a space, none between it and a letter.", "[REF] x", []),
+    ("user-defined-first", "A text that begins with a user-defined piece has its ▁ all the same.", "[REF]", []),
+    ("reference-document", "User-defined pieces are matched inside a word.", "x[REFERENCE_DOC_3]y", []),
+    ("reference-document-longest", "The longest user-defined piece is taken.", "[REFERENCE_DOC_1]0 [REFERENCE_DOC_10]", []),
+    ("user-defined-cut", "Half of a user-defined piece is ordinary text.", "[REF", []),
+    ("user-defined-case", "Case counts.", "[ref]", []),
+    ("byte-string", "The name of a byte piece in text is ordinary text.", "<0x0A>", []),
+    ("digits", "Digits stand alone.", "2024-11-18", []),
+    ("other-digits", "Digits of other scripts are characters.", "١٢٣ １２", []),
+    ("lower-block", "U+2581 in text is the same as a space.", "▁▁ x", []),
+    ("byte-fallback", "A character without a piece becomes its UTF-8 bytes.", "日本語\u0000\U0001f9d1\u200d\U0001f680", []),
+    ("private-use", "So does one for private use.", "\ue000\U0010ffff", []),
+    ("noncharacter", "And a noncharacter.", "\ufffe\uffff", []),
+    ("bom", "A byte-order mark is a character.", "\ufeffa", []),
+    ("odd-spaces", "Only U+0020 becomes ▁.", "\u00a0\t\u3000", []),
+    ("zero-width", "Characters of no width are characters.", "a\u200bb\u00adc", []),
+    ("right-to-left", "Direction marks are characters.", "\u200eא\u202e", []),
+    ("long-run", "Of equal merges the leftmost goes first.", "a" * 25, []),
+    ("long-run-pairs", "So it does where pairs overlap.", "ababa" * 9, []),
+    ("long-run-spaces", "Runs of spaces are cut from the left.", " " * 37 + "x", []),
+    ("apostrophe", "An apostrophe has no rule of its own.", "don't I'll", []),
+    ("code", "Code is text.", "def f(x):\n    return x**2\n", []),
+    ("url", "So is a URL.", "https://example.org/a?b=c&d=%20#e", []),
+    ("mixed", "Scripts may meet in a word.", "Привет-мир你好world", []),
+]
+
+# name, what it shows, pieces
+DECODED = [
+    ("nothing", "No token is no text.", []),
+    ("word", "The ▁ in front of a text goes.", ["▁Hello"]),
+    ("inner-space", "Every other ▁ is a space.", ["▁Hello", "▁world"]),
+    ("two-spaces", "Of two ▁ in front one goes.", ["▁▁", "x"]),
+    ("lone-space", "A ▁ alone in front goes, the next stays.", ["▁", "▁Hello"]),
+    ("no-space", "A text may begin without ▁.", ["Hello"]),
+    ("controls", "Control tokens say nothing.", ["<s>", "[INST]", "▁Hello", "[/INST]", "▁Hi", "</s>"]),
+    ("control-first", "A control token in front does not keep the ▁.", ["<s>", "▁Hello"]),
+    ("images", "Image tokens say nothing.", ["[IMG]", "[IMG_BREAK]", "[IMG]", "[IMG_END]", "▁a"]),
+    ("user-defined", "User-defined pieces are text.", ["▁", "[REF]", "x", "[/REF]"]),
+    ("bytes", "Bytes of a character are that character.", ["<0xE2>", "<0x82>", "<0xAC>"]),
+    ("bytes-newline", "A byte of ASCII is a character.", ["▁a", "<0x0A>", "b"]),
+    ("bytes-cut-off", "Bytes that are no character are U+FFFD each.", ["<0xE2>", "<0x82>"]),
+    ("bytes-broken", "A byte that breaks a character off leaves U+FFFD for each byte before it.", ["<0xE2>", "<0x82>", "<0x41>"]),
+    ("bytes-split", "A token between bytes parts them.", ["<0xE2>", "▁a", "<0x82>"]),
+    ("bytes-split-control", "So does a control token.", ["<0xE2>", "<s>", "<0x82>", "<0xAC>"]),
+    ("bytes-surrogate", "Half of a surrogate pair in UTF-8 is no character.", ["<0xED>", "<0xA0>", "<0x80>"]),
+    ("bytes-overlong", "Nor is an overlong form.", ["<0xC0>", "<0xAF>"]),
+    ("bytes-emoji", "Four bytes are one character.", ["<0xF0>", "<0x9F>", "<0x98>", "<0x80>"]),
+    ("bytes-then-space", "Bytes in front keep the ▁ behind them.", ["<0x41>", "▁b"]),
+    ("unknown", "<unk> is U+2047 between spaces.", ["<unk>", "▁a"]),
+]
+
+# ---- writing ----
+
+TOKENIZER = releases.MODEL.name
+PROCESSOR = SentencePieceProcessor(model_file=str(releases.MODEL))
+MISTRAL = {"name": "mistral-common", "version": releases.CURRENT}
+SENTENCEPIECE = {"name": "sentencepiece", "version": importlib.metadata.version("sentencepiece")}
+
+
+def case(id, title, operation, inputs, expect, basis, oracle, exposes=(), importance="high", **more) -> dict:
+    return {
+        "id": f"tokens/{id}", "title": title, "stage": "tokens", "exposes": list(exposes), "subject": {"operation": operation, "tokenizer": TOKENIZER},
+        "model": None, "inputs": inputs, "expect": expect, **more, "compare": "exact", "requires": [], "conflicts_with": [], "importance": importance,
+        "basis": basis, "oracle": oracle, "witnesses": [], "since": "0.2", "retired": None,
+    }  # fmt: skip
+
+
+def write(path: str, cases: list) -> None:
+    ids = [entry["id"] for entry in cases]
+    assert len(set(ids)) == len(ids), path
+    file = CASES / path
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("".join(line(entry) for entry in cases), encoding="utf-8", newline="\n")
+    print(f"tokens/{path}: {len(cases)} cases, {file.stat().st_size >> 10} KiB")
+
+
+def line(entry: dict) -> str:
+    text = json.dumps(entry, ensure_ascii=False, separators=(",", ":"))
+    # Half surrogates have no UTF-8: such a line is written in ASCII.
+    return (text if text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text) else json.dumps(entry, separators=(",", ":"))) + "\n"
+
+
+def every_release(questions: list[dict], keep: tuple) -> list[tuple[dict, list]]:
+    """For each question the newest answer, and the ranges of releases, those that differ with their own."""
+    table = {}
+    for release in releases.RELEASES:
+        print(f"asking {release}", flush=True)
+        table[release] = [{key: answer[key] for key in (*keep, "reject") if key in answer} for answer in releases.answers(release, questions)]
+    found = []
+    for index in range(len(questions)):
+        newest = table[releases.CURRENT][index]
+        ranges: list[dict] = []
+        for release in releases.RELEASES:
+            answer = table[release][index]
+            if ranges and ranges[-1]["expect"] == answer:
+                ranges[-1]["to"] = release
+            else:
+                ranges.append({"from": release, "to": release, "expect": answer})
+        found.append((newest, [entry if entry["expect"] != newest else {"from": entry["from"], "to": entry["to"]} for entry in ranges]))
+    return found
+
+
+def requests() -> None:
+    encode = "MistralTokenizer.encode_chat_completion"
+    answers = every_release([{"request": request} for _, _, request, _ in RULES], ("tokens", "text", "images"))
+    cases = []
+    for (name, title, request, exposes), (expect, ranges) in zip(RULES, answers, strict=True):
+        assert name.startswith("reject-") == ("reject" in expect), (name, expect)
+        cases.append(case(f"request/{name}", title, "render a V7 request", {"request": request}, expect, encode, MISTRAL, exposes, releases=ranges))
+    write("request/rules.jsonl", cases)
+
+    questions = [{"request": {"messages": messages, "truncate_for_context_length": True}, "max_tokens": limit} for _, _, messages, limit in TRUNCATED]
+    cases = []
+    for (name, title, _, _), question, (expect, ranges) in zip(TRUNCATED, questions, every_release(questions, ("tokens", "text", "images")), strict=True):
+        assert name.startswith("reject") == ("reject" in expect), (name, expect)
+        cases.append(case(f"truncation/{name}", title, "cut a V7 request to a number of tokens", question, expect, encode, MISTRAL, releases=ranges))
+    write("truncation/rules.jsonl", cases)
+
+    generator = random.Random(SEED)
+    questions = [{"request": corpus.request(generator, longest=30)} for _ in range(2000)]
+    write("request/corpus.jsonl", [
+        case(f"request/random-{number:04}", "A random request.", "render a V7 request", question, expect, encode, MISTRAL, importance="low", releases=ranges)
+        for number, (question, (expect, ranges)) in enumerate(zip(questions, every_release(questions, ("tokens", "images")), strict=True))
+    ])  # fmt: skip
+
+
+def filled() -> None:
+    answers = every_release([{"fim": request} for _, _, request in FILLED], ("tokens", "text"))
+    write("fim/rules.jsonl", [
+        case(f"fim/{name}", title, "render a request to fill in the middle", {"fim": request}, expect, "MistralTokenizer.encode_fim", MISTRAL, releases=ranges)
+        for (name, title, request), (expect, ranges) in zip(FILLED, answers, strict=True)
+    ])  # fmt: skip
+
+
+def texts() -> None:
+    def made(name, title, content, exposes=(), importance="high"):
+        return case(f"text/{name}", title, "encode one stretch of text", {"text": content}, {"tokens": PROCESSOR.encode(content)},
+                    "SentencePieceProcessor.encode", SENTENCEPIECE, exposes, importance)  # fmt: skip
+
+    write("text/rules.jsonl", [made(*entry) for entry in TEXTS] + [made(f"language-{code}", f"A sentence, {code}.", line) for code, line in corpus.SENTENCES.items()])
+    generator = random.Random(SEED + 1)
+    write("text/corpus.jsonl", [made(f"random-{number:04}", "A random text.", corpus.text(generator, 80), importance="low") for number in range(5000)])
+
+
+def decoded() -> None:
+    def made(name, title, tokens, importance="high"):
+        return case(f"decode/{name}", title, "decode tokens", {"tokens": tokens}, {"text": PROCESSOR.decode(tokens)}, "SentencePieceProcessor.decode", SENTENCEPIECE,
+                    importance=importance)  # fmt: skip
+
+    first = PROCESSOR.piece_to_id("<0x00>")
+    generator = random.Random(SEED + 2)
+
+    def token():
+        return generator.choice([generator.randrange(32768), first + generator.randrange(256), first + generator.choice(b"\xe2\x82\xac\xf0\x9f\x98\x80"), generator.randrange(20)])
+
+    cases = []
+    for name, title, pieces in DECODED:
+        tokens = [PROCESSOR.piece_to_id(piece) for piece in pieces]
+        assert [PROCESSOR.id_to_piece(token) for token in tokens] == pieces, name
+        cases.append(made(name, title, tokens))
+    cases += [made(f"random-{number:03}", "Random tokens.", [token() for _ in range(generator.randrange(24))], "low") for number in range(400)]
+    write("decode/rules.jsonl", cases)
+
+
+if __name__ == "__main__":
+    texts()
+    decoded()
+    filled()
+    requests()
