@@ -35,14 +35,19 @@ clean:
 
 # ---- needs Python ----
 
-# The vision encoder at full size beside transformers, alternating in one run.
+# Beside the peers, taking turns: tokens on one thread, then the vision encoder at full size.
 bench: build
+	$(PYTHON) -W ignore Tools/bench_tokens.py $(PROGRAM)
 	$(PYTHON) Tools/bench.py $(PROGRAM)
 
 # Makes the golden fixtures anew from mistral-common, the oracle and transformers.
 goldens:
 	$(PYTHON) Tools/make_images.py
 	$(PYTHON) Tools/make_goldens.py
+	$(PYTHON) Tools/make_small_cases.py
+	$(PYTHON) Tools/releases.py --fetch
+	$(PYTHON) Tools/make_token_cases.py
+	$(PYTHON) Tools/check_chat_template.py
 	$(PYTHON) Tools/check_exposes.py
 
 # Fresh random checkpoints and images, against the oracle, transformers and mistral-common.
@@ -50,3 +55,5 @@ check: build
 	$(PYTHON) Tools/make_checkpoints.py --out .build/odd-checkpoints
 	$(PYTHON) Tools/check_checkpoints.py $(PROGRAM) .build/odd-checkpoints
 	$(PYTHON) Tools/check_images.py $(PROGRAM) 200
+	$(PYTHON) Tools/releases.py --fetch
+	$(PYTHON) Tools/check_tokens.py $(PROGRAM) 2000
