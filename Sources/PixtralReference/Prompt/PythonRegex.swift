@@ -100,7 +100,7 @@ private struct PatternParser {
       if verbose {
         if " \t\n\r\u{b}\u{c}".unicodeScalars.contains(scalar) { continue }
         if scalar == "#" {
-          while let skipped = next, skipped != "\n" { _ = (skipped, at += 1) }
+          while let skipped = next, skipped != "\n" { at += 1 }
           continue
         }
       }
