@@ -65,7 +65,7 @@ extension ChatRequest {
 
   /// Settings of sampling and the like change no token, but a wrong one makes the request invalid.
   private static func checkSettings(_ fields: inout Fields) throws {
-    _ = try fields.string("model", optional: true)
+    _ = try fields.optionalString("model")
     try checkSampling(&fields)
     _ = try fields.boolean("parallel_tool_calls")
     if let choice = fields.take("tool_choice") {
@@ -88,7 +88,7 @@ extension ChatRequest {
       if let schema, schema != .none {
         var schema = try Fields(schema, place: "\(format.place), json_schema", what: "an object")
         _ = try schema.string("name")
-        _ = try schema.string("description", optional: true)
+        _ = try schema.optionalString("description")
         let given = schema.take("custom_schema")
         guard case .dictionary? = schema.take("schema") ?? given else { throw schema.missing("schema", "an object") }
         _ = try schema.boolean("strict")
@@ -136,8 +136,8 @@ extension ChatRequest.Message {
       isPrefix = try fields.boolean("prefix") ?? false
     }
     if role == .tool {
-      toolCallID = try fields.string("tool_call_id", optional: true)
-      self.name = try fields.string("name", optional: true)
+      toolCallID = try fields.optionalString("tool_call_id")?.text
+      self.name = try fields.optionalString("name")?.text
     }
     try fields.finish()
   }
@@ -153,7 +153,7 @@ extension ChatRequest.Chunk {
       if case .dictionary = url {
         var image = try Fields(url, place: "\(place), image_url", what: "an object with a url")
         self = .image(try image.string("url"))
-        _ = try image.string("detail", optional: true)
+        _ = try image.optionalString("detail")
         try image.finish()
       } else if case .string(let text) = url {
         self = .image(text.text)
@@ -396,8 +396,6 @@ private struct Fields {
     }
     return try pythonString(key)
   }
-
-  mutating func string(_ key: String, optional: Bool) throws -> String? { try optionalString(key)?.text }
 
   mutating func boolean(_ key: String) throws -> Bool? {
     guard let value = take(key) else { return nil }
