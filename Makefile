@@ -45,6 +45,7 @@ goldens:
 	$(PYTHON) Tools/make_images.py
 	$(PYTHON) Tools/make_goldens.py
 	$(PYTHON) Tools/make_small_cases.py
+	$(PYTHON) Tools/make_rgb_cases.py
 	$(PYTHON) Tools/releases.py --fetch
 	$(PYTHON) Tools/make_token_cases.py
 	$(PYTHON) Tools/check_chat_template.py

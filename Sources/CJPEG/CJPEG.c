@@ -7,6 +7,8 @@
 
 #include <jpeglib.h>
 
+enum { MAX_SCANS = 100 };
+
 typedef struct {
   struct jpeg_error_mgr manager; // first, so that libjpeg's pointer to it is a pointer to this
   jmp_buf escape;
@@ -23,6 +25,11 @@ static void fail(j_common_ptr codec) {
   char message[JMSG_LENGTH_MAX];
   codec->err->format_message(codec, message);
   leave(codec, message);
+}
+
+// A progressive file may send any number of scans, each as long to decode as the image is large.
+static void count_scans(j_common_ptr codec) {
+  if (((j_decompress_ptr)codec)->input_scan_number > MAX_SCANS) leave(codec, "too many scans");
 }
 
 static void silent(j_common_ptr codec) { (void)codec; }
@@ -42,18 +49,19 @@ static void skip_bytes(j_decompress_ptr codec, long count) {
   codec->src->bytes_in_buffer -= (size_t)count;
 }
 
-JPEGImage jpeg_decode_rgb(const uint8_t *bytes, size_t count, uint64_t max_pixels) {
+JPEGImage jpeg_decode(const uint8_t *bytes, size_t count, uint64_t max_pixels) {
   JPEGImage image = {0};
   Failure failure = {.image = &image};
   struct jpeg_decompress_struct codec = {.err = jpeg_std_error(&failure.manager)};
   struct jpeg_source_mgr source = {
       .next_input_byte = bytes, .bytes_in_buffer = count, .init_source = nothing, .fill_input_buffer = no_more_bytes,
       .skip_input_data = skip_bytes, .resync_to_restart = jpeg_resync_to_restart, .term_source = nothing};
+  struct jpeg_progress_mgr progress = {.progress_monitor = count_scans};
   failure.manager.error_exit = fail;
   failure.manager.output_message = silent;
   if (setjmp(failure.escape)) {
-    free(image.rgb);
-    image.rgb = NULL;
+    free(image.samples);
+    image.samples = NULL;
     goto done;
   }
   jpeg_create_decompress(&codec);
@@ -62,15 +70,15 @@ JPEGImage jpeg_decode_rgb(const uint8_t *bytes, size_t count, uint64_t max_pixel
   image.width = codec.image_width;
   image.height = codec.image_height;
   image.components = codec.num_components;
-  if (image.components == 4) leave((j_common_ptr)&codec, "four components (CMYK)");
   if ((uint64_t)image.width * image.height > max_pixels) leave((j_common_ptr)&codec, "too many pixels");
-  codec.out_color_space = JCS_RGB;
+  codec.progress = &progress;
+  codec.out_color_space = image.components == 4 ? JCS_CMYK : JCS_RGB;
   jpeg_start_decompress(&codec);
-  size_t stride = (size_t)image.width * 3;
-  image.rgb = malloc(stride * image.height);
-  if (!image.rgb) leave((j_common_ptr)&codec, "out of memory");
+  size_t stride = (size_t)image.width * (size_t)codec.output_components;
+  image.samples = malloc(stride * image.height);
+  if (!image.samples) leave((j_common_ptr)&codec, "out of memory");
   while (codec.output_scanline < codec.output_height) {
-    JSAMPROW row = image.rgb + codec.output_scanline * stride;
+    JSAMPROW row = image.samples + codec.output_scanline * stride;
     jpeg_read_scanlines(&codec, &row, 1);
   }
   jpeg_finish_decompress(&codec);

@@ -1,11 +1,34 @@
+import ArgumentParser
 import Glibc
 import PixtralReference
+
+/// How large an image may be.
+struct PixelLimit: ParsableArguments {
+  @Option(help: "Refuse images of more pixels than this, before they are decoded.")
+  var maxPixels = RGBImage.usualPixels
+
+  func validate() throws {
+    guard (1...Int(UInt32.max)).contains(maxPixels) else { throw ValidationError("--max-pixels must be from 1 to \(UInt32.max).") }
+  }
+
+  func applied(to rule: ImageRule) -> ImageRule {
+    var rule = rule
+    rule.maxPixels = maxPixels
+    return rule
+  }
+}
 
 /// Lines on standard output and standard error.
 enum Console {
   static func out(_ line: String) { write(Array("\(line)\n".utf8), STDOUT_FILENO) }
 
   static func out(bytes: [UInt8]) { write(bytes, STDOUT_FILENO) }
+
+  /// Says that a picture may lie on its side, as it does for the model.
+  static func warn(of orientation: Int?, _ place: String) {
+    guard let orientation, orientation != 1 else { return }
+    message("warning: \(place): EXIF notes orientation \(orientation), which is not applied, as in mistral-common")
+  }
 
   static func message(_ line: String) { write(Array("\(line)\n".utf8), STDERR_FILENO) }
 

@@ -8,6 +8,9 @@ struct ImageCommand: ParsableCommand {
     discussion: """
       Prints a line a file: {"file", "width", "height", "columns", "rows", "tokens"}, or {"file", "error": {"type", "message"}}. \
       Exits with 1 if any file was refused.
+
+      Every kind of PNG and JPEG is read, as Pillow reads it. EXIF orientation is not applied, as in mistral-common; a warning \
+      says so of a file that has one.
       """)
 
   @Argument(help: "PNG or JPEG files.")
@@ -16,12 +19,15 @@ struct ImageCommand: ParsableCommand {
   @Option(help: "Also write the normalised pixels: tensors image0, image1, …, float32 [3, rows·16, columns·16].")
   var pixels: String?
 
+  @OptionGroup var limit: PixelLimit
+
   func run() throws {
     var images: [Pixels] = []
     var refused = false
     for file in files {
       do {
-        let rgb = try RGBImage(file: file)
+        let rgb = try RGBImage(file: file, maxPixels: limit.maxPixels)
+        Console.warn(of: rgb.orientation, file)
         let grid = ImageRule.m1.grid(width: rgb.width, height: rgb.height)
         if pixels != nil { images.append(Pixels(rgb, rule: .m1)) }
         let line: JSON = [

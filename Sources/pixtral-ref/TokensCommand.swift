@@ -47,6 +47,8 @@ struct TokensCommand: ParsableCommand {
   @Option(help: "What a request with truncate_for_context_length is cut to.")
   var maxTokens: Int?
 
+  @OptionGroup var limit: PixelLimit
+
   @Option(help: "The SentencePiece model; found in Fixtures without this.")
   var tokenizer: String?
 
@@ -58,7 +60,7 @@ struct TokensCommand: ParsableCommand {
 
   func run() throws {
     let tokenizer = try Tokenizer(file: tokenizerPath(tokenizer))
-    let service = TokensService(V7Template(tokenizer: tokenizer, release: release), maxTokens: maxTokens)
+    let service = TokensService(V7Template(tokenizer: tokenizer, imageRule: limit.applied(to: .m1), release: release), maxTokens: maxTokens)
     if let request {
       Console.out(bytes: try service.answer(ChatRequest(file: request)))
     } else if let fim {

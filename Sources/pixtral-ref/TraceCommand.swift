@@ -58,6 +58,8 @@ struct TraceCommand: ParsableCommand {
   @Option(help: "The folder to write to; it is made if need be.")
   var out: String
 
+  @OptionGroup var limit: PixelLimit
+
   @Option(help: "The SentencePiece model; found in Fixtures without this.")
   var tokenizer: String?
 
@@ -74,6 +76,7 @@ struct TraceCommand: ParsableCommand {
     let tokenizer = request != nil || until == nil ? try? Tokenizer(file: tokenizerPath(tokenizer)) : nil
     let prompt = try loadPrompt(checkpoint.parameters)
     try prompt.check(against: checkpoint.parameters)
+    for (n, image) in prompt.sources.enumerated() { Console.warn(of: image.orientation, "image \(n)") }
     let shapes = prompt.shapes(patchSize: checkpoint.parameters.vision.patchSize)
     let all = checkpoint.parameters.taps(
       images: shapes, tokens: prompt.tokens.count, logitRows: logits == .all ? prompt.tokens.count : 1)
@@ -98,7 +101,7 @@ struct TraceCommand: ParsableCommand {
     if let request {
       let tokenizer = try Tokenizer(file: tokenizerPath(tokenizer))
       return try Prompt(
-        ChatRequest(file: request), tokenizer: tokenizer, imageRule: ImageRule(parameters.vision))
+        ChatRequest(file: request), tokenizer: tokenizer, imageRule: limit.applied(to: ImageRule(parameters.vision)))
     }
     return try Prompt(tokensFile: tokens!, pixelsFile: pixels)
   }

@@ -1,16 +1,25 @@
 // libpng behind one call: its errors leave by longjmp, which Swift cannot cross, so they stay on this side.
-// The library's simplified interface is not used: it applies the file's gamma and colour chunks to the samples,
-// and the model was trained on samples as they are stored.
+// Only inflating, filters, interlacing and checksums are libpng's here. Samples come as they are stored: gamma and colour chunks are
+// not applied, and how 16 bits, palettes and transparency become 8-bit RGB is Swift's to say.
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
 
 typedef struct {
   uint32_t width, height;
-  int bit_depth;     // as stored, 1 to 16
-  uint8_t *rgba;     // height rows of width pixels, 4 bytes each; free() it; NULL if nothing was decoded
-  char message[128]; // why nothing was decoded, one phrase
+  int bit_depth;   // as stored: 1, 2, 4, 8 or 16
+  int channels;    // as stored: 1 grey or palette, 2 grey and alpha, 3 RGB, 4 RGB and alpha
+  int has_palette, has_alpha;
+  int palette_count, palette_alpha_count;
+  uint8_t palette[256][3], palette_alpha[256];
+  int has_key;     // whether tRNS names a grey value as transparent
+  uint16_t key;    // that value, as stored
+  int is_whole;    // whether every row came
+  char message[128]; // why not, one phrase
 } PNGImage;
 
-/// Decodes `count` bytes of a PNG file to 8-bit RGBA. Files of 16 bits, or of more than `max_pixels`, are not decoded.
-PNGImage png_decode_rgba(const uint8_t *bytes, size_t count, uint64_t max_pixels);
+/// Takes row `y`: `width * channels` samples, a byte each, or two with the high byte first where `bit_depth` is 16.
+typedef void (*PNGRow)(void *context, const PNGImage *image, uint32_t y, const uint8_t *samples);
+
+/// Decodes `count` bytes of a PNG file and hands out the rows from top to bottom. Files of more than `max_pixels` are not decoded.
+PNGImage png_decode(const uint8_t *bytes, size_t count, uint64_t max_pixels, PNGRow take_row, void *context);

@@ -18,6 +18,8 @@ public struct ImageRule: Sendable {
   public let patchSize: Int
   /// Longest side after scaling, in pixels. Smaller images are never enlarged to it.
   public let longestSide: Int
+  /// Images of more pixels than this are refused.
+  public var maxPixels = RGBImage.usualPixels
 
   public init(patchSize: Int, longestSide: Int) {
     self.patchSize = patchSize

@@ -39,11 +39,11 @@ public enum ImageSource: Sendable, Equatable {
   ///
   /// - place: names a `data:` image in errors; a file names itself.
   /// - Throws: `InputError` with the exception that Pillow or mistral-common raises.
-  func load(place: String) throws -> RGBImage {
+  func load(place: String, maxPixels: Int = RGBImage.usualPixels) throws -> RGBImage {
     do {
       return switch self {
-      case .file(let path), .path(let path): try RGBImage(file: path)
-      case .data(let bytes): try bytes.withUnsafeBytes { try RGBImage(decoding: $0, place: place) }
+      case .file(let path), .path(let path): try RGBImage(file: path, maxPixels: maxPixels)
+      case .data(let bytes): try bytes.withUnsafeBytes { try RGBImage(decoding: $0, place: place, maxPixels: maxPixels) }
       }
     } catch let error as InputError {
       throw error.raised(as: exception(for: error))

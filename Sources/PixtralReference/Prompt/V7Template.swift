@@ -150,7 +150,7 @@ public struct V7Template: Sendable {
       case .text(let text): tokens += tokenizer.encode(text)
       case .image(let url):
         let place = "image \(images.count)"
-        let image = try ImageSource(url, place: place, folder: request.folder).load(place: place)
+        let image = try ImageSource(url, place: place, folder: request.folder).load(place: place, maxPixels: imageRule.maxPixels)
         tokens += imageTokens(imageRule.grid(width: image.width, height: image.height))
         images.append(image)
       case .refused(let error): throw error
