@@ -6,7 +6,7 @@ OUT ?= trace-out
 # Python with the packages of Tools/requirements.txt; needed by the targets below the line only.
 PYTHON ?= python3
 
-.PHONY: trace test build packages bench goldens check format clean
+.PHONY: trace test build packages bench goldens check fuzz format clean
 
 # A bundled photo and prompt through the whole of a bundled checkpoint; every activation lands in trace-out.
 trace: build
@@ -28,23 +28,24 @@ packages:
 	fi
 
 format:
-	swift format --in-place --recursive --parallel Package.swift Sources Tests
+	swift format --in-place --recursive --parallel Package.swift Sources Tests Fuzz
 
 clean:
 	rm -rf .build trace-out
 
 # ---- needs Python ----
 
-# Beside the peers, taking turns: tokens on one thread, then the vision encoder at full size.
+# Beside the peers, taking turns: tokens and images on one thread, then the vision encoder at full size.
 bench: build
 	$(PYTHON) -W ignore Tools/bench_tokens.py $(PROGRAM)
+	$(PYTHON) Tools/bench_images.py $(PROGRAM)
 	$(PYTHON) Tools/bench.py $(PROGRAM)
 
 # Makes the golden fixtures anew from mistral-common, the oracle and transformers.
 goldens:
 	$(PYTHON) Tools/make_images.py
 	$(PYTHON) Tools/make_goldens.py
-	$(PYTHON) Tools/make_small_cases.py
+	$(PYTHON) Tools/make_image_cases.py
 	$(PYTHON) Tools/make_rgb_cases.py
 	$(PYTHON) Tools/releases.py --fetch
 	$(PYTHON) Tools/make_token_cases.py
@@ -58,3 +59,10 @@ check: build
 	$(PYTHON) Tools/check_images.py $(PROGRAM) 200
 	$(PYTHON) Tools/releases.py --fetch
 	$(PYTHON) Tools/check_tokens.py $(PROGRAM) 2000
+
+# Mutated files for the readers of images, safetensors and JSON, ten minutes each, under AddressSanitizer. Python without packages will do.
+SECONDS ?= 600
+fuzz: packages
+	PIXTRAL_FUZZ=1 swift build -c release --product fuzz --scratch-path .build/fuzz --sanitize fuzzer \
+	  -Xswiftc -sanitize=fuzzer,address -Xswiftc -parse-as-library -Xcc -fsanitize=fuzzer-no-link,address
+	$(PYTHON) Tools/fuzz.py .build/fuzz/release/fuzz --seconds $(SECONDS)

@@ -36,3 +36,8 @@ let package = Package(
   ],
   swiftLanguageModes: [.v6]
 )
+
+// `make fuzz` asks for this one: its main is libFuzzer's, which an ordinary build does not link.
+if Context.environment["PIXTRAL_FUZZ"] != nil {
+  package.targets.append(.executableTarget(name: "fuzz", dependencies: ["PixtralReference"], path: "Fuzz"))
+}

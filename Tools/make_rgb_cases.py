@@ -2,11 +2,13 @@
 
     python make_rgb_cases.py      (deterministic)
 
-A case holds the file in base64 and the expected samples, height · width · 3 bytes, in base64 too. PNGs are written here, chunk by chunk, for no library writes
+A case holds the file in base64 and the expected samples, height · width · 3 bytes, in base64 too. Where transformers' conversion gives other samples, there is a case
+for them too, in conflict with the first. PNGs are written here, chunk by chunk, for no library writes
 all kinds; JPEGs by Pillow, some patched afterwards into what Pillow reads but does not write.
 """
 
 import base64
+import hashlib
 import importlib.metadata
 import io
 import random
@@ -16,6 +18,7 @@ import zlib
 import numpy as np
 from mistral_common.tokens.tokenizers.image import _convert_to_rgb
 from PIL import Image
+from transformers.image_transforms import convert_to_rgb
 
 from make_token_cases import line
 from releases import ROOT
@@ -23,6 +26,7 @@ from releases import ROOT
 CASES = ROOT / "Fixtures" / "cases" / "image" / "rgb"
 R = random.Random(20261123)
 NAMES = {0: "grey", 2: "rgb", 3: "palette", 4: "grey-alpha", 6: "rgba"}
+DEPTHS = {0: [1, 2, 4, 8, 16], 2: [8, 16], 3: [1, 2, 4, 8], 4: [8, 16], 6: [8, 16]}
 CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 ADAM7 = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
 
@@ -75,7 +79,7 @@ def png(colour: int, depth: int, interlaced: bool, pixels: list, palette: bytes 
 
 
 def pngs():
-    for colour, depths in {0: [1, 2, 4, 8, 16], 2: [8, 16], 3: [1, 2, 4, 8], 4: [8, 16], 6: [8, 16]}.items():
+    for colour, depths in DEPTHS.items():
         for depth in depths:
             top = (1 << depth) - 1
             values = [0, top, 1, top // 2, *(R.randint(0, top) for _ in range(5))]
@@ -100,11 +104,35 @@ def pngs():
                     yield f"{name}-trns-low", f"A PNG, {title}, with a transparent value of 8 bits.", png(colour, depth, interlaced, pixels, b"", struct.pack(f">{len(low)}H", *low))
                 if colour == 0 and depth in (2, 4):
                     yield f"{name}-trns-scaled", f"A PNG, {title}, whose transparent value is written as if of 8 bits.", png(colour, depth, interlaced, pixels, b"", struct.pack(">H", pixels[1][1][0] * 255 // top))
+    second = random.Random(2)
+    for colour, depth, interlaced in [(c, d, i) for c, depths in DEPTHS.items() for d in depths for i in (False, True)]:
+        pixels = [[tuple(second.randrange(1 << depth) for _ in range(CHANNELS[colour])) for _ in range(19)] for _ in range(18)]
+        name = f"{NAMES[colour]}-{depth}" + ("-adam7" if interlaced else "")
+        palette = second.randbytes(3 << depth) if colour == 3 else b""
+        yield f"{name}-second", f"A PNG, {NAMES[colour]} of {depth} bits{', interlaced' if interlaced else ''}, larger.", png(colour, depth, interlaced, pixels, palette)
     grey = [[(value,) for value in range(0, 256, 23)] for _ in range(3)]
-    for kind, data in {b"gAMA": struct.pack(">I", 22000), b"sRGB": b"\0", b"cHRM": struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000), b"sBIT": b"\5", b"bKGD": b"\0\x80"}.items():
+    profile = b"p\0\0" + zlib.compress(bytes(200))
+    chunks = {
+        b"gAMA": struct.pack(">I", 22000), b"sRGB": b"\0", b"cHRM": struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000), b"sBIT": b"\5", b"bKGD": b"\0\x80",
+        b"iCCP": profile, b"cICP": b"\1\x0d\0\1", b"tEXt": b"Comment\0text", b"zTXt": b"Comment\0\0" + zlib.compress(b"text"), b"iTXt": b"Comment\0\0\0\0\0text",
+        b"pHYs": struct.pack(">IIB", 1, 2, 1), b"tIME": bytes(7), b"prVt": b"whatever",
+    }  # fmt: skip
+    for kind, data in chunks.items():
         yield f"chunk-{kind.decode()}", f"A PNG with {kind.decode()}, which changes no sample.", png(0, 8, False, grey, before=chunk(kind, data))
+    turned = b"MM\0*\0\0\0\x08\0\1\x01\x12\0\3\0\0\0\1\0\6\0\0\0\0\0\0"
+    yield "turned", "A PNG whose eXIf says that it lies on its side: nothing is turned.", png(0, 8, False, grey, before=chunk(b"eXIf", turned))
     yield "one-pixel", "A PNG of one pixel.", png(6, 8, False, [[(10, 20, 30, 128)]])
     yield "one-pixel-adam7", "A PNG of one pixel, interlaced.", png(2, 8, True, [[(10, 20, 30)]])
+    alphas = [[(c, 255 - c, 7, a) for a in range(0, 256, 5)] for c in range(0, 256, 15)]
+    yield "alphas", "A PNG of many colours in many alphas, each laid on white and rounded once.", png(6, 8, False, alphas)
+    few = [[(n % 4,) for n in range(9)] for _ in range(5)]
+    colours = bytes([9, 8, 7, 60, 50, 40])
+    yield "trns-beyond-palette", "A PNG whose tRNS is longer than its palette: what has no colour has an alpha.", png(3, 8, False, few, colours, b"\xff\x80\x40")
+    yield "trns-twice", "A PNG with two tRNS: the last counts.", png(3, 8, False, few, colours, b"\0\0", before=chunk(b"tRNS", b"\x20\x30"))
+    yield "trns-of-alpha", "A PNG with alpha and tRNS, which does not count.", png(4, 8, False, [[(5, 6), (0, 9)]], before=chunk(b"tRNS", b"\0\5"))
+    yield "after-the-end", "A PNG with more bytes behind its end.", png(0, 8, False, grey) + b"more"
+    frame = struct.pack(">IIIIIHHBB", 0, len(grey[0]), len(grey), 0, 0, 1, 10, 0, 0)
+    yield "animated", "An animated PNG: its first picture counts.", png(0, 8, False, grey, before=chunk(b"acTL", struct.pack(">II", 1, 0)) + chunk(b"fcTL", frame))
 
 
 # ---- JPEG ----
@@ -134,39 +162,133 @@ def jpegs():
         exif = Image.Exif()
         exif[0x0112] = 6
         yield f"{name}-turned", "A JPEG whose EXIF says that it lies on its side: nothing is turned.", saved(image, exif=exif)
-    inks = Image.fromarray(noise, "CMYK")
-    yield "cmyk-noise", "A JPEG of CMYK, all inks.", saved(inks)
-    patched = bytearray(saved(inks))
-    patched[patched.index(b"Adobe") + 11] = 2
-    yield "ycck", "A JPEG of YCCK: CMYK with Adobe's transform.", bytes(patched)
-    patched = bytearray(saved(inks))
-    patched[patched.index(b"Adobe") + 4] = ord("y")
-    yield "cmyk-no-adobe", "A JPEG of CMYK without Adobe's marker, taken for inverted all the same.", bytes(patched)
-    patched = bytearray(saved(pictures["smooth"], subsampling=1))
-    at = patched.index(b"\xff\xc0") + 11
-    patched[at] = 0x12  # the sampling of Y: 1 across, 2 down, in the place of 2 across, 1 down; the blocks are as many
-    patched[patched.index(b"\xff\xc0") + 5 : patched.index(b"\xff\xc0") + 9] = struct.pack(">HH", 37, 21)
-    yield "440", "A JPEG with chroma 440.", bytes(patched)
+    for second, inks in (("", Image.fromarray(noise, "CMYK")), ("-second", pictures["smooth"].convert("CMYK"))):
+        yield f"cmyk{second or '-noise'}", "A JPEG of CMYK, all inks.", saved(inks)
+        patched = bytearray(saved(inks))
+        patched[patched.index(b"Adobe") + 11] = 2
+        yield f"ycck{second}", "A JPEG of YCCK: CMYK with Adobe's transform.", bytes(patched)
+        patched = bytearray(saved(inks))
+        patched[patched.index(b"Adobe") + 4] = ord("y")
+        yield f"cmyk-no-adobe{second}", "A JPEG of CMYK without Adobe's marker, taken for inverted all the same.", bytes(patched)
+    for second, options in (("", {}), ("-second", {"progressive": True, "restart_marker_rows": 1})):
+        patched = bytearray(saved(pictures["smooth"], subsampling=1, **options))
+        frame = patched.index(b"\xff\xc2" if options else b"\xff\xc0")
+        patched[frame + 11] = 0x12  # the sampling of Y: 1 across, 2 down, in the place of 2 across, 1 down; the blocks are as many
+        patched[frame + 5 : frame + 9] = struct.pack(">HH", 37, 21)
+        yield f"440{second}", "A JPEG with chroma 440.", bytes(patched)
 
 
-def write(name: str, files) -> None:
-    oracle = {"name": "pillow", "version": importlib.metadata.version("pillow"), "mistral-common": importlib.metadata.version("mistral-common")}
-    lines = []
-    for id, title, data in files:
-        image = Image.open(io.BytesIO(data))
-        samples = np.array(_convert_to_rgb(image))
-        lines.append(line({
-            "id": f"image/rgb/{name}-{id}", "title": title, "stage": "rgb", "exposes": [], "subject": {"operation": "image file to RGB"}, "model": None,
-            "inputs": {"file": base64.b64encode(data).decode()},
-            "expect": {"width": image.width, "height": image.height, "rgb": base64.b64encode(samples.tobytes()).decode()}, "compare": "exact",
-            "requires": [f"image.{name}"], "conflicts_with": [], "importance": "high", "basis": "mistral_common.tokens.tokenizers.image._convert_to_rgb",
-            "oracle": oracle, "witnesses": [], "since": "0.2", "retired": None,
-        }))  # fmt: skip
+def broken():
+    """Files that Pillow refuses. Where it makes something of a file that is not whole, there is no case."""
+    whole = png(2, 8, False, [[(n, n, 9) for n in range(20)] for _ in range(20)])
+    interlaced = png(6, 16, True, [[(n, 900, 65535, n * 300) for n in range(20)] for _ in range(20)])
+    body = whole[8:]
+    header = lambda width, height: whole[:8] + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)) + body[25:]
+    yield "png-header-only", "A PNG that ends behind its header.", "truncated", whole[:33]
+    yield "png-half", "A PNG that ends in the middle of its samples.", "truncated", whole[: len(whole) // 2]
+    yield "png-half-adam7", "An interlaced PNG that ends in the middle of its samples.", "truncated", interlaced[: len(interlaced) // 2]
+    yield "png-signature-only", "A PNG of nothing but its signature.", "truncated", whole[:8]
+    yield "png-header-checksum", "A PNG with a wrong checksum in its header.", "corrupt", whole[:29] + bytes([whole[29] ^ 1]) + whole[30:]
+    yield "png-text-checksum", "A PNG with a wrong checksum in a text.", "corrupt", whole[:33] + chunk(b"tEXt", b"a\0b")[:-1] + b"\0" + whole[33:]
+    yield "png-no-width", "A PNG of no width.", "corrupt", header(0, 5)
+    yield "png-no-height", "A PNG of no height.", "corrupt", header(5, 0)
+    yield "png-huge", "A PNG that says it is 65535×65535, in a hundred bytes.", "too-large", header(65535, 65535)
+    yield "png-depth", "A PNG of three bits.", "corrupt", whole[:8] + chunk(b"IHDR", struct.pack(">IIBBBBB", 20, 20, 3, 0, 0, 0, 0)) + body[25:]
+    yield "png-trns-short", "A PNG whose transparent grey is one byte.", "corrupt", png(0, 8, False, [[(1,), (2,)]], b"", b"\1")
+    photo = io.BytesIO()
+    Image.fromarray(np.random.default_rng(1).integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(photo, "JPEG")
+    jpeg = photo.getvalue()
+    yield "jpeg-half", "A JPEG that ends in the middle of its samples.", "truncated", jpeg[: len(jpeg) // 2]
+    yield "jpeg-start-only", "A JPEG that ends behind its first marker.", "truncated", jpeg[:4]
+    frame = jpeg.index(b"\xff\xc0")
+    yield "jpeg-no-width", "A JPEG of no width.", "corrupt", jpeg[: frame + 7] + b"\0\0" + jpeg[frame + 9 :]
+    yield "jpeg-huge", "A JPEG that says it is 65500×65500, in a kilobyte.", "too-large", jpeg[: frame + 5] + b"\xff\xdc" * 2 + jpeg[frame + 9 :]
+    yield "empty", "An empty file.", "not-an-image", b""
+    yield "text", "A text.", "not-an-image", b"a photo of a cat"
+    yield "svg", "An SVG drawing.", "not-an-image", b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>"
+
+
+# ---- cases ----
+
+MISTRAL = {"name": "pillow", "version": importlib.metadata.version("pillow"), "mistral-common": importlib.metadata.version("mistral-common")}
+HUGGING_FACE = {"name": "transformers", "version": importlib.metadata.version("transformers"), "pillow": importlib.metadata.version("pillow")}
+
+
+def case(id: str, title: str, **keys) -> dict:
+    usual = {
+        "stage": "rgb", "exposes": [], "subject": {"operation": "image file to RGB"}, "model": None, "inputs": {}, "expect": {}, "compare": "exact", "requires": [],
+        "conflicts_with": [], "importance": "high", "basis": "mistral_common.tokens.tokenizers.image._convert_to_rgb", "oracle": MISTRAL, "witnesses": [],
+        "since": "0.2", "retired": None,
+    }  # fmt: skip
+    return {"id": f"image/rgb/{id}", "title": title, **usual, **keys}
+
+
+def samples_of(data: bytes, convert) -> np.ndarray:
+    with Image.open(io.BytesIO(data)) as image:
+        return np.array(convert(image))
+
+
+def hugging_face_rgb(image: Image.Image) -> np.ndarray:
+    return convert_to_rgb(image, return_numpy=True)
+
+
+def without_alpha(image: Image.Image) -> Image.Image:
+    return image.convert("RGBA").convert("RGB")
+
+
+def inline(samples: np.ndarray) -> dict:
+    return {"width": samples.shape[1], "height": samples.shape[0], "rgb": base64.b64encode(samples.tobytes()).decode()}
+
+
+def write(name: str, cases: list) -> None:
     CASES.mkdir(parents=True, exist_ok=True)
-    (CASES / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
-    print(f"image/rgb/{name}.jsonl: {len(lines)} cases")
+    (CASES / f"{name}.jsonl").write_text("".join(map(line, cases)), encoding="utf-8")
+    print(f"image/rgb/{name}.jsonl: {len(cases)} cases")
+
+
+def photos() -> list:
+    """Photographs and the pictures of the model cases: too large for their samples, so that a digest must do."""
+    found = []
+    for file in sorted((ROOT / "Fixtures" / "images").iterdir()):
+        data = file.read_bytes()
+        samples = samples_of(data, _convert_to_rgb)
+        kind = "jpeg" if file.suffix == ".jpg" else "png"
+        found.append(case(
+            f"photo-{file.stem}", f"The picture {file.name}.", inputs={"file": f"../../../images/{file.name}", "sha256": hashlib.sha256(data).hexdigest()},
+            expect={"width": samples.shape[1], "height": samples.shape[0], "sha256": hashlib.sha256(samples.tobytes()).hexdigest()}, requires=[f"image.{kind}"]))  # fmt: skip
+    return found
+
+
+def main() -> None:
+    hugging_face = []
+    for kind, files in (("png", pngs()), ("jpeg", jpegs())):
+        cases = []
+        for id, title, data in files:
+            right, other, careless = (samples_of(data, convert) for convert in (_convert_to_rgb, hugging_face_rgb, without_alpha))
+            common = {"inputs": {"file": base64.b64encode(data).decode()}}
+            conflicts = [] if np.array_equal(right, other) else [f"image/rgb/huggingface-{kind}-{id}"]
+            exposes = [] if np.array_equal(right, careless) or not title.startswith("A PNG") else ["P-alpha"]
+            cases.append(case(f"{kind}-{id}", title, **common, exposes=exposes, expect=inline(right), requires=[f"image.{kind}"], conflicts_with=conflicts))
+            if conflicts:
+                hugging_face.append(case(
+                    f"huggingface-{kind}-{id}", f"{title[:-1]}, where transformers' RGB is another.", **common,
+                    subject={"operation": "image file to RGB", "profile": "huggingface"}, expect=inline(other), requires=[f"image.{kind}", "image.huggingface"],
+                    conflicts_with=[f"image/rgb/{kind}-{id}"], importance="low", basis="transformers.image_transforms.convert_to_rgb", oracle=HUGGING_FACE))  # fmt: skip
+        write(kind, cases)
+    write("huggingface", hugging_face)
+    refused = []
+    for id, title, code, data in broken():
+        try:
+            samples_of(data, _convert_to_rgb)
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            refused.append(case(
+                f"broken-{id}", title, inputs={"file": base64.b64encode(data).decode()}, expect={"reject": code}, witnesses=[{"name": "pillow", "raises": type(error).__name__}],
+                requires=[f"image.{id.split('-')[0]}"] if "-" in id else []))  # fmt: skip
+        else:
+            raise AssertionError(f"Pillow takes {id}")
+    write("broken", refused)
+    write("photos", photos())
 
 
 if __name__ == "__main__":
-    write("png", pngs())
-    write("jpeg", jpegs())
+    main()

@@ -49,7 +49,17 @@ static void skip_bytes(j_decompress_ptr codec, long count) {
   codec->src->bytes_in_buffer -= (size_t)count;
 }
 
-JPEGImage jpeg_decode(const uint8_t *bytes, size_t count, uint64_t max_pixels) {
+// A scan that begins with the DC coefficients has at least a bit for every block: a file that is shorter than that is not worth the memory
+// that a progressive one of its size would take. Arithmetic coding needs less.
+static int is_too_short(const struct jpeg_decompress_struct *codec, size_t left) {
+  if (codec->arith_code || codec->Ss != 0) return 0;
+  uint64_t blocks = 0;
+  for (int i = 0; i < codec->comps_in_scan; i++)
+    blocks += (uint64_t)codec->cur_comp_info[i]->width_in_blocks * codec->cur_comp_info[i]->height_in_blocks;
+  return blocks / 8 > left;
+}
+
+JPEGImage jpeg_decode(const uint8_t *bytes, size_t count, uint64_t max_pixels, JPEGRow take_row, void *context) {
   JPEGImage image = {0};
   Failure failure = {.image = &image};
   struct jpeg_decompress_struct codec = {.err = jpeg_std_error(&failure.manager)};
@@ -59,29 +69,27 @@ JPEGImage jpeg_decode(const uint8_t *bytes, size_t count, uint64_t max_pixels) {
   struct jpeg_progress_mgr progress = {.progress_monitor = count_scans};
   failure.manager.error_exit = fail;
   failure.manager.output_message = silent;
-  if (setjmp(failure.escape)) {
-    free(image.samples);
-    image.samples = NULL;
-    goto done;
-  }
+  if (setjmp(failure.escape)) goto done;
   jpeg_create_decompress(&codec);
   codec.src = &source;
   jpeg_read_header(&codec, TRUE);
   image.width = codec.image_width;
   image.height = codec.image_height;
   image.components = codec.num_components;
-  if ((uint64_t)image.width * image.height > max_pixels) leave((j_common_ptr)&codec, "too many pixels");
+  image.is_too_large = (uint64_t)image.width * image.height > max_pixels;
+  if (image.is_too_large) leave((j_common_ptr)&codec, "too many pixels");
+  image.is_open = 1;
+  if (is_too_short(&codec, source.bytes_in_buffer)) no_more_bytes(&codec);
   codec.progress = &progress;
   codec.out_color_space = image.components == 4 ? JCS_CMYK : JCS_RGB;
   jpeg_start_decompress(&codec);
-  size_t stride = (size_t)image.width * (size_t)codec.output_components;
-  image.samples = malloc(stride * image.height);
-  if (!image.samples) leave((j_common_ptr)&codec, "out of memory");
+  JSAMPARRAY row = codec.mem->alloc_sarray((j_common_ptr)&codec, JPOOL_IMAGE, image.width * (JDIMENSION)codec.output_components, 1);
   while (codec.output_scanline < codec.output_height) {
-    JSAMPROW row = image.samples + codec.output_scanline * stride;
-    jpeg_read_scanlines(&codec, &row, 1);
+    jpeg_read_scanlines(&codec, row, 1);
+    if (take_row) take_row(context, &image, row[0]);
   }
   jpeg_finish_decompress(&codec);
+  image.is_whole = 1;
 done:
   jpeg_destroy_decompress(&codec);
   return image;

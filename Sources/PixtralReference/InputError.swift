@@ -6,7 +6,9 @@ public struct InputError: Error, CustomStringConvertible, Sendable, Equatable {
     case unreadableFile, unwritableFolder
     case malformedJSON, malformedSafetensors
     case wrongParameters, wrongTensors, wrongTokenizer
-    case wrongImage, wrongTokens, wrongPixels
+    /// No image that can be read; one whose samples are cut off or damaged; one of more pixels than the limit.
+    case wrongImage, brokenImage, largeImage
+    case wrongTokens, wrongPixels
     case wrongTap, wrongTrace
     /// A chat request that the template does not allow, or that asks for what this version does not do.
     case wrongRequest

@@ -19,19 +19,36 @@ struct ImageCommand: ParsableCommand {
   @Option(help: "Also write the normalised pixels: tensors image0, image1, …, float32 [3, rows·16, columns·16].")
   var pixels: String?
 
+  @Option(
+    help:
+      "Also draw what the model sees of the one file: the stretched image with its patches, the token behind each row, and the number of tokens; a PNG."
+  )
+  var preview: String?
+
   @OptionGroup var limit: PixelLimit
+
+  func validate() throws {
+    if preview != nil && files.count > 1 { throw ValidationError("--preview draws one file; \(files.count) were given.") }
+  }
 
   func run() throws {
     var images: [Pixels] = []
     var refused = false
     for file in files {
       do {
-        let rgb = try RGBImage(file: file, maxPixels: limit.maxPixels)
-        Console.warn(of: rgb.orientation, file)
-        let grid = ImageRule.m1.grid(width: rgb.width, height: rgb.height)
-        if pixels != nil { images.append(Pixels(rgb, rule: .m1)) }
+        let size: ImageSize
+        if pixels != nil || preview != nil {
+          let rgb = try RGBImage(file: file, maxPixels: limit.maxPixels)
+          if pixels != nil { images.append(Pixels(rgb, rule: .m1)) }
+          if let preview { try Preview.write(rgb, to: preview) }
+          size = rgb.size
+        } else {
+          size = try ImageSize(file: file, maxPixels: limit.maxPixels)
+        }
+        Console.warn(of: size.orientation, file)
+        let grid = ImageRule.m1.grid(width: size.width, height: size.height)
         let line: JSON = [
-          "file": .string(file), "width": .integer(rgb.width), "height": .integer(rgb.height),
+          "file": .string(file), "width": .integer(size.width), "height": .integer(size.height),
           "columns": .integer(grid.columns), "rows": .integer(grid.rows),
           "tokens": .integer(grid.rows * (grid.columns + 1)),
         ]

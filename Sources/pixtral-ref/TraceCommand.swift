@@ -76,7 +76,7 @@ struct TraceCommand: ParsableCommand {
     let tokenizer = request != nil || until == nil ? try? Tokenizer(file: tokenizerPath(tokenizer)) : nil
     let prompt = try loadPrompt(checkpoint.parameters)
     try prompt.check(against: checkpoint.parameters)
-    for (n, image) in prompt.sources.enumerated() { Console.warn(of: image.orientation, "image \(n)") }
+    for (n, image) in prompt.sources.enumerated() { Console.warn(of: image.size.orientation, "image \(n)") }
     let shapes = prompt.shapes(patchSize: checkpoint.parameters.vision.patchSize)
     let all = checkpoint.parameters.taps(
       images: shapes, tokens: prompt.tokens.count, logitRows: logits == .all ? prompt.tokens.count : 1)

@@ -1,27 +1,46 @@
 import CJPEG
-import Glibc
 
-extension RGBImage {
-  /// Every kind of JPEG to RGB: YCbCr, RGB, grey, CMYK and YCCK; baseline and progressive.
-  static func decodeJPEG(_ bytes: UnsafeRawBufferPointer, _ place: String, _ maxPixels: Int) throws -> RGBImage {
+/// Every kind of JPEG: YCbCr, RGB, grey, CMYK and YCCK; baseline and progressive.
+enum JPEG {
+  /// Decodes a whole file, row by row, onto a canvas if there is one.
+  static func decode(_ bytes: UnsafeRawBufferPointer, onto canvas: Canvas?, maxPixels: Int) throws(DecodingFailure) -> ImageSize {
     let data = bytes.bindMemory(to: UInt8.self)
-    let image = jpeg_decode(data.baseAddress, data.count, UInt64(maxPixels))
-    defer { free(image.samples) }
-    guard let samples = image.samples else { throw refusal(place, "JPEG", message(of: image.message), maxPixels) }
-    let (width, height) = (Int(image.width), Int(image.height))
-    let rgb =
-      image.components == 4 ? fromCMYK(samples, width * height) : Array(UnsafeBufferPointer(start: samples, count: width * height * 3))
-    return RGBImage(width: width, height: height, samples: rgb, orientation: Orientation.inJPEG(bytes))
+    let image =
+      if let canvas {
+        withExtendedLifetime(Painter(canvas)) { painter in
+          jpeg_decode(
+            data.baseAddress, data.count, UInt64(maxPixels),
+            { Unmanaged<Painter>.fromOpaque($0!).takeUnretainedValue().add($1!.pointee, $2!) },
+            Unmanaged.passUnretained(painter).toOpaque())
+        }
+      } else {
+        jpeg_decode(data.baseAddress, data.count, UInt64(maxPixels), nil, nil)
+      }
+    guard image.is_whole != 0 else {
+      let kind: InputError.Kind = image.is_too_large != 0 ? .largeImage : image.is_open != 0 ? .brokenImage : .wrongImage
+      throw DecodingFailure(kind: kind, message: message(of: image.message))
+    }
+    return ImageSize(width: Int(image.width), height: Int(image.height), orientation: Orientation.inJPEG(bytes))
   }
 
-  /// Inks as Adobe stores them, inverted: what is stored is how much light each lets through. Pillow's conversion takes them so with any file.
-  private static func fromCMYK(_ samples: UnsafePointer<UInt8>, _ pixels: Int) -> [UInt8] {
-    [UInt8](unsafeUninitializedCapacity: pixels * 3) { out, count in
-      for pixel in 0..<pixels {
-        let light = samples[pixel * 4 + 3]
-        for ink in 0..<3 { out[pixel * 3 + ink] = light - scaled(255 - samples[pixel * 4 + ink], by: light) }
+  private final class Painter {
+    private let canvas: Canvas
+
+    init(_ canvas: Canvas) { self.canvas = canvas }
+
+    func add(_ image: JPEGImage, _ row: UnsafePointer<UInt8>) {
+      let width = Int(image.width)
+      canvas.addRow(of: width, height: Int(image.height)) { line in
+        if image.components < 4 { line.update(from: row, count: width * 3) } else { addInks(row, to: line, width) }
       }
-      count = pixels * 3
+    }
+
+    /// Inks as Adobe stores them, inverted: what is stored is how much light each lets through. Pillow's conversion takes them so with any file.
+    private func addInks(_ row: UnsafePointer<UInt8>, to line: UnsafeMutablePointer<UInt8>, _ width: Int) {
+      for x in 0..<width {
+        let light = row[x * 4 + 3]
+        for ink in 0..<3 { line[x * 3 + ink] = light - scaled(255 - row[x * 4 + ink], by: light) }
+      }
     }
   }
 }

@@ -1,90 +1,122 @@
 import CPNG
+import Glibc
 
-extension RGBImage {
-  /// Every kind of PNG to RGB, as Pillow makes it RGBA and mistral-common lays that on white.
-  static func decodePNG(_ bytes: UnsafeRawBufferPointer, _ place: String, _ maxPixels: Int) throws -> RGBImage {
-    let canvas = Canvas()
+/// Every kind of PNG, as Pillow makes it RGBA and mistral-common lays that on white.
+enum PNG {
+  /// Decodes a whole file, row by row, onto a canvas if there is one.
+  static func decode(_ bytes: UnsafeRawBufferPointer, onto canvas: Canvas?, maxPixels: Int) throws(DecodingFailure) -> ImageSize {
     let data = bytes.bindMemory(to: UInt8.self)
-    let image = png_decode(
-      data.baseAddress, data.count, UInt64(maxPixels),
-      { context, image, y, samples in
-        Unmanaged<Canvas>.fromOpaque(context!).takeUnretainedValue().add(image!.pointee, y: Int(y), samples!)
-      }, Unmanaged.passUnretained(canvas).toOpaque())
-    guard image.is_whole != 0 else { throw refusal(place, "PNG", message(of: image.message), maxPixels) }
-    return RGBImage(
-      width: Int(image.width), height: Int(image.height), samples: canvas.samples, orientation: Orientation.inPNG(bytes))
-  }
-}
-
-/// RGB rows as they come.
-private final class Canvas {
-  private(set) var samples: [UInt8] = []
-  private var palette: [(rgb: (UInt8, UInt8, UInt8), alpha: UInt8)] = []
-
-  func add(_ image: PNGImage, y: Int, _ row: UnsafePointer<UInt8>) {
-    if y == 0 {
-      samples.reserveCapacity(Int(image.width) * Int(image.height) * 3)
-      if image.has_palette != 0 { palette = colours(image) }
-    }
-    let (channels, step) = (Int(image.channels), image.bit_depth == 16 ? 2 : 1)
-    for x in 0..<Int(image.width) {
-      let pixel = row + x * channels * step
-      if image.has_palette != 0 {
-        let colour = palette[Int(pixel[0])]
-        add(colour.rgb, alpha: colour.alpha)
-        continue
+    let image =
+      if let canvas {
+        withExtendedLifetime(Painter(canvas)) { painter in
+          png_decode(
+            data.baseAddress, data.count, UInt64(maxPixels),
+            { Unmanaged<Painter>.fromOpaque($0!).takeUnretainedValue().add($1!.pointee, $2!) },
+            Unmanaged.passUnretained(painter).toOpaque())
+        }
+      } else {
+        png_decode(data.baseAddress, data.count, UInt64(maxPixels), nil, nil)
       }
-      let isGrey = channels < 3
-      // Of 16 bits the high byte counts; but grey without alpha is cut off at 255, as Pillow's conversion of its mode I;16 has it.
-      let isWideGrey = image.bit_depth == 16 && channels == 1
-      func sample(_ channel: Int) -> UInt8 {
-        let high = pixel[channel * step]
-        return isWideGrey ? (high > 0 ? 255 : pixel[1]) : high &* grain(image)
+    guard image.is_whole != 0 else {
+      let kind: InputError.Kind = image.is_too_large != 0 ? .largeImage : image.is_open != 0 ? .brokenImage : .wrongImage
+      throw DecodingFailure(kind: kind, message: message(of: image.message))
+    }
+    return ImageSize(width: Int(image.width), height: Int(image.height), orientation: Orientation.inPNG(bytes))
+  }
+
+  /// A file of 8-bit RGB.
+  static func encode(_ image: RGBImage) -> [UInt8] {
+    let file = png_encode(image.samples, UInt32(image.width), UInt32(image.height))
+    guard let bytes = file.bytes else { fatalError("out of memory") }
+    defer { free(bytes) }
+    return Array(UnsafeBufferPointer(start: bytes, count: file.count))
+  }
+
+  private final class Painter {
+    private let canvas: Canvas
+    private var palette: [(rgb: (UInt8, UInt8, UInt8), alpha: UInt8)] = []
+
+    init(_ canvas: Canvas) { self.canvas = canvas }
+
+    func add(_ image: PNGImage, _ row: UnsafePointer<UInt8>) {
+      canvas.addRow(of: Int(image.width), height: Int(image.height)) { line in
+        if image.has_palette != 0 {
+          addColours(image, row, to: line)
+        } else if image.channels < 3 {
+          addGrey(image, row, to: line)
+        } else if image.channels == 3 && image.bit_depth == 8 {
+          line.update(from: row, count: Int(image.width) * 3)
+        } else {
+          addRGB(image, row, to: line)
+        }
       }
-      let first = sample(0)
-      let rgb = isGrey ? (first, first, first) : (first, sample(1), sample(2))
-      let alpha = image.has_alpha != 0 ? sample(channels - 1) : isGrey && isKey(first, image) ? 0 : 255
-      add(rgb, alpha: alpha)
     }
-  }
 
-  /// Lays a pixel on white.
-  private func add(_ rgb: (UInt8, UInt8, UInt8), alpha: UInt8) {
-    func laid(_ sample: UInt8) -> UInt8 {
-      // Pillow rounds once for both: c·a + 255·(255 − a), divided by 255 to the nearest.
-      let sum = UInt32(sample) * UInt32(alpha) + 255 * (255 - UInt32(alpha)) + 128
-      return UInt8((sum + sum >> 8) >> 8)
+    private func addColours(_ image: PNGImage, _ row: UnsafePointer<UInt8>, to line: UnsafeMutablePointer<UInt8>) {
+      if palette.isEmpty { palette = colours(image) }
+      for x in 0..<Int(image.width) {
+        let colour = palette[Int(row[x])]
+        lay(colour.rgb, alpha: colour.alpha, on: line + x * 3)
+      }
     }
-    samples.append(laid(rgb.0))
-    samples.append(laid(rgb.1))
-    samples.append(laid(rgb.2))
-  }
 
-  /// Whether a grey is the one that tRNS makes transparent. Pillow compares the low byte of what tRNS says with the sample of 8 bits that it has made,
-  /// whatever the depth, but for one bit, where it scales both. Of a colour that tRNS names nothing comes: mistral-common leaves RGB as it is.
-  private func isKey(_ grey: UInt8, _ image: PNGImage) -> Bool {
-    guard image.has_key != 0 else { return false }
-    return image.bit_depth == 1 ? (grey != 0) == (image.key != 0) : grey == UInt8(truncatingIfNeeded: image.key)
-  }
-
-  /// What a step of a sample of fewer than 8 bits is in one of 8.
-  private func grain(_ image: PNGImage) -> UInt8 {
-    switch image.bit_depth {
-    case 1: 255
-    case 2: 85
-    case 4: 17
-    default: 1
+    private func addGrey(_ image: PNGImage, _ row: UnsafePointer<UInt8>, to line: UnsafeMutablePointer<UInt8>) {
+      let (channels, step) = (Int(image.channels), image.bit_depth == 16 ? 2 : 1)
+      let grain = grain(image)
+      for x in 0..<Int(image.width) {
+        let pixel = row + x * channels * step
+        // Of 16 bits the high byte counts; but grey without alpha is cut off at 255, as Pillow's conversion of its mode I;16 has it.
+        let isCut = step == 2 && channels == 1
+        let grey = isCut ? (pixel[0] > 0 ? 255 : pixel[1]) : pixel[0] &* grain
+        lay((grey, grey, grey), alpha: channels == 2 ? pixel[step] : isKey(grey, image) ? 0 : 255, on: line + x * 3)
+      }
     }
-  }
 
-  /// 256 colours: what a palette leaves out is black, and opaque what tRNS leaves out.
-  private func colours(_ image: PNGImage) -> [(rgb: (UInt8, UInt8, UInt8), alpha: UInt8)] {
-    withUnsafeBytes(of: image.palette) { palette in
-      withUnsafeBytes(of: image.palette_alpha) { alpha in
-        (0..<256).map { index in
-          let isThere = index < Int(image.palette_count)
-          let rgb = isThere ? (palette[index * 3], palette[index * 3 + 1], palette[index * 3 + 2]) : (0, 0, 0)
-          return (rgb, index < Int(image.palette_alpha_count) ? alpha[index] : 255)
+    private func addRGB(_ image: PNGImage, _ row: UnsafePointer<UInt8>, to line: UnsafeMutablePointer<UInt8>) {
+      let (channels, step) = (Int(image.channels), image.bit_depth == 16 ? 2 : 1)  // of 16 bits the high byte counts
+      for x in 0..<Int(image.width) {
+        let pixel = row + x * channels * step
+        lay((pixel[0], pixel[step], pixel[2 * step]), alpha: channels == 4 ? pixel[3 * step] : 255, on: line + x * 3)
+      }
+    }
+
+    /// Lays a pixel on white.
+    private func lay(_ rgb: (UInt8, UInt8, UInt8), alpha: UInt8, on pixel: UnsafeMutablePointer<UInt8>) {
+      func laid(_ sample: UInt8) -> UInt8 {
+        // Pillow rounds once for both: c·a + 255·(255 − a), divided by 255 to the nearest.
+        let sum = UInt32(sample) * UInt32(alpha) + 255 * (255 - UInt32(alpha)) + 128
+        return UInt8((sum + sum >> 8) >> 8)
+      }
+      (pixel[0], pixel[1], pixel[2]) = (laid(rgb.0), laid(rgb.1), laid(rgb.2))
+    }
+
+    /// Whether a grey is the one that tRNS makes transparent. Pillow compares the low byte of what tRNS says with the sample of 8 bits that it has made,
+    /// whatever the depth, but for one bit, where it scales both. Of a colour that tRNS names nothing comes: mistral-common leaves RGB as it is.
+    private func isKey(_ grey: UInt8, _ image: PNGImage) -> Bool {
+      guard image.transparency_count > 0 else { return false }
+      let (high, low) = (image.transparency.0, image.transparency.1)
+      return image.bit_depth == 1 ? (grey != 0) == (high | low != 0) : grey == low
+    }
+
+    /// What a step of a sample of fewer than 8 bits is in one of 8.
+    private func grain(_ image: PNGImage) -> UInt8 {
+      switch image.bit_depth {
+      case 1: 255
+      case 2: 85
+      case 4: 17
+      default: 1
+      }
+    }
+
+    /// 256 colours: what a palette leaves out is black, and opaque what tRNS leaves out.
+    private func colours(_ image: PNGImage) -> [(rgb: (UInt8, UInt8, UInt8), alpha: UInt8)] {
+      withUnsafeBytes(of: image.palette) { palette in
+        withUnsafeBytes(of: image.transparency) { alpha in
+          (0..<256).map { index in
+            let isThere = index < Int(image.palette_count)
+            let rgb = isThere ? (palette[index * 3], palette[index * 3 + 1], palette[index * 3 + 2]) : (0, 0, 0)
+            return (rgb, index < Int(image.transparency_count) ? alpha[index] : 255)
+          }
         }
       }
     }

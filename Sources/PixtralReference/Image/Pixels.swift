@@ -27,12 +27,17 @@ extension Pixels {
     let grid = rule.grid(width: image.width, height: image.height)
     let (width, height) = (grid.columns * rule.patchSize, grid.rows * rule.patchSize)
     let resized = cubicResize(image, width: width, height: height)
-    var values: [Float] = []
-    values.reserveCapacity(Self.channels * height * width)
-    for channel in 0..<Self.channels {
-      for pixel in 0..<height * width {
-        values.append((resized[pixel * 3 + channel] / 255 - Self.mean[channel]) / Self.deviation[channel])
+    let plane = width * height
+    let (mean, deviation) = (SIMD4(Self.mean + [0]), SIMD4(Self.deviation + [1]))
+    let values = [Float](unsafeUninitializedCapacity: Self.channels * plane) { values, count in
+      let out = Shared(values.baseAddress!)
+      inParallel(over: plane, by: 1 << 16) { pixels in
+        for pixel in pixels {
+          let sample = (resized[pixel] / 255 - mean) / deviation
+          for channel in 0..<Self.channels { out.pointer[channel * plane + pixel] = sample[channel] }
+        }
       }
+      count = Self.channels * plane
     }
     self.init(height: height, width: width, values: values)
   }

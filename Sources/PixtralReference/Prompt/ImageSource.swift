@@ -51,11 +51,14 @@ public enum ImageSource: Sendable, Equatable {
   }
 
   private func exception(for error: InputError) -> String {
-    if case .path = self { return "ValueError" }
-    if error.kind == .unreadableFile { return error.found.contains("no plain file") ? "IsADirectoryError" : "FileNotFoundError" }
-    if error.found.contains("does not decode") { return "OSError" }
-    if case .data = self { return "ValueError" }
-    return "UnidentifiedImageError"
+    switch (self, error.kind) {
+    case (.path, _): "ValueError"
+    case (_, .unreadableFile): error.found.contains("no plain file") ? "IsADirectoryError" : "FileNotFoundError"
+    case (_, .brokenImage): "OSError"
+    case (.data, _): "ValueError"
+    case (_, .largeImage): "DecompressionBombError"
+    default: "UnidentifiedImageError"
+    }
   }
 }
 

@@ -35,7 +35,8 @@ public struct Trace: Sendable {
         Matrix(rows: image.height, columns: image.width * 3, values: image.samples.map(Float.init))
       }
       try record("image.\(n).resized") {
-        Matrix(rows: height, columns: width * 3, values: cubicResize(image, width: width, height: height))
+        let pixels = cubicResize(image, width: width, height: height)
+        return Matrix(rows: height, columns: width * 3, values: pixels.flatMap { [$0.x, $0.y, $0.z] })
       }
     }
   }

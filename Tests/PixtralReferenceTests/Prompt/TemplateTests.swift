@@ -117,6 +117,21 @@ struct TemplateTests {
     #expect(try refusal { try ImageSource(url, place: "request", folder: ".") }.type == "ValueError")
   }
 
+  @Test(
+    "An image that does not open, and one that breaks off, are refused with Pillow's and mistral-common's exceptions",
+    arguments: [
+      ("half", "OSError", "OSError"), ("header-only", "UnidentifiedImageError", "ValueError"),
+      ("huge", "DecompressionBombError", "ValueError"),
+    ])
+  func brokenImage(name: String, ofFile: String, ofData: String) throws {
+    let entry = try #require(try cases("image/rgb/broken.jsonl").first { $0.id.hasSuffix("png-\(name)") })
+    let folder = try TemporaryFolder()
+    let path = try folder.write("image.png", entry.inputs.bytes("file"))
+    let base64 = Data(try entry.inputs.bytes("file")).base64EncodedString()
+    #expect(try refusal { try ImageSource("file://\(path)", place: "", folder: "").load(place: "image 0") }.type == ofFile)
+    #expect(try refusal { try ImageSource("data:image/png;base64,\(base64)", place: "", folder: "").load(place: "image 0") }.type == ofData)
+  }
+
   @Test("What is no base64 does not count, nor what stands behind the padding")
   func laxBase64() throws {
     #expect(try ImageSource("data:;base64,AQ I\nD*", place: "request", folder: ".") == .data([1, 2, 3]))

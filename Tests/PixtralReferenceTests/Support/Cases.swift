@@ -9,6 +9,8 @@ struct Case: CustomTestStringConvertible {
 
   var id: String { json["id"]?.string ?? "" }
   var title: String { json["title"]?.string ?? "" }
+  var inputs: JSON { json["inputs"] ?? .null }
+  var expect: JSON { json["expect"] ?? .null }
   var testDescription: String { id }
 }
 
@@ -17,6 +19,31 @@ func cases(_ path: String) throws -> [Case] {
   let lines = try String(contentsOfFile: "\(fixtures)/cases/\(path)", encoding: .utf8).split(separator: "\n")
   precondition(!lines.isEmpty, "an empty suite tests nothing")
   return try lines.map { Case(json: try JSON(parsing: String($0), place: path)) }
+}
+
+extension Case {
+  /// The float32 tensor that is expected, from the file beside the suite.
+  func expectedValues(in folder: String) throws -> [Float] {
+    let path = try #require(expect["file"]?.string)
+    let file = try Safetensors("\(fixtures)/cases/\(folder)/\(path)")
+    let name = try #require(expect["tensor"]?.string)
+    let tensor = try #require(file.tensors.first { $0.name == name })
+    return Weight(name: name, element: tensor.element, shape: tensor.shape, source: .mapped(file.file, tensor.range)).vector()
+  }
+}
+
+extension JSON {
+  /// What a key has in base64.
+  func bytes(_ key: String) throws -> [UInt8] {
+    let text = try #require(self[key]?.string)
+    return Array(try #require(Data(base64Encoded: text)))
+  }
+
+  /// An image written as `width`, `height` and `rgb`.
+  func rgbImage() throws -> RGBImage {
+    let size = ImageSize(width: try #require(self["width"]?.integer), height: try #require(self["height"]?.integer))
+    return RGBImage(size, samples: try bytes("rgb"))
+  }
 }
 
 /// A model case: a folder with case.json, request.json and expected.safetensors.
