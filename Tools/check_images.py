@@ -1,6 +1,7 @@
 """Compares `pixtral-ref image` with mistral-common: grids exactly, normalised pixels by their largest difference.
 
-usage: check_images.py BINARY [COUNT [SEED]]
+usage: check_images.py BINARY [COUNT [SEED]]            images of random content
+       check_images.py BINARY --grids [COUNT [SEED]]    blank images of random sizes from 1 to 5000: grids only; 100,000 take 10 minutes
 
 Writes random images of random sizes (noise and smooth pictures, PNG of several modes and JPEG) to a temporary folder. mistral-common
 resizes with OpenCV; on x86 its wheels run Intel's IPP, elsewhere OpenCV's portable code, which gives other numbers
@@ -9,9 +10,11 @@ for large images. Run this on x86 to reproduce the figures of the README.
 
 import json
 import random
+import struct
 import subprocess
 import sys
 import tempfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +54,46 @@ def write_image(rng: np.random.Generator, folder: Path, n: int) -> Path:
     return path
 
 
+def blank(width: int, height: int) -> bytes:
+    """A PNG of one bit a pixel, all black."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = zlib.compress(bytes((1 + (width + 7) // 8) * height), 1)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def check_grids(binary: str, count: int, seed: int) -> int:
+    class Sized:
+        def __init__(self, size: tuple):
+            self.size = size
+
+    generator = random.Random(seed)
+    encoder = ImageEncoder(ImageConfig(16, 1024), SpecialImageIDs(10, 14, 15))
+    wrong = 0
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        for start in range(0, count, 200):
+            sizes = [(generator.randint(1, 5000), generator.randint(1, 5000)) for _ in range(min(200, count - start))]
+            files = [Path(folder) / f"{n}.png" for n in range(len(sizes))]
+            for file, size in zip(files, sizes, strict=True):
+                file.write_bytes(blank(*size))
+            lines = subprocess.run([binary, "image", *files], capture_output=True, text=True).stdout.splitlines()
+            for size, line in zip(sizes, lines, strict=True):
+                found = json.loads(line)
+                if (found.get("columns"), found.get("rows")) != tuple(encoder._image_to_num_tokens(Sized(size))):
+                    print(f"other grid: {size}: {found}")
+                    wrong += 1
+            if sys.stderr.isatty():
+                print(f"\r{start + len(sizes)} of {count}", end="", file=sys.stderr)
+    print(f"{count} sizes, {wrong} wrong")
+    return int(wrong > 0)
+
+
 def main() -> int:
+    if "--grids" in sys.argv:
+        sys.argv.remove("--grids")
+        return check_grids(sys.argv[1], *(int(value) for value in (sys.argv[2:] + ["100000", "1"][len(sys.argv) - 2 :])))
     binary, count = sys.argv[1], int(sys.argv[2]) if len(sys.argv) > 2 else 60
     rng = np.random.default_rng(int(sys.argv[3]) if len(sys.argv) > 3 else 1)
     encoder = ImageEncoder(ImageConfig(16, 1024), SpecialImageIDs(10, 14, 15))

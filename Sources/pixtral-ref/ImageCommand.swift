@@ -19,20 +19,25 @@ struct ImageCommand: ParsableCommand {
   @Option(help: "Also write the normalised pixels: tensors image0, image1, …, float32 [3, rows·16, columns·16].")
   var pixels: String?
 
-  @Option(
-    help:
-      "Also draw what the model sees of the one file: the stretched image with its patches, the token behind each row, and the number of tokens; a PNG."
-  )
+  @Option(help: "Also draw what the model sees of one file: its patches, the token behind each row, how many tokens; a PNG.")
   var preview: String?
 
   @OptionGroup var limit: PixelLimit
 
   func validate() throws {
     if preview != nil && files.count > 1 { throw ValidationError("--preview draws one file; \(files.count) were given.") }
+    let outputs = [pixels, preview].compactMap(\.self)
+    if let output = outputs.first(where: { output in files.contains { isSameFile($0, output) } }) {
+      throw ValidationError("\(output) is one of the images; write to another file.")
+    }
+    if let pixels, let preview, pixels == preview || isSameFile(pixels, preview) {
+      throw ValidationError("--pixels and --preview are one file: \(pixels).")
+    }
   }
 
   func run() throws {
     var images: [Pixels] = []
+    var picture: RGBImage?
     var refused = false
     for file in files {
       do {
@@ -40,7 +45,7 @@ struct ImageCommand: ParsableCommand {
         if pixels != nil || preview != nil {
           let rgb = try RGBImage(file: file, maxPixels: limit.maxPixels)
           if pixels != nil { images.append(Pixels(rgb, rule: .m1)) }
-          if let preview { try Preview.write(rgb, to: preview) }
+          if preview != nil { picture = rgb }
           size = rgb.size
         } else {
           size = try ImageSize(file: file, maxPixels: limit.maxPixels)
@@ -62,9 +67,10 @@ struct ImageCommand: ParsableCommand {
       }
     }
     if refused {
-      if pixels != nil { Console.message("no pixels written, for a file was refused") }
+      if pixels != nil || preview != nil { Console.message("nothing written, for a file was refused") }
       throw ExitCode(1)
     }
     if let pixels { try Pixels.write(images, to: pixels) }
+    if let preview, let picture { try Preview.write(picture, to: preview) }
   }
 }

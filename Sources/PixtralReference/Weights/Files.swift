@@ -15,6 +15,12 @@ func fileNames(in folder: String) -> [String]? {
   return names.sorted()
 }
 
+/// Whether two paths lead to one file that exists.
+public func isSameFile(_ a: String, _ b: String) -> Bool {
+  var (first, second) = (stat(), stat())
+  return stat(a, &first) == 0 && stat(b, &second) == 0 && first.st_dev == second.st_dev && first.st_ino == second.st_ino
+}
+
 /// SHA-256, by libcrypto.
 public struct SHA256: ~Copyable {
   private let context = EVP_MD_CTX_new()

@@ -116,6 +116,26 @@ struct CommandTests {
     #expect(lines[1]["error"]?["type"]?.string == "wrongImage")
   }
 
+  @Test("image draws no preview of two files, nor over the image itself, nor over its pixels")
+  func previewArguments() throws {
+    let image = try folder.write("a.png", bytes(of: "\(fixtures)/images/model-alpha.png"))
+    let out = "\(folder.path)/p.png"
+    #expect(try run("image", image, image, "--preview", out).code == 64)
+    #expect(try run("image", image, "--preview", "\(folder.path)/./a.png").code == 64)
+    #expect(try run("image", image, "--pixels", out, "--preview", out).code == 64)
+    #expect(folder.contents == ["a.png"])
+    #expect(try run("image", image, "--preview", out).code == 0)
+    #expect(folder.contents == ["a.png", "p.png"])
+  }
+
+  @Test("image writes nothing if a file is refused")
+  func refusedPreview() throws {
+    let broken = try folder.write("a.png", "no image")
+    let result = try run("image", broken, "--preview", "\(folder.path)/p.png", "--pixels", "\(folder.path)/p.safetensors")
+    #expect(result.code == 1)
+    #expect(folder.contents == ["a.png"])
+  }
+
   @Test("tokens prints tokens, text and images")
   func tokens() throws {
     let result = try run("tokens", "--request", "\(fixtures)/cases/model/tiny/small-rgba/request.json")
