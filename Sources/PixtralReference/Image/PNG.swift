@@ -17,9 +17,9 @@ enum PNG {
       } else {
         png_decode(data.baseAddress, data.count, UInt64(maxPixels), nil, nil)
       }
+    if image.is_too_large != 0 { throw DecodingFailure(kind: .largeImage, message: "\(image.width)×\(image.height)") }
     guard image.is_whole != 0 else {
-      let kind: InputError.Kind = image.is_too_large != 0 ? .largeImage : image.is_open != 0 ? .brokenImage : .wrongImage
-      throw DecodingFailure(kind: kind, message: message(of: image.message))
+      throw DecodingFailure(kind: image.is_open != 0 ? .brokenImage : .wrongImage, message: message(of: image.message))
     }
     return ImageSize(width: Int(image.width), height: Int(image.height), orientation: Orientation.inPNG(bytes))
   }

@@ -66,10 +66,13 @@ extension ImageSize {
           .wrongImage, place, expected: "a PNG or JPEG image", found: format.name,
           advice: format.isImage ? "convert it first, for instance with ImageMagick: magick FILE FILE.png" : "")
       }
+    } catch let failure as DecodingFailure where failure.kind == .largeImage {
+      throw InputError(
+        .largeImage, place, expected: "an image of at most \(maxPixels) pixels", found: failure.message,
+        advice: "raise the limit with --max-pixels")
     } catch let failure as DecodingFailure {
       throw InputError(
-        failure.kind, place, expected: "a PNG or JPEG image", found: "\(format.name) that does not decode: \(failure.message)",
-        advice: failure.kind == .largeImage ? "the limit is \(maxPixels); raise it with --max-pixels" : "")
+        failure.kind, place, expected: "a PNG or JPEG image", found: "\(format.name) that does not decode: \(failure.message)")
     }
   }
 }
@@ -94,7 +97,7 @@ final class Canvas {
 struct DecodingFailure: Error {
   /// `wrongImage` for what stands before the samples, `brokenImage` for the samples, or `largeImage`.
   let kind: InputError.Kind
-  /// One phrase.
+  /// One phrase; of a large one its size.
   let message: String
 }
 
