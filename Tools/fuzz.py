@@ -73,6 +73,8 @@ def main() -> int:
     parser.add_argument("--corpus", type=Path, default=ROOT / ".build" / "fuzz" / "corpus")
     arguments = parser.parse_args()
     wrong = 0
+    if sys.stderr.isatty():
+        print(f"{arguments.readers}: {arguments.seconds} seconds each, two at a time", file=sys.stderr)
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         jobs = [pool.submit(run, arguments.binary.resolve(), reader, arguments.seconds, arguments.corpus.resolve()) for reader in arguments.readers.split(",")]
         for job in concurrent.futures.as_completed(jobs):

@@ -60,7 +60,8 @@ struct TokensCommand: ParsableCommand {
 
   func run() throws {
     let tokenizer = try Tokenizer(file: tokenizerPath(tokenizer))
-    let service = TokensService(V7Template(tokenizer: tokenizer, imageRule: limit.applied(to: .m1), release: release), maxTokens: maxTokens)
+    let template = V7Template(tokenizer: tokenizer, imageRule: limit.applied(to: .m1), release: release)
+    let service = TokensService(template, maxTokens: maxTokens) { Console.warn(of: $0.orientation, $1) }
     if let request {
       Console.out(bytes: try service.answer(ChatRequest(file: request)))
     } else if let fim {

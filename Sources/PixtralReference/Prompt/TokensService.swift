@@ -2,12 +2,15 @@
 public struct TokensService: Sendable {
   private let template: V7Template
   private let maxTokens: Int?
+  private let onImage: @Sendable (ImageSize, String) -> Void
   private var tokenizer: Tokenizer { template.tokenizer }
 
   /// - maxTokens: what a request with `truncate_for_context_length` is cut to.
-  public init(_ template: V7Template, maxTokens: Int? = nil) {
+  /// - onImage: gets the size of each image that is read, and its place.
+  public init(_ template: V7Template, maxTokens: Int? = nil, onImage: @escaping @Sendable (ImageSize, String) -> Void = { _, _ in }) {
     self.template = template
     self.maxTokens = maxTokens
+    self.onImage = onImage
   }
 
   /// Answers one line of a stream.
@@ -23,7 +26,7 @@ public struct TokensService: Sendable {
       let question = try PythonValue(json: line, place: "line \(number)")
       id = question["id"]
       answer.add("id", id ?? .none)
-      try reply(to: question, &answer)
+      try reply(to: question, "line \(number), ", &answer)
     } catch {
       answer = JSONLine()
       answer.add("id", id ?? .none)
@@ -35,7 +38,7 @@ public struct TokensService: Sendable {
 
   public func answer(_ request: ChatRequest) throws -> [UInt8] {
     var answer = JSONLine()
-    try add(request, to: &answer)
+    try add(request, place: "", to: &answer)
     return answer.finish()
   }
 
@@ -51,9 +54,9 @@ public struct TokensService: Sendable {
     return answer.finish()
   }
 
-  private func reply(to question: PythonValue, _ answer: inout JSONLine) throws {
+  private func reply(to question: PythonValue, _ place: String, _ answer: inout JSONLine) throws {
     if let request = question["request"] {
-      try add(ChatRequest(request, place: "request", folder: "."), to: &answer)
+      try add(ChatRequest(request, place: "request", folder: "."), place: place, to: &answer)
     } else if let request = question["fim"] {
       try add(FillInRequest(request, place: "fim"), to: &answer)
     } else if case .string(let text)? = question["text"] {
@@ -76,8 +79,9 @@ public struct TokensService: Sendable {
     return Int(digits) ?? -1
   }
 
-  private func add(_ request: ChatRequest, to answer: inout JSONLine) throws {
+  private func add(_ request: ChatRequest, place: String, to answer: inout JSONLine) throws {
     let rendered = try template(request, maxTokens: maxTokens)
+    for (n, image) in rendered.images.enumerated() { onImage(image.size, "\(place)image \(n)") }
     answer.add("tokens", rendered.tokens)
     answer.addText("text", rendered.tokens, of: tokenizer.vocabulary)
     let images = rendered.images.map { image -> PythonValue in

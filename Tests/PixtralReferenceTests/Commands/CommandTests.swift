@@ -136,6 +136,22 @@ struct CommandTests {
     #expect(folder.contents == ["a.png"])
   }
 
+  @Test("image, tokens and trace warn of an image that lies on its side", arguments: ["image", "tokens", "trace"])
+  func orientation(command: String) throws {
+    let turned = try #require(try cases("image/rgb/jpeg.jsonl").first { $0.id.hasSuffix("smooth-turned") })
+    let image = try folder.write("turned.jpg", turned.inputs.bytes("file"))
+    let request = try folder.write(
+      "request.json", #"{"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "turned.jpg"}]}]}"#)
+    let result =
+      switch command {
+      case "image": try run("image", image)
+      case "tokens": try run("tokens", "--request", request)
+      default: try run("trace", "--request", request, "--out", "\(folder.path)/out", "--until", "vision.patch_conv")
+      }
+    #expect(result.code == 0)
+    #expect(result.error.contains("EXIF notes orientation 6, which is not applied"))
+  }
+
   @Test("tokens prints tokens, text and images")
   func tokens() throws {
     let result = try run("tokens", "--request", "\(fixtures)/cases/model/tiny/small-rgba/request.json")
