@@ -75,8 +75,8 @@ private final class WideLines {
 
 /// The four source places that a place of a stretched line is made of, and their weights.
 ///
-/// OpenCV has two codes for this. Its portable one rounds a position to float32; the one that its x86 wheels run, Intel's IPP, does not.
-/// They differ by up to 6e-4 after normalisation where an image is 5000 pixels wide, and mistral-common's users have the second.
+/// OpenCV has two codes for this. Its portable one rounds a position to float32; the one that its x86 wheels run, Intel's IPP, does not. They differ by up
+/// to 1e-3 after normalisation, and mistral-common's users have the second wherever an image has the four lines and columns that it needs.
 private struct CubicTap {
   let places: SIMD4<Int>
   let weights: SIMD4<Float>
