@@ -96,6 +96,8 @@ private struct CubicTap {
   }
 
   static func line(from source: Int, to target: Int, portable: Bool) -> [CubicTap] {
-    (0..<target).map { CubicTap($0, scale: Double(source) / Double(target), sources: source, portable: portable) }
+    // Twice divided, as OpenCV has it: the last bit decides where a position lies between two float32 numbers.
+    let scale = 1 / (Double(target) / Double(source))
+    return (0..<target).map { CubicTap($0, scale: scale, sources: source, portable: portable) }
   }
 }
