@@ -128,6 +128,8 @@ def pngs():
     few = [[(n % 4,) for n in range(9)] for _ in range(5)]
     colours = bytes([9, 8, 7, 60, 50, 40])
     yield "trns-beyond-palette", "A PNG whose tRNS is longer than its palette: what has no colour has an alpha.", png(3, 8, False, few, colours, b"\xff\x80\x40")
+    yield "trns-line-feed", "A PNG whose tRNS ends with ten behind one zero: Pillow overlooks the ten.", png(3, 8, False, few, colours + colours, b"\xff\0\n")
+    yield "trns-ten", "A PNG whose tRNS ends with ten behind other alphas: the ten counts.", png(3, 8, False, few, colours + colours, b"\x80\0\n")
     yield "trns-twice", "A PNG with two tRNS: the last counts.", png(3, 8, False, few, colours, b"\0\0", before=chunk(b"tRNS", b"\x20\x30"))
     yield "trns-of-alpha", "A PNG with alpha and tRNS, which does not count.", png(4, 8, False, [[(5, 6), (0, 9)]], before=chunk(b"tRNS", b"\0\5"))
     yield "after-the-end", "A PNG with more bytes behind its end.", png(0, 8, False, grey) + b"more"

@@ -7,12 +7,14 @@
 
 #include <jpeglib.h>
 
-enum { MAX_SCANS = 100 };
+// Scans of an image of few pixels, and of one of as many as allowed. Encoders make about ten.
+enum { MAX_SCANS = 100, MAX_LARGE_SCANS = 20 };
 
 typedef struct {
   struct jpeg_error_mgr manager; // first, so that libjpeg's pointer to it is a pointer to this
   jmp_buf escape;
   JPEGImage *image;
+  uint64_t max_pixels;
 } Failure;
 
 static void leave(j_common_ptr codec, const char *message) {
@@ -29,7 +31,10 @@ static void fail(j_common_ptr codec) {
 
 // A progressive file may send any number of scans, each as long to decode as the image is large.
 static void count_scans(j_common_ptr codec) {
-  if (((j_decompress_ptr)codec)->input_scan_number > MAX_SCANS) leave(codec, "too many scans");
+  const Failure *failure = (const Failure *)codec->err;
+  uint64_t scans = (uint64_t)((j_decompress_ptr)codec)->input_scan_number;
+  uint64_t pixels = (uint64_t)failure->image->width * failure->image->height;
+  if (scans > MAX_SCANS || (scans > MAX_LARGE_SCANS && scans * pixels > MAX_LARGE_SCANS * failure->max_pixels)) leave(codec, "too many scans");
 }
 
 static void silent(j_common_ptr codec) { (void)codec; }
@@ -61,7 +66,7 @@ static int is_too_short(const struct jpeg_decompress_struct *codec, size_t left)
 
 JPEGImage jpeg_decode(const uint8_t *bytes, size_t count, uint64_t max_pixels, JPEGRow take_row, void *context) {
   JPEGImage image = {0};
-  Failure failure = {.image = &image};
+  Failure failure = {.image = &image, .max_pixels = max_pixels};
   struct jpeg_decompress_struct codec = {.err = jpeg_std_error(&failure.manager)};
   struct jpeg_source_mgr source = {
       .next_input_byte = bytes, .bytes_in_buffer = count, .init_source = nothing, .fill_input_buffer = no_more_bytes,

@@ -36,7 +36,14 @@ enum Console {
     var rest = bytes[...]
     while !rest.isEmpty {
       let count = rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
-      if count < 0 && errno != EINTR { return }
+      if count < 0 && errno != EINTR {
+        // An answer that did not arrive is no success.
+        if descriptor == STDOUT_FILENO {
+          message("standard output: expected room to write, found \(String(cString: strerror(errno)))")
+          exit(1)
+        }
+        return
+      }
       rest = rest.dropFirst(max(0, count))
     }
   }

@@ -26,12 +26,14 @@ struct ImageCommand: ParsableCommand {
 
   func validate() throws {
     if preview != nil && files.count > 1 { throw ValidationError("--preview draws one file; \(files.count) were given.") }
-    let outputs = [pixels, preview].compactMap(\.self)
-    if let output = outputs.first(where: { output in files.contains { isSameFile($0, output) } }) {
-      throw ValidationError("\(output) is one of the images; write to another file.")
+    let outputs = [pixels, preview].compactMap(\.self).map(plainPath)
+    // A file has another name until it is whole.
+    let names = outputs + outputs.map(NewFile.partialPath)
+    if let name = names.first(where: { name in files.contains { isSameFile($0, name) } }) {
+      throw ValidationError("\(name) is one of the images, and would be written over; choose another name.")
     }
-    if let pixels, let preview, pixels == preview || isSameFile(pixels, preview) {
-      throw ValidationError("--pixels and --preview are one file: \(pixels).")
+    if Set(names).count < names.count || outputs.count == 2 && isSameFile(outputs[0], outputs[1]) {
+      throw ValidationError("--pixels and --preview would write over each other; choose other names.")
     }
   }
 
@@ -70,7 +72,13 @@ struct ImageCommand: ParsableCommand {
       if pixels != nil || preview != nil { Console.message("nothing written, for a file was refused") }
       throw ExitCode(1)
     }
-    if let pixels { try Pixels.write(images, to: pixels) }
-    if let preview, let picture { try Preview.write(picture, to: preview) }
+    if let pixels {
+      Cleanup.removeOnInterrupt(NewFile.partialPath(of: pixels))
+      try Pixels.write(images, to: pixels)
+    }
+    if let preview, let picture {
+      Cleanup.removeOnInterrupt(NewFile.partialPath(of: preview))
+      try Preview.write(picture, to: preview)
+    }
   }
 }

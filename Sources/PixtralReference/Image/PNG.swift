@@ -112,10 +112,16 @@ enum PNG {
     private func colours(_ image: PNGImage) -> [(rgb: (UInt8, UInt8, UInt8), alpha: UInt8)] {
       withUnsafeBytes(of: image.palette) { palette in
         withUnsafeBytes(of: image.transparency) { alpha in
-          (0..<256).map { index in
+          // Pillow takes a tRNS of one transparent colour, all others opaque, for that colour's number; and overlooks a line feed at its end.
+          var count = Int(image.transparency_count)
+          let others = alpha[..<max(0, count - 1)]
+          if count > 1, alpha[count - 1] == 10, others.count(where: { $0 == 0 }) == 1, others.allSatisfy({ $0 == 0 || $0 == 255 }) {
+            count -= 1
+          }
+          return (0..<256).map { index in
             let isThere = index < Int(image.palette_count)
             let rgb = isThere ? (palette[index * 3], palette[index * 3 + 1], palette[index * 3 + 2]) : (0, 0, 0)
-            return (rgb, index < Int(image.transparency_count) ? alpha[index] : 255)
+            return (rgb, index < count ? alpha[index] : 255)
           }
         }
       }

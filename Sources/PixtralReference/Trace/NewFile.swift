@@ -2,6 +2,7 @@ import Glibc
 
 /// A file on its way to disk. It has another name until it is whole, so that what an interrupted run leaves cannot be taken for it.
 public final class NewFile {
+  /// Behind any link.
   public let path: String
   private let partialPath: String
   /// nil once it is closed.
@@ -16,13 +17,28 @@ public final class NewFile {
     var status = stat()
     // A rename would put the new file in the place of whatever has the name, a device too.
     if stat(path, &status) == 0 && status.st_mode & S_IFMT != S_IFREG { throw refuse("something that is no plain file") }
-    partialPath = Self.partialPath(of: path)
-    let flags = O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
+    // What a link leads to is replaced, not the link.
+    guard let target = Self.target(of: path) else { throw refuse("a link to nothing") }
+    partialPath = Self.partialPath(of: target)
+    let flags = O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC
     let descriptor = open(partialPath, flags, 0o666)
     guard descriptor >= 0 else { throw refuse(systemMessage()) }
+    guard fstat(descriptor, &status) == 0, status.st_mode & S_IFMT == S_IFREG, ftruncate(descriptor, 0) == 0 else {
+      close(descriptor)
+      throw refuse("something that is no plain file under the name \(partialPath)")
+    }
     guard let file = fdopen(descriptor, "w") else { fatalError("out of memory") }
-    self.path = path
+    self.path = target
     self.file = file
+  }
+
+  /// The file that a path leads to through links; nil for a link to nothing.
+  private static func target(of path: String) -> String? {
+    var status = stat()
+    guard lstat(path, &status) == 0, status.st_mode & S_IFMT == S_IFLNK else { return path }
+    guard let resolved = realpath(path, nil) else { return nil }
+    defer { free(resolved) }
+    return String(cString: resolved)
   }
 
   /// The name until the file is whole.

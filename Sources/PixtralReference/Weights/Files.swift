@@ -21,6 +21,14 @@ public func isSameFile(_ a: String, _ b: String) -> Bool {
   return stat(a, &first) == 0 && stat(b, &second) == 0 && first.st_dev == second.st_dev && first.st_ino == second.st_ino
 }
 
+/// A path whose folder is written without links: two names of one file in one folder become one, whether there is a file or not.
+public func plainPath(_ path: String) -> String {
+  let name = path.split(separator: "/", omittingEmptySubsequences: false).last.map(String.init) ?? ""
+  guard let folder = realpath(path.contains("/") ? String(path.dropLast(name.count)) : ".", nil) else { return path }
+  defer { free(folder) }
+  return "\(String(cString: folder))/\(name)"
+}
+
 /// SHA-256, by libcrypto.
 public struct SHA256: ~Copyable {
   private let context = EVP_MD_CTX_new()

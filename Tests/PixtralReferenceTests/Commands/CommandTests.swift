@@ -123,6 +123,8 @@ struct CommandTests {
     #expect(try run("image", image, image, "--preview", out).code == 64)
     #expect(try run("image", image, "--preview", "\(folder.path)/./a.png").code == 64)
     #expect(try run("image", image, "--pixels", out, "--preview", out).code == 64)
+    #expect(try run("image", image, "--pixels", out, "--preview", "\(folder.path)/./p.png").code == 64)
+    #expect(try run("image", image, "--pixels", out + ".partial", "--preview", out).code == 64)
     #expect(folder.contents == ["a.png"])
     #expect(try run("image", image, "--preview", out).code == 0)
     #expect(folder.contents == ["a.png", "p.png"])

@@ -51,4 +51,16 @@ struct NewFileTests {
     #expect(mkfifo(pipe, 0o600) == 0)
     #expect(try refusal { try MappedFile(pipe) }.kind == .unreadableFile)
   }
+
+  @Test("Behind a link its target is replaced, and a link to nothing is refused")
+  func link() throws {
+    let folder = try TemporaryFolder()
+    let target = try folder.write("target", "old")
+    symlink(target, "\(folder.path)/link")
+    symlink("\(folder.path)/none", "\(folder.path)/dangling")
+    try Array("new".utf8).withUnsafeBytes { try NewFile.write($0, to: "\(folder.path)/link") }
+    #expect(try bytes(of: target) == Array("new".utf8))
+    #expect(try refusal { try NewFile("\(folder.path)/dangling") }.found == "a link to nothing")
+    #expect(folder.contents == ["dangling", "link", "target"])
+  }
 }
