@@ -68,7 +68,8 @@ extension ImageSize {
       }
     } catch let failure as DecodingFailure where failure.kind == .largeImage {
       throw InputError(
-        .largeImage, place, expected: "an image of at most \(maxPixels) pixels", found: failure.message,
+        .largeImage, place, expected: "an image of at most \(maxPixels) pixels, \(max(65535, maxPixels / 32)) on a side",
+        found: failure.message,
         advice: "raise the limit with --max-pixels")
     } catch let failure as DecodingFailure {
       throw InputError(

@@ -145,7 +145,7 @@ struct DecodingTests {
     let image = try decode(file)
     let count = image.width * image.height
     let error = try refusal { try file.withUnsafeBytes { try RGBImage(decoding: $0, place: "image", maxPixels: count - 1) } }
-    #expect(error.expected == "an image of at most \(count - 1) pixels")
+    #expect(error.expected == "an image of at most \(count - 1) pixels, 65535 on a side")
     #expect(error.found == "\(image.width)×\(image.height)")
     #expect(error.advice == "raise the limit with --max-pixels")
     #expect(try file.withUnsafeBytes { try RGBImage(decoding: $0, place: "image", maxPixels: count) } == image)
