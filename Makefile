@@ -28,7 +28,7 @@ packages:
 	fi
 
 format:
-	swift format --in-place --recursive --parallel Package.swift Sources Tests Fuzz
+	swift format --in-place --recursive --parallel Package.swift Sources Tests Tools/fuzz
 
 clean:
 	rm -rf .build trace-out
@@ -37,32 +37,32 @@ clean:
 
 # Beside the peers, taking turns: tokens and images on one thread, then the vision encoder at full size.
 bench: build
-	$(PYTHON) -W ignore Tools/bench_tokens.py $(PROGRAM)
-	$(PYTHON) Tools/bench_images.py $(PROGRAM)
-	$(PYTHON) Tools/bench.py $(PROGRAM)
+	$(PYTHON) -W ignore Tools/bench/bench_tokens.py $(PROGRAM)
+	$(PYTHON) Tools/bench/bench_images.py $(PROGRAM)
+	$(PYTHON) Tools/bench/bench_vision.py $(PROGRAM)
 
 # Makes the golden fixtures anew from mistral-common, the oracle and transformers.
 goldens:
-	$(PYTHON) Tools/make_images.py
-	$(PYTHON) Tools/make_goldens.py
-	$(PYTHON) Tools/make_image_cases.py
-	$(PYTHON) Tools/make_rgb_cases.py
-	$(PYTHON) Tools/releases.py --fetch
-	$(PYTHON) Tools/make_token_cases.py
-	$(PYTHON) Tools/check_chat_template.py
-	$(PYTHON) Tools/check_exposes.py
+	$(PYTHON) Tools/goldens/make_images.py
+	$(PYTHON) Tools/goldens/make_goldens.py
+	$(PYTHON) Tools/goldens/make_image_cases.py
+	$(PYTHON) Tools/goldens/make_rgb_cases.py
+	$(PYTHON) Tools/goldens/releases.py --fetch
+	$(PYTHON) Tools/goldens/make_token_cases.py
+	$(PYTHON) Tools/checks/check_chat_template.py
+	$(PYTHON) Tools/checks/check_exposes.py
 
 # Fresh random checkpoints and images, against the oracle, transformers and mistral-common.
 check: build
-	$(PYTHON) Tools/make_checkpoints.py --out .build/odd-checkpoints
-	$(PYTHON) Tools/check_checkpoints.py $(PROGRAM) .build/odd-checkpoints
-	$(PYTHON) Tools/check_images.py $(PROGRAM) 200
-	$(PYTHON) Tools/releases.py --fetch
-	$(PYTHON) Tools/check_tokens.py $(PROGRAM) 2000
+	$(PYTHON) Tools/goldens/make_checkpoints.py --out .build/odd-checkpoints
+	$(PYTHON) Tools/checks/check_checkpoints.py $(PROGRAM) .build/odd-checkpoints
+	$(PYTHON) Tools/checks/check_images.py $(PROGRAM) 200
+	$(PYTHON) Tools/goldens/releases.py --fetch
+	$(PYTHON) Tools/checks/check_tokens.py $(PROGRAM) 2000
 
 # Mutated files for the readers of images, safetensors and JSON, ten minutes each, under AddressSanitizer. Python without packages will do.
 SECONDS ?= 600
 fuzz: packages
 	PIXTRAL_FUZZ=1 swift build -c release --product fuzz --scratch-path .build/fuzz --sanitize fuzzer \
 	  -Xswiftc -sanitize=fuzzer,address -Xswiftc -parse-as-library -Xcc -fsanitize=fuzzer-no-link,address
-	$(PYTHON) Tools/fuzz.py .build/fuzz/release/fuzz --seconds $(SECONDS)
+	$(PYTHON) Tools/fuzz/fuzz.py .build/fuzz/release/fuzz --seconds $(SECONDS)

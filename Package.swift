@@ -39,5 +39,5 @@ let package = Package(
 
 // `make fuzz` asks for this one: its main is libFuzzer's, which an ordinary build does not link.
 if Context.environment["PIXTRAL_FUZZ"] != nil {
-  package.targets.append(.executableTarget(name: "fuzz", dependencies: ["PixtralReference"], path: "Fuzz"))
+  package.targets.append(.executableTarget(name: "fuzz", dependencies: ["PixtralReference"], path: "Tools/fuzz", exclude: ["fuzz.py"]))
 }

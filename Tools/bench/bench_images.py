@@ -28,7 +28,7 @@ from mistral_common.tokens.tokenizers.image import ImageConfig, ImageEncoder, Sp
 from PIL import Image
 
 cv2.setNumThreads(1)
-PHOTO = Path(__file__).resolve().parent.parent / "Fixtures" / "images" / "rocket.jpg"
+PHOTO = Path(__file__).resolve().parent.parent.parent / "Fixtures" / "images" / "rocket.jpg"
 PEER = """
 import sys
 from mistral_common.protocol.instruct.chunk import ImageURL, ImageURLChunk

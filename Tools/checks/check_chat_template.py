@@ -7,6 +7,8 @@ tokens are those tokens, the single space that the template writes behind one is
 stretch between is encoded by SentencePiece, and an image is one [IMG], whatever its size.
 """
 
+import sys
+from pathlib import Path
 import collections
 import importlib.metadata
 import json
@@ -17,7 +19,8 @@ from sentencepiece import SentencePieceProcessor
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast
 
-import releases
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "goldens"))
+import releases  # noqa: E402
 
 PROCESSOR = SentencePieceProcessor(model_file=str(releases.MODEL))
 CONTROLS = {PROCESSOR.id_to_piece(id): id for id in range(PROCESSOR.get_piece_size()) if PROCESSOR.is_control(id)}
@@ -83,7 +86,7 @@ def main() -> None:
     valid = count["same"] + count["other tokens"] + count["refused"]
     body = f"""# Chat templates beside mistral-common
 
-Hugging Face users render V7 with a Jinja template. mistral-common itself writes one for this tokenizer, and `Tools/check_chat_template.py` renders the
+Hugging Face users render V7 with a Jinja template. mistral-common itself writes one for this tokenizer, and `Tools/checks/check_chat_template.py` renders the
 suite `Fixtures/cases/tokens/request/rules.jsonl` through it with transformers' `apply_chat_template`, reading the result in its favour (see the script).
 This page is what it wrote ({versions}).
 

@@ -21,10 +21,11 @@ from pathlib import Path
 import torch
 from safetensors.numpy import load_file
 
-import witness_transformers
-from compare import compare, distance, worst
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "goldens"))
+import witness_transformers  # noqa: E402
+from compare import compare, distance, worst  # noqa: E402
 
-ORACLE = Path(__file__).resolve().parent.parent / "Fixtures" / "oracle" / "run.py"
+ORACLE = Path(__file__).resolve().parent.parent.parent / "Fixtures" / "oracle" / "run.py"
 FLOAT64_LIMIT = 1e-11
 FLOAT32_LIMIT = 4.0
 

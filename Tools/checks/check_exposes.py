@@ -14,15 +14,17 @@ import contextlib
 import json
 import math
 import sys
+from pathlib import Path
 
-import make_goldens  # sets OPENBLAS_NUM_THREADS before numpy is loaded
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "goldens"))
+import make_goldens  # sets OPENBLAS_NUM_THREADS before numpy is loaded  # noqa: E402
 
-import numpy as np
-import oracle
-import PIL.Image
-from safetensors.numpy import load_file
+import numpy as np  # noqa: E402
+import oracle  # noqa: E402
+import PIL.Image  # noqa: E402
+from safetensors.numpy import load_file  # noqa: E402
 
-from compare import distance
+from compare import distance  # noqa: E402
 
 LIMITS_AWAY = 4.0
 

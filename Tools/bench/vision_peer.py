@@ -1,6 +1,6 @@
 """The transformers side of bench.py: PixtralVisionModel and a plain adapter in the shape of seeded:pixtral-large, float32, on the CPU.
 
-    python bench_vision_peer.py [--threads N] [--columns 32 --rows 32] [--attention eager|sdpa]
+    python vision_peer.py [--threads N] [--columns 32 --rows 32] [--attention eager|sdpa]
 
 Speaks lines on stdin and stdout: prints "ready" once the model stands and has run once on a small image; for each line "run" does one forward
 pass and prints its seconds; at "quit" (or the end of stdin) prints the peak resident memory in MiB and ends. Weights are random, uniform and of

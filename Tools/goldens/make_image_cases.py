@@ -23,7 +23,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 from transformers.models.pixtral.image_processing_pil_pixtral import PixtralImageProcessorPil, get_resize_output_image_size
 
-FIXTURES = Path(__file__).resolve().parent.parent / "Fixtures"
+FIXTURES = Path(__file__).resolve().parent.parent.parent / "Fixtures"
 sys.path.insert(0, str(FIXTURES / "oracle"))
 import image as oracle_image  # noqa: E402
 

@@ -36,7 +36,7 @@ from safetensors.numpy import save_file
 import witness_transformers
 from compare import compare, worst
 
-FIXTURES = Path(__file__).resolve().parent.parent / "Fixtures"
+FIXTURES = Path(__file__).resolve().parent.parent.parent / "Fixtures"
 CASES = FIXTURES / "cases" / "model" / "tiny"
 TOKENIZER = FIXTURES / "tokenizer" / "mistral_instruct_tokenizer_241114.model.v7m1"
 IMAGES = "../../../../images"  # from a case's folder

@@ -23,7 +23,7 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 REQUEST = ROOT / "Fixtures" / "requests" / "photo-512.json"
 GEMM = (1024, 6144, 1408)
 OPENBLAS = "libopenblas.so.0"
@@ -97,10 +97,10 @@ def ours(binary, environment):
 
 
 class Peer:
-    """bench_vision_peer.py as a child that waits for work."""
+    """vision_peer.py as a child that waits for work."""
 
     def __init__(self, threads, environment):
-        command = [sys.executable, str(Path(__file__).with_name("bench_vision_peer.py")), "--threads", str(threads)]
+        command = [sys.executable, str(Path(__file__).with_name("vision_peer.py")), "--threads", str(threads)]
         self.child = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
         self.line()  # "ready"
 

@@ -14,6 +14,7 @@ import random
 import statistics
 import subprocess
 import sys
+from pathlib import Path
 import tempfile
 import time
 
@@ -25,8 +26,9 @@ from mistral_common.protocol.instruct.request import ChatCompletionRequest
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 from sentencepiece import SentencePieceProcessor
 
-import corpus
-import releases
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "goldens"))
+import corpus  # noqa: E402
+import releases  # noqa: E402
 
 SEED = 1124
 

@@ -37,7 +37,7 @@ from transformers.models.mistral import modeling_mistral
 from transformers.models.pixtral import modeling_pixtral
 from transformers.models.pixtral.configuration_pixtral import PixtralVisionConfig
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "Fixtures" / "oracle"))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "Fixtures" / "oracle"))
 
 
 # Checkpoints

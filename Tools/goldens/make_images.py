@@ -15,7 +15,7 @@ from pathlib import Path
 
 from PIL import Image
 
-IMAGES = Path(__file__).resolve().parent.parent / "Fixtures" / "images"
+IMAGES = Path(__file__).resolve().parent.parent.parent / "Fixtures" / "images"
 
 
 def crop(photo, box, size):

@@ -9,11 +9,13 @@ import json
 import random
 import subprocess
 import sys
+from pathlib import Path
 
 from sentencepiece import SentencePieceProcessor
 
-import corpus
-import releases
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "goldens"))
+import corpus  # noqa: E402
+import releases  # noqa: E402
 
 
 def ask(binary: str, key: str, values: list) -> list[dict]:
