@@ -1,9 +1,12 @@
-// swift-tools-version: 6.0
+// swift-tools-version: 6.3
 import PackageDescription
 
+// The plan of the house: the stages of the model in the order of the data. A target uses only those above it.
 let package = Package(
   name: "pixtral-ref",
   products: [
+    .library(name: "PixtralImage", targets: ["PixtralImage"]),
+    .library(name: "PixtralText", targets: ["PixtralText"]),
     .library(name: "PixtralReference", targets: ["PixtralReference"]),
     .executable(name: "pixtral-ref", targets: ["pixtral-ref"]),
   ],
@@ -12,25 +15,36 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
   ],
   targets: [
-    .systemLibrary(
-      name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
+    // The borders to C.
     .systemLibrary(name: "CJSON", pkgConfig: "json-c", providers: [.apt(["libjson-c-dev"])]),
-    .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
-    .systemLibrary(name: "CMalloc"),
     .target(name: "CPNG", linkerSettings: [.linkedLibrary("png16")]),
     .target(name: "CJPEG", linkerSettings: [.linkedLibrary("jpeg")]),
+    .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
+    .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+    .systemLibrary(name: "CMalloc"),
+
+    // What lies on disk.
+    .target(name: "PixtralStorage", dependencies: ["CJSON"]),
+    // A file → RGB → grid → stretched, normalised pixels.
+    .target(name: "PixtralImage", dependencies: ["PixtralStorage", "CPNG", "CJPEG"]),
+    // A chat request → tokens.
+    .target(
+      name: "PixtralText",
+      dependencies: [
+        "PixtralStorage", "PixtralImage", .product(name: "HeapModule", package: "swift-collections"),
+      ]),
+    // Tokens and pixels → logits.
     .target(
       name: "PixtralReference",
-      dependencies: [
-        "COpenBLAS", "CJSON", "CCrypto", "CMalloc", "CPNG", "CJPEG",
-        .product(name: "HeapModule", package: "swift-collections"),
-      ]),
+      dependencies: ["PixtralStorage", "PixtralImage", "PixtralText", "COpenBLAS", "CCrypto"]),
+    // The program.
     .executableTarget(
       name: "pixtral-ref",
       dependencies: [
-        "PixtralReference",
+        "PixtralStorage", "PixtralImage", "PixtralText", "PixtralReference", "CMalloc",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
+
     .testTarget(
       name: "PixtralReferenceTests", dependencies: ["PixtralReference", "pixtral-ref"]),
   ],
@@ -39,5 +53,8 @@ let package = Package(
 
 // `make fuzz` asks for this one: its main is libFuzzer's, which an ordinary build does not link.
 if Context.environment["PIXTRAL_FUZZ"] != nil {
-  package.targets.append(.executableTarget(name: "fuzz", dependencies: ["PixtralReference"], path: "Tools/fuzz", exclude: ["fuzz.py"]))
+  package.targets.append(
+    .executableTarget(
+      name: "fuzz", dependencies: ["PixtralStorage", "PixtralImage"], path: "Tools/fuzz", exclude: ["fuzz.py"]
+    ))
 }

@@ -81,6 +81,7 @@ JPEGImage jpeg_decode(const uint8_t *bytes, size_t count, uint64_t max_pixels, J
   image.width = codec.image_width;
   image.height = codec.image_height;
   image.components = codec.num_components;
+  image.max_side = 65535; // the format's own
   image.is_too_large = (uint64_t)image.width * image.height > max_pixels;
   if (image.is_too_large) leave((j_common_ptr)&codec, "too many pixels");
   image.is_open = 1;

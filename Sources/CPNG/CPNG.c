@@ -76,8 +76,9 @@ PNGImage png_decode(const uint8_t *bytes, size_t count, uint64_t max_pixels, PNG
   describe(png, info, &image);
   take_transparency(png, info, &image);
   // A side may have a 32nd of the pixels: a row takes memory too.
-  uint64_t max_side = max_pixels / 32 > 65535 ? max_pixels / 32 : 65535;
-  image.is_too_large = (uint64_t)image.width * image.height > max_pixels || image.width > max_side || image.height > max_side;
+  image.max_side = max_pixels / 32 > 65535 ? (uint32_t)(max_pixels / 32) : 65535;
+  image.is_too_large =
+      (uint64_t)image.width * image.height > max_pixels || image.width > image.max_side || image.height > image.max_side;
   if (image.is_too_large) png_error(png, "too many pixels");
   image.is_open = 1;
   // A byte inflates to 1032 at most: a file that is shorter is not worth the memory that an interlaced one of its size would take.

@@ -1,37 +1,67 @@
+import PixtralImage
+import PixtralStorage
+import PixtralText
+
 /// Every hyper-parameter of a Pixtral, as its `params.json` gives them. Model.md 1.
 ///
-/// There are no defaults: a key that the arithmetic needs and the file lacks is an error. The two exceptions are the
-/// format's own: `adapter_bias` is true where it is absent, and the vision encoder's epsilon is no key at all.
+/// There are no defaults: a key that the arithmetic needs and the file lacks is an error. The two
+/// exceptions are the format's own: `adapter_bias` is true where it is absent, and the vision
+/// encoder's epsilon is no key at all.
 public struct Parameters: Sendable, Equatable {
+  /// Width of the decoder.
   public let dim: Int
+  /// Layers of the decoder.
   public let layers: Int
+  /// Columns of a head of the decoder.
   public let headDim: Int
+  /// Width of the decoder's feed-forward branch.
   public let hiddenDim: Int
+  /// Query heads of the decoder.
   public let heads: Int
+  /// Key-value heads of the decoder.
   public let keyValueHeads: Int
+  /// Epsilon of the decoder's norms.
   public let normEpsilon: Double
+  /// Rows of the token embeddings and of the output head.
   public let vocabularySize: Int
+  /// Base of the decoder's rotary frequencies.
   public let ropeTheta: Double
+  /// The vision encoder.
   public let vision: Vision
   /// Keys that no rule here knows, for a warning.
-  public let unknownKeys: [String]
+  package let unknownKeys: [String]
 
+  /// The hyper-parameters of the vision encoder and of the adapter.
   public struct Vision: Sendable, Equatable {
+    /// Width of the vision encoder.
     public let hiddenSize: Int
+    /// 3: red, green and blue.
     public let channels: Int
+    /// Longest side of an image after scaling, in pixels.
     public let imageSize: Int
+    /// Side of a patch, in pixels.
     public let patchSize: Int
+    /// Width of the feed-forward branch.
     public let intermediateSize: Int
+    /// Layers of the vision encoder.
     public let layers: Int
+    /// Heads of the vision encoder.
     public let heads: Int
+    /// Base of the rotary frequencies.
     public let ropeTheta: Double
+    /// Id of `[IMG]`.
     public let imageToken: Int
+    /// Id of `[IMG_BREAK]`.
     public let imageBreakToken: Int
+    /// Id of `[IMG_END]`.
     public let imageEndToken: Int
+    /// Whether the adapter's layers have biases.
     public let adapterBias: Bool
-    /// Fixed by the format: mistral_inference and transformers both write this number into their code.
+    /// Fixed by the format: mistral_inference and transformers both write this number into their
+    /// code.
     public let normEpsilon = 1e-5
 
+    /// Columns of a head.
     public var headDim: Int { hiddenSize / heads }
     /// Samples of a patch: channels, then rows, then columns.
     public var patchValues: Int { channels * patchSize * patchSize }
@@ -42,8 +72,9 @@ extension Parameters {
   /// Reads and checks the content of a `params.json`.
   ///
   /// - place: named in errors.
-  /// - Throws: `InputError` of kind `wrongParameters` for a missing key, a wrong type, or numbers that contradict one another.
-  public init(_ json: JSON, place: String) throws {
+  /// - Throws: `InputError` of kind `wrongParameters` for a missing key, a wrong type, or numbers
+  ///   that contradict one another.
+  package init(_ json: JSON, place: String) throws {
     var text = try Section(json, place)
     var image = try text.section("vision_encoder")
 
@@ -59,8 +90,8 @@ extension Parameters {
     vision = Vision(
       hiddenSize: try image.count("hidden_size"),
       channels: try image.count("num_channels"),
-      imageSize: try image.count("image_size"),
-      patchSize: try image.count("patch_size"),
+      imageSize: try image.count("image_size", upTo: 1 << 20),
+      patchSize: try image.count("patch_size", upTo: 1 << 12),
       intermediateSize: try image.count("intermediate_size"),
       layers: try image.count("num_hidden_layers", upTo: 10_000),
       heads: try image.count("num_attention_heads"),
@@ -70,7 +101,8 @@ extension Parameters {
       imageEndToken: try image.count("image_end_token_id", or: V7Token.imageEnd.rawValue),
       adapterBias: try image.flag("adapter_bias", or: true))
 
-    // What other Mistral models have and Pixtral has not: ignoring one of these would compute another model.
+    // What other Mistral models have and Pixtral has not: ignoring one of these would compute
+    // another model.
     try text.refuseUnless("sliding_window", absentOr: .null)
     try text.refuseUnless("moe", absentOr: .null)
     try text.refuseUnless("lora", absentOr: .null)
@@ -80,52 +112,56 @@ extension Parameters {
     try image.refuseUnless("spatial_merge_size", absentOr: .integer(1))
     try image.refuseUnless("add_pre_mm_projector_layer_norm", absentOr: .bool(false))
     try image.refuseUnless("mm_projector_id", absentOr: .string(""))
-    // Known, and of no account to the arithmetic.
+    // Known, and unused by the arithmetic.
     for key in ["max_seq_len", "max_position_embeddings", "max_batch_size"] { try text.ignoreCount(key) }
     try image.ignoreCount("max_image_size")
     unknownKeys = text.unread + image.unread
 
-    try text.agree(heads % keyValueHeads == 0, "n_heads", "a multiple of n_kv_heads (\(keyValueHeads))", heads)
+    try text.agree(
+      heads % keyValueHeads == 0, "n_heads", "a multiple of n_kv_heads (\(keyValueHeads))", heads)
     try text.agree(headDim % 2 == 0, "head_dim", "an even number, for rotary pairs", headDim)
     try image.agree(vision.channels == 3, "num_channels", "3, for red, green and blue", vision.channels)
     try image.agree(
-      vision.hiddenSize % vision.heads == 0, "hidden_size", "a multiple of num_attention_heads (\(vision.heads))",
+      vision.hiddenSize % vision.heads == 0, "hidden_size",
+      "a multiple of num_attention_heads (\(vision.heads))",
       vision.hiddenSize)
     try image.agree(
-      vision.headDim % 2 == 0, "hidden_size / num_attention_heads", "an even number, for rotary pairs", vision.headDim)
+      vision.headDim % 2 == 0, "hidden_size / num_attention_heads", "an even number, for rotary pairs",
+      vision.headDim)
     try image.agree(
-      vision.imageSize % vision.patchSize == 0, "image_size", "a multiple of patch_size (\(vision.patchSize))",
+      vision.imageSize % vision.patchSize == 0, "image_size",
+      "a multiple of patch_size (\(vision.patchSize))",
       vision.imageSize)
     let special = [vision.imageToken, vision.imageBreakToken, vision.imageEndToken]
     for (key, id) in zip(["image_token_id", "image_break_token_id", "image_end_token_id"], special) {
       try image.agree(id < vocabularySize, key, "an id below vocab_size (\(vocabularySize))", id)
     }
-    try image.agree(Set(special).count == 3, "image_token_id", "three ids that differ for image, break and end", special[0])
+    try image.agree(
+      Set(special).count == 3, "image_token_id", "three ids that differ for image, break and end", special[0])
   }
 
+  /// How an image becomes patches.
+  var imageRule: ImageRule { ImageRule(patchSize: vision.patchSize, longestSide: vision.imageSize) }
+
   /// As `params.json` text, with every key that other runtimes ask for.
-  public var json: JSON {
+  package var json: JSON {
     [
       "dim": .integer(dim), "n_layers": .integer(layers), "head_dim": .integer(headDim),
       "hidden_dim": .integer(hiddenDim), "n_heads": .integer(heads), "n_kv_heads": .integer(keyValueHeads),
-      "norm_eps": .number(normEpsilon), "vocab_size": .integer(vocabularySize), "rope_theta": .number(ropeTheta),
+      "norm_eps": .number(normEpsilon), "vocab_size": .integer(vocabularySize),
+      "rope_theta": .number(ropeTheta),
       "max_position_embeddings": .integer(131_072),
       "vision_encoder": [
         "hidden_size": .integer(vision.hiddenSize), "num_channels": .integer(vision.channels),
         "image_size": .integer(vision.imageSize), "patch_size": .integer(vision.patchSize),
         "intermediate_size": .integer(vision.intermediateSize), "num_hidden_layers": .integer(vision.layers),
         "num_attention_heads": .integer(vision.heads), "rope_theta": .number(vision.ropeTheta),
-        "image_token_id": .integer(vision.imageToken), "image_break_token_id": .integer(vision.imageBreakToken),
+        "image_token_id": .integer(vision.imageToken),
+        "image_break_token_id": .integer(vision.imageBreakToken),
         "image_end_token_id": .integer(vision.imageEndToken), "adapter_bias": .bool(vision.adapterBias),
         "max_image_size": .integer(vision.imageSize),
       ],
     ]
-  }
-}
-
-extension JSON: ExpressibleByDictionaryLiteral {
-  public init(dictionaryLiteral elements: (String, JSON)...) {
-    self = .object(elements.map { Member(key: $0.0, value: $0.1) })
   }
 }
 

@@ -1,65 +1,130 @@
+import PixtralImage
+import PixtralText
+
 /// Pixtral: a chat request with photos, to the logits of what comes next.
 ///
-/// This page is the whole story, one call an arrow; each callee is a file of its own, in the folder of its stage.
+/// This page is the whole story, one call an arrow; each callee is a file of its own, in the folder
+/// of its stage.
 ///
-///     request ── Prompt ──▶ tokens and pixels ── VisionEncoder ──▶ features ── Adapter ──▶ image rows
-///                                └──────────────── embeddings ◀──────────────────────────────┘
-///                                                      └── Decoder ──▶ logits
+///     request ── loadImages ──▶ images ── grid ──▶ grids ── V7Template ──▶ tokens
+///                                  └── stretched, normalised ──▶ pixels        │
+///     pixels ── patches ──▶ VisionEncoder ──▶ features ── Adapter ──▶ image rows
+///     tokens and image rows ── splicedEmbeddings ──▶ Decoder ──▶ logits
 ///
 /// Nothing here chooses a precision: `Pixtral<Float>` and `Pixtral<Double>` compute the same lines.
-public struct Pixtral<Scalar: Real>: Sendable {
+/// Call `BLAS.begin()` once before the first run.
+public struct Pixtral<Scalar: BLASScalar>: Sendable {
+  /// Parameters and weights.
   public let checkpoint: Checkpoint
 
+  /// The model that a checkpoint is.
   public init(_ checkpoint: Checkpoint) { self.checkpoint = checkpoint }
 
-  /// Messages to logits.
+  /// A request to logits.
   ///
-  /// - Returns: (tokens of the prompt, vocab_size).
-  /// - Throws: `InputError` for a request that cannot be rendered or an image that cannot be read.
+  /// - Parameters:
+  ///   - tokenizer: encodes the texts of the request.
+  ///   - loader: how its images are read.
+  ///   - logitRows: how many of the last positions get logits; nil for all.
+  ///   - trace: sees every activation.
+  /// - Returns: (logitRows, vocab_size).
+  /// - Throws: `InputError` for a request that cannot be rendered or an image that cannot be read,
+  ///   before anything is computed; what the trace's recorder throws.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public func callAsFunction(
-    _ request: ChatRequest, tokenizer: Tokenizer, trace: Trace = Trace()
+    _ request: ChatRequest, tokenizer: Tokenizer, images loader: ImageLoader = ImageLoader(),
+    logitRows: Int? = nil, trace: Trace = Trace()
   ) throws -> Matrix<Scalar> {
-    let rule = ImageRule(checkpoint.parameters.vision)
-    let prompt = try Prompt(request, tokenizer: tokenizer, imageRule: rule)  // messages → tokens and pixels
-    try prompt.check(against: checkpoint.parameters)
-    return try logits(prompt, trace: trace)
+    let rule = checkpoint.parameters.imageRule
+    let images = request.loadImages(loader)  // request → RGB
+    let grids = images.map { $0.map { rule.grid($0.size) } }  // RGB → columns and rows of patches
+    let rendered = try V7Template(tokenizer: tokenizer)(request, grids: grids)  // request, grids → tokens
+
+    // From here on the images are in the order in which they stand in the prompt.
+    let pictures = try rendered.images.map { try (image: images[$0].get(), grid: grids[$0].get()) }
+    let shape = PromptShape(
+      tokens: rendered.tokens, images: pictures.map { ImageShape(sent: $0.image.size, grid: $0.grid) })
+    try shape.check(against: checkpoint.parameters)
+    try trace.begin(shape, checkpoint.parameters, logitRows: logitRows)
+
+    let pixels = try pictures.enumerated().map { n, picture in
+      let rgb = try trace.rgb(picture.image.rgb, ofImage: n)
+      let stretched = try trace.resized(
+        rgb.stretched(to: picture.grid, patchSize: rule.patchSize), ofImage: n)
+      return Pixels(normalising: stretched)  // (3, rows · p, columns · p)
+    }
+    return try logits(Prompt(tokens: rendered.tokens, pixels: pixels), logitRows: logitRows, trace: trace)
   }
 
-  /// Tokens and pixels to logits. The prompt must have passed `Prompt.check(against:)`.
+  /// Tokens and pixels, made elsewhere, to logits.
   ///
-  /// - logitRows: how many of the last positions get logits; nil for all.
+  /// - Parameters:
+  ///   - logitRows: how many of the last positions get logits; nil for all.
+  ///   - trace: sees every activation.
   /// - Returns: (logitRows, vocab_size).
-  public func logits(_ prompt: Prompt, logitRows: Int? = nil, trace: Trace = Trace()) throws -> Matrix<Scalar> {
+  /// - Throws: `InputError` if tokens and pixels do not fit one another or the model; what the
+  ///   trace's recorder throws.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
+  public func callAsFunction(
+    _ prompt: Prompt, logitRows: Int? = nil, trace: Trace = Trace()
+  ) throws -> Matrix<Scalar> {
+    try prompt.check(against: checkpoint.parameters)
+    try trace.begin(
+      prompt.shape(patchSize: checkpoint.parameters.vision.patchSize), checkpoint.parameters,
+      logitRows: logitRows)
+    return try logits(prompt, logitRows: logitRows, trace: trace)
+  }
+
+  private func logits(_ prompt: Prompt, logitRows: Int?, trace: Trace) throws -> Matrix<Scalar> {
     let decoder = Decoder<Scalar>(checkpoint: checkpoint)
     return try decoder(embed(prompt, trace: trace), logitRows: logitRows, trace: trace)  // (T, dim) → (T, V)
   }
 
-  /// The next part of a prompt to logits, through a cache that holds the parts before it.
-  ///
-  /// - part: the range of the prompt's tokens to compute, beginning at `cache.count`.
-  /// - Returns: (tokens of the part, vocab_size).
-  public func logits(
-    _ prompt: Prompt, part: Range<Int>, cache: KeyValueCache<Scalar>
-  ) throws -> Matrix<Scalar> {
-    precondition(part.lowerBound == cache.count, "parts follow one another")
-    let rows = try embed(prompt, trace: Trace())
-    let values = Array(rows.values[part.lowerBound * rows.columns..<part.upperBound * rows.columns])
-    let decoder = Decoder<Scalar>(checkpoint: checkpoint)
-    return try decoder(
-      Matrix(rows: part.count, columns: rows.columns, values: values), cache: cache, trace: Trace())
-  }
-
   /// Tokens and pixels to the decoder's input: (T, dim).
   private func embed(_ prompt: Prompt, trace: Trace) throws -> Matrix<Scalar> {
+    let patchSize = checkpoint.parameters.vision.patchSize
     let visionEncoder = VisionEncoder<Scalar>(checkpoint: checkpoint)
     let adapter = Adapter<Scalar>(checkpoint: checkpoint)
 
-    try trace.images(prompt.sources, rule: ImageRule(checkpoint.parameters.vision))
     var imageRows: Matrix<Scalar>?
-    if !prompt.images.isEmpty {
-      let features = try visionEncoder(prompt.images, trace: trace)  // pixels → (P, hidden_size)
+    if !prompt.pixels.isEmpty {
+      let patches: Matrix<Scalar> = patches(of: prompt.pixels, patchSize: patchSize)  // (P, 3 · p · p)
+      let grids = prompt.pixels.map { $0.grid(patchSize: patchSize) }
+      let features = try visionEncoder(patches, grids: grids, trace: trace)  // (P, hidden_size)
       imageRows = try adapter(features, trace: trace)  // (P, dim)
     }
-    return try trace(.embeddings, embeddings(prompt.tokens, imageRows: imageRows, checkpoint: checkpoint))
+    return try trace(
+      .embeddings, splicedEmbeddings(prompt.tokens, imageRows: imageRows, checkpoint: checkpoint))
+  }
+}
+
+// MARK: - A prompt in parts
+
+extension Pixtral {
+  /// The decoder's input for a whole prompt, images encoded: what `logits(_:cache:)` takes, a part
+  /// at a time.
+  ///
+  /// - Returns: (tokens, dim).
+  /// - Throws: `InputError` if tokens and pixels do not fit one another or the model.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
+  public func embeddings(of prompt: Prompt) throws -> Matrix<Scalar> {
+    try prompt.check(against: checkpoint.parameters)
+    return try embed(prompt, trace: Trace())
+  }
+
+  /// The next rows of a prompt to logits, through a cache that holds the keys and values of those
+  /// before them.
+  ///
+  /// - Parameters:
+  ///   - rows: embeddings of the next tokens: (n, dim).
+  ///   - cache: what the parts before have left; this part is added to it.
+  /// - Returns: (n, vocab_size).
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
+  public func logits(_ rows: Matrix<Scalar>, cache: KeyValueCache<Scalar>) throws -> Matrix<Scalar> {
+    try Decoder<Scalar>(checkpoint: checkpoint)(rows, cache: cache, trace: Trace())
   }
 }

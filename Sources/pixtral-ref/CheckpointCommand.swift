@@ -1,7 +1,6 @@
 import ArgumentParser
 import PixtralReference
-
-extension CheckpointLayout: ExpressibleByArgument {}
+import PixtralStorage
 
 struct CheckpointCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -25,12 +24,15 @@ struct CheckpointCommand: ParsableCommand {
       for warning in checkpoint.warnings { Console.message("warning: \(warning)") }
       let tensors = checkpoint.tensors
       var valuesByType: [String: Int] = [:]
-      for tensor in tensors { valuesByType[tensor.element.rawValue, default: 0] += tensor.rows * tensor.columns }
+      for tensor in tensors {
+        valuesByType[tensor.dtype.rawValue, default: 0] += tensor.rows * tensor.columns
+      }
       let report: JSON = [
         "name": .string(checkpoint.name), "layout": .string(checkpoint.files.isEmpty ? "seeded" : "mistral"),
         "parameters": checkpoint.parameters.json,
         "values": .integer(valuesByType.values.reduce(0, +)),
-        "values_by_dtype": .object(valuesByType.sorted { $0.key < $1.key }.map { JSON.Member(key: $0.key, value: .integer($0.value)) }),
+        "values_by_dtype": .object(
+          valuesByType.sorted { $0.key < $1.key }.map { JSON.Member(key: $0.key, value: .integer($0.value)) }),
         "files": .array(
           checkpoint.files.map {
             [
@@ -42,7 +44,7 @@ struct CheckpointCommand: ParsableCommand {
         "tensors": .array(
           tensors.map {
             [
-              "name": .string($0.name), "dtype": .string($0.element.rawValue),
+              "name": .string($0.name), "dtype": .string($0.dtype.rawValue),
               "shape": .array($0.shape.map(JSON.integer)),
             ]
           }),
@@ -71,22 +73,26 @@ struct CheckpointCommand: ParsableCommand {
     @Option(help: "Begin another file beyond this many MB.")
     var shardMegabytes = 5000
 
-    @Option(help: "The SentencePiece model; found in Fixtures without this.")
-    var tokenizer: String?
+    @OptionGroup var tokenizer: TokenizerFile
 
     func validate() throws {
       guard name.hasPrefix("seeded:") else { throw ValidationError("Only seeded checkpoints are written.") }
-      guard (1...1_000_000).contains(shardMegabytes) else { throw ValidationError("--shard-megabytes must be 1 or more.") }
+      guard (1...1_000_000).contains(shardMegabytes) else {
+        throw ValidationError("--shard-megabytes must be 1 or more.")
+      }
     }
 
     func run() throws {
       let checkpoint = try Checkpoint(name)
       try writeCheckpoint(
         checkpoint, layout: layout, to: out, shardBytes: shardMegabytes * 1_000_000,
-        tokenizer: tokenizerPath(tokenizer)
+        tokenizer: tokenizer.path()
       ) { Console.progress("writing \($0)") }
       Console.progress("")
-      let line: JSON = ["written": .string(out), "layout": .string(layout.rawValue), "tensors": .integer(checkpoint.tensors.count)]
+      let line: JSON = [
+        "written": .string(out), "layout": .string(layout.rawValue),
+        "tensors": .integer(checkpoint.tensors.count),
+      ]
       Console.out(line.text())
     }
   }

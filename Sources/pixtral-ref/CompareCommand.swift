@@ -1,5 +1,6 @@
 import ArgumentParser
 import PixtralReference
+import PixtralStorage
 
 struct CompareCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -8,7 +9,7 @@ struct CompareCommand: ParsableCommand {
     discussion: """
       Judges by norm: relF is ‖candidate − reference‖ / ‖reference‖, worst row the same of the worst row, max/RMS the largest \
       difference over the reference's root mean square. Shape and positions that are not finite come first; NaN always fails, and so \
-      does a tap that the candidate lacks. Exits with 1 if any limit is passed. The limit depends on the narrower dtype of the \
+      does a tap that the candidate lacks. Exits with 1 if any limit is passed, and with 2 if a file cannot be read. The limit depends on the narrower dtype of the \
       two: 1e-10 for F64, 3e-5 for F32, 1e-2 for F16, 5e-2 for BF16, ten times that for a row, a hundred times for an element.
       """)
 
@@ -29,7 +30,9 @@ struct CompareCommand: ParsableCommand {
 
   func validate() throws {
     guard taps.map({ !patterns($0).isEmpty }) ?? true else { throw ValidationError("--taps names no tap.") }
-    if let limit, !(limit >= 0 && limit.isFinite) { throw ValidationError("--limit must be a number from 0.") }
+    if let limit, !(limit >= 0 && limit.isFinite) {
+      throw ValidationError("--limit must be a number from 0.")
+    }
   }
 
   func run() throws {
@@ -41,7 +44,7 @@ struct CompareCommand: ParsableCommand {
     } else {
       print(comparison)
     }
-    if !comparison.passed { throw ExitCode(1) }
+    if !comparison.passed { throw ExitCode.comparisonFailed }
   }
 
   private func print(_ comparison: Comparison) {
@@ -60,9 +63,13 @@ struct CompareCommand: ParsableCommand {
     Console.out(Console.table(rows).joined(separator: "\n"))
     let failed = comparison.taps.filter { !$0.passed }.count
     Console.out("")
-    if !comparison.extra.isEmpty { Console.out("\(comparison.extra.count) taps of the candidate are not in the reference") }
+    if !comparison.extra.isEmpty {
+      Console.out("\(comparison.extra.count) taps of the candidate are not in the reference")
+    }
     if let first = comparison.firstDivergence {
-      Console.out("\(failed) of \(comparison.taps.count) taps diverge; the first is \(first.name): \(first.verdict.text)")
+      Console.out(
+        "\(failed) of \(comparison.taps.count) taps diverge; the first is \(first.name): \(first.verdict.text)"
+      )
     } else {
       Console.out("all \(comparison.taps.count) taps are close")
     }

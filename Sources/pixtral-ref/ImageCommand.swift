@@ -1,5 +1,7 @@
 import ArgumentParser
+import PixtralImage
 import PixtralReference
+import PixtralStorage
 
 struct ImageCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -7,7 +9,7 @@ struct ImageCommand: ParsableCommand {
     abstract: "Show what the model sees of image files.",
     discussion: """
       Prints a line a file: {"file", "width", "height", "columns", "rows", "tokens"}, or {"file", "error": {"type", "message"}}. \
-      Exits with 1 if any file was refused.
+      Exits with 2 if any file was refused.
 
       Every kind of PNG and JPEG is read, as Pillow reads it. EXIF orientation is not applied, as in mistral-common; a warning \
       says so of a file that has one.
@@ -16,16 +18,22 @@ struct ImageCommand: ParsableCommand {
   @Argument(help: "PNG or JPEG files.")
   var files: [String]
 
-  @Option(help: "Also write the normalised pixels: tensors image0, image1, …, float32 [3, rows·16, columns·16].")
+  @Option(
+    help: "Also write the normalised pixels: tensors image0, image1, …, float32 [3, rows·16, columns·16].")
   var pixels: String?
 
-  @Option(help: "Also draw what the model sees of one file: its patches, the token behind each row, how many tokens; a PNG.")
+  @Option(
+    help:
+      "Also draw what the model sees of one file: its patches, the token behind each row, how many tokens; a PNG."
+  )
   var preview: String?
 
   @OptionGroup var limit: PixelLimit
 
   func validate() throws {
-    if preview != nil && files.count > 1 { throw ValidationError("--preview draws one file; \(files.count) were given.") }
+    if preview != nil && files.count > 1 {
+      throw ValidationError("--preview draws one file; \(files.count) were given.")
+    }
     let outputs = [pixels, preview].compactMap(\.self).map(plainPath)
     // A file has another name until it is whole.
     let names = outputs + outputs.map(NewFile.partialPath)
@@ -42,25 +50,25 @@ struct ImageCommand: ParsableCommand {
     var picture: RGBImage?
     var refused = false
     for file in files {
-      do {
+      do throws(InputError) {
         let size: ImageSize
         if pixels != nil || preview != nil {
           let rgb = try RGBImage(file: file, maxPixels: limit.maxPixels)
-          if pixels != nil { images.append(Pixels(rgb, rule: .m1)) }
+          if pixels != nil { images.append(Pixels(rgb)) }
           if preview != nil { picture = rgb }
           size = rgb.size
         } else {
           size = try ImageSize(file: file, maxPixels: limit.maxPixels)
         }
         Console.warn(of: size.orientation, file)
-        let grid = ImageRule.m1.grid(width: size.width, height: size.height)
+        let grid = ImageRule.m1.grid(size)
         let line: JSON = [
           "file": .string(file), "width": .integer(size.width), "height": .integer(size.height),
           "columns": .integer(grid.columns), "rows": .integer(grid.rows),
           "tokens": .integer(grid.rows * (grid.columns + 1)),
         ]
         Console.out(line.text())
-      } catch let error as InputError {
+      } catch {
         refused = true
         let line: JSON = [
           "file": .string(file), "error": ["type": .string(error.type), "message": .string("\(error)")],
@@ -70,7 +78,7 @@ struct ImageCommand: ParsableCommand {
     }
     if refused {
       if pixels != nil || preview != nil { Console.message("nothing written, for a file was refused") }
-      throw ExitCode(1)
+      throw ExitCode.refused
     }
     if let pixels {
       Cleanup.removeOnInterrupt(NewFile.partialPath(of: pixels))

@@ -1,4 +1,8 @@
 import ArgumentParser
+import CMalloc
+import Glibc
+import PixtralReference
+import PixtralStorage
 
 @main
 struct PixtralRef: ParsableCommand {
@@ -6,8 +10,39 @@ struct PixtralRef: ParsableCommand {
     commandName: "pixtral-ref",
     abstract: "A reference implementation of Mistral's Pixtral Large, for checking other runtimes.",
     discussion: """
-      Results are JSON on standard output; progress and messages go to standard error. Exit code 0: done. 1: an input was \
-      refused or a comparison failed, with one sentence that says why. 64: wrong usage.
+      Results are JSON on standard output; progress and messages go to standard error. Exit code 0: done. 1: a \
+      comparison failed. 2: an input was refused or could not be read, with one sentence that says why. 64: wrong \
+      usage.
       """,
-    subcommands: [TraceCommand.self, TokensCommand.self, ImageCommand.self, CompareCommand.self, CheckpointCommand.self])
+    version: version,
+    subcommands: [
+      TraceCommand.self, TokensCommand.self, ImageCommand.self, CompareCommand.self, CheckpointCommand.self,
+    ])
+
+  /// Also in `trace.json`.
+  static let version = "0.3.0"
+
+  static func main() {
+    BLAS.begin()
+    // Matrices come and go: let the allocator keep their memory rather than fetch and clear new
+    // pages for each.
+    mallopt(M_MMAP_THRESHOLD, 1 << 30)
+    mallopt(M_TRIM_THRESHOLD, 1 << 30)
+    do {
+      var command = try parseAsRoot()
+      try command.run()
+    } catch let error as InputError {
+      Console.message("Error: \(error)")
+      Glibc.exit(ExitCode.refused.rawValue)
+    } catch {
+      exit(withError: error)
+    }
+  }
+}
+
+extension ExitCode {
+  /// A limit was passed.
+  static let comparisonFailed = ExitCode(1)
+  /// An input was refused or could not be read, or an output could not be written.
+  static let refused = ExitCode(2)
 }

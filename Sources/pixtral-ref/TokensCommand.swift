@@ -1,10 +1,6 @@
 import ArgumentParser
-import Glibc
-import PixtralReference
-
-extension Release: ExpressibleByArgument {
-  public init?(argument: String) { self.init(argument) }
-}
+import PixtralStorage
+import PixtralText
 
 struct TokensCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -36,7 +32,8 @@ struct TokensCommand: ParsableCommand {
   @Flag(help: "Answer lines of standard input.")
   var jsonl = false
 
-  @Flag(help: "Answer lines of standard input with tokens: the text that they come to, without control tokens.")
+  @Flag(
+    help: "Answer lines of standard input with tokens: the text that they come to, without control tokens.")
   var decode = false
 
   @Option(
@@ -49,21 +46,23 @@ struct TokensCommand: ParsableCommand {
 
   @OptionGroup var limit: PixelLimit
 
-  @Option(help: "The SentencePiece model; found in Fixtures without this.")
-  var tokenizer: String?
+  @OptionGroup var tokenizer: TokenizerFile
 
   func validate() throws {
     let modes = [request != nil, text != nil, fim != nil, jsonl || decode].filter { $0 }.count
-    guard modes == 1 else { throw ValidationError("Give one of --request, --text, --fim, --jsonl and --decode.") }
+    guard modes == 1 else {
+      throw ValidationError("Give one of --request, --text, --fim, --jsonl and --decode.")
+    }
     guard maxTokens ?? 0 >= 0 else { throw ValidationError("--max-tokens must be 0 or more.") }
   }
 
   func run() throws {
-    let tokenizer = try Tokenizer(file: tokenizerPath(tokenizer))
-    let template = V7Template(tokenizer: tokenizer, imageRule: limit.applied(to: .m1), release: release)
-    let service = TokensService(template, maxTokens: maxTokens) { Console.warn(of: $0.orientation, $1) }
+    let template = V7Template(tokenizer: try tokenizer.read(), release: release)
+    let service = TokensService(template, maxPixels: limit.maxPixels, maxTokens: maxTokens) {
+      Console.warn(of: $0.orientation, $1)
+    }
     if let request {
-      Console.out(bytes: try service.answer(ChatRequest(file: request)))
+      Console.out(bytes: try service.answer(requestFile: request))
     } else if let fim {
       Console.out(bytes: try service.answer(FillInRequest(file: fim)))
     } else if let text {
@@ -73,7 +72,8 @@ struct TokensCommand: ParsableCommand {
     }
   }
 
-  /// Answers are collected while more questions wait and written when none does, so that a program may ask one by one.
+  /// Answers are collected while more questions wait and written when none does, so that a program
+  /// may ask one by one.
   private func answerLines(_ service: TokensService) {
     var lines = InputLines()
     var answers: [UInt8] = []

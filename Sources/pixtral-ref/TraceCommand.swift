@@ -1,8 +1,8 @@
 import ArgumentParser
 import Glibc
 import PixtralReference
-
-extension Precision: ExpressibleByArgument {}
+import PixtralStorage
+import PixtralText
 
 enum LogitRows: String, CaseIterable, ExpressibleByArgument {
   case all, last
@@ -27,7 +27,8 @@ struct TraceCommand: ParsableCommand {
           --precision float64 --out q
       """)
 
-  @Option(help: "seeded:tiny, seeded:pixtral-large, or a folder with params.json and consolidated.safetensors.")
+  @Option(
+    help: "seeded:tiny, seeded:pixtral-large, or a folder with params.json and consolidated.safetensors.")
   var checkpoint = "seeded:tiny"
 
   @Option(help: "A chat request as JSON; image paths in it are relative to the file.")
@@ -60,71 +61,83 @@ struct TraceCommand: ParsableCommand {
 
   @OptionGroup var limit: PixelLimit
 
-  @Option(help: "The SentencePiece model; found in Fixtures without this.")
-  var tokenizer: String?
+  @OptionGroup var tokenizer: TokenizerFile
 
   func validate() throws {
-    guard (request == nil) != (tokens == nil) else { throw ValidationError("Give either --request or --tokens.") }
+    guard (request == nil) != (tokens == nil) else {
+      throw ValidationError("Give either --request or --tokens.")
+    }
     guard taps.map({ !patterns($0).isEmpty }) ?? true else { throw ValidationError("--taps names no tap.") }
     guard pixels == nil || tokens != nil else { throw ValidationError("--pixels goes with --tokens.") }
   }
 
   func run() throws {
-    // Everything that can be refused is refused before anything is computed or written.
     let checkpoint = try Checkpoint(checkpoint)
     for warning in checkpoint.warnings { Console.message("warning: \(warning)") }
-    let tokenizer = request != nil || until == nil ? try? Tokenizer(file: tokenizerPath(tokenizer)) : nil
-    let prompt = try loadPrompt(checkpoint.parameters)
-    try prompt.check(against: checkpoint.parameters)
-    for (n, image) in prompt.sources.enumerated() { Console.warn(of: image.size.orientation, "image \(n)") }
-    let shapes = prompt.shapes(patchSize: checkpoint.parameters.vision.patchSize)
-    let all = checkpoint.parameters.taps(
-      images: shapes, tokens: prompt.tokens.count, logitRows: logits == .all ? prompt.tokens.count : 1)
-    let choice = try TapChoice(from: all, globs: patterns(taps), until: until)
-
-    Cleanup.removeOnInterrupt(TraceFolder.partialPath(in: out))
-    let folder = try TraceFolder(out, choice, element: precision.element) { Console.progress("computing \($0)") }
+    // Where the vocabulary is not the tokenizer's, nothing is said of pieces.
+    let tokenizer = request != nil ? try tokenizer.read() : try? tokenizer.read()
+    let folder = TraceFolder(
+      out, globs: patterns(taps), until: until, dtype: precision.dtype, onFile: Cleanup.removeOnInterrupt
+    ) { Console.progress("computing \($0)") }
     let summary: JSON
     do {
-      try precision.run(checkpoint, prompt, logitRows: logits == .all ? nil : 1, trace: Trace(folder))
-      summary = try folder.finish(summary: describe(checkpoint, prompt, shapes, folder, tokenizer))
+      switch precision {
+      case .float32: try compute(Pixtral<Float>(checkpoint), tokenizer, folder)
+      case .float64: try compute(Pixtral<Double>(checkpoint), tokenizer, folder)
+      }
+      summary = try folder.finish(summary: describe(checkpoint, folder, tokenizer))
     } catch {
       Console.progress("")
       folder.abandon()
       throw error
     }
     Console.progress("")
-    report(folder, choice, summary)
+    report(folder, summary)
   }
 
-  private func loadPrompt(_ parameters: Parameters) throws -> Prompt {
-    if let request {
-      let tokenizer = try Tokenizer(file: tokenizerPath(tokenizer))
-      return try Prompt(
-        ChatRequest(file: request), tokenizer: tokenizer, imageRule: limit.applied(to: ImageRule(parameters.vision)))
+  /// Runs the model for its taps alone; the folder may end it early.
+  private func compute<Scalar>(_ model: Pixtral<Scalar>, _ tokenizer: Tokenizer?, _ folder: TraceFolder)
+    throws
+  {
+    let trace = Trace(folder)
+    let rows = logits == .all ? nil : 1
+    do {
+      if let request, let tokenizer {
+        let loader = ImageLoader(maxPixels: limit.maxPixels)
+        let chat = try ChatRequest(file: request, images: loader)
+        _ = try model(chat, tokenizer: tokenizer, images: loader, logitRows: rows, trace: trace)
+      } else if let tokens {
+        _ = try model(Prompt(tokensFile: tokens, pixelsFile: pixels), logitRows: rows, trace: trace)
+      }
+    } catch is TraceEnd {}
+    for (n, image) in (folder.prompt?.images ?? []).enumerated() {
+      Console.warn(of: image.sent?.orientation, "image \(n)")
     }
-    return try Prompt(tokensFile: tokens!, pixelsFile: pixels)
   }
 
   /// What `trace.json` says beside the taps.
-  private func describe(
-    _ checkpoint: Checkpoint, _ prompt: Prompt, _ shapes: [ImageShape], _ folder: TraceFolder, _ tokenizer: Tokenizer?
-  ) -> [JSON.Member] {
+  private func describe(_ checkpoint: Checkpoint, _ folder: TraceFolder, _ tokenizer: Tokenizer?) -> [JSON
+    .Member]
+  {
     var json: [(String, JSON)] = [
       ("format", "pixtral-ref trace 1"),
+      ("version", .string(PixtralRef.version)),
       ("model", .string(checkpoint.name)),
       ("checkpoint_sha256", .string(checkpoint.digest())),
       ("precision", .string(precision.rawValue)),
-      ("blas", ["library": .string(BLAS.version), "core": .string(BLAS.core), "threads": .integer(BLAS.threads)]),
+      (
+        "blas",
+        ["library": .string(BLAS.version), "core": .string(BLAS.core), "threads": .integer(BLAS.threads)]
+      ),
       ("parameters", checkpoint.parameters.json),
-      ("tokens", .array(prompt.tokens.map(JSON.integer))),
-      ("images", .array(shapes.map(\.json))),
+      ("tokens", .array((folder.prompt?.tokens ?? []).map(JSON.integer))),
+      ("images", .array((folder.prompt?.images ?? []).map(\.json))),
     ]
     if let logits = folder.lastLogits { json.append(("next_tokens", .array(nextTokens(logits, tokenizer)))) }
     return json.map { JSON.Member(key: $0.0, value: $0.1) }
   }
 
-  private func report(_ folder: TraceFolder, _ choice: TapChoice, _ summary: JSON) {
+  private func report(_ folder: TraceFolder, _ summary: JSON) {
     var rows = [["tap", "shape", "RMS", "first values"]]
     for (tap, statistics) in folder.statistics {
       let first = statistics.first.map { Console.padded(Console.short($0), 8) }.joined(separator: " ")
@@ -134,11 +147,16 @@ struct TraceCommand: ParsableCommand {
     if case .array(let next)? = summary["next_tokens"] {
       Console.message("\nmost likely next tokens")
       let cells = next.map { token in
-        [token["piece"]?.plainText ?? "", token["id"]?.plainText ?? "", Console.short(token["probability"]?.double ?? 0)]
+        [
+          token["piece"] == .null ? "" : token["piece"]?.plainText ?? "", token["id"]?.plainText ?? "",
+          Console.short(token["probability"]?.double ?? 0),
+        ]
       }
       Console.message(Console.table([["piece", "id", "probability"]] + cells).joined(separator: "\n"))
     }
-    Console.message("\n\(folder.path)/trace.safetensors holds \(folder.statistics.count) taps; \(folder.path)/trace.json says of what.")
+    Console.message(
+      "\n\(folder.path)/trace.safetensors holds \(folder.statistics.count) taps; \(folder.path)/trace.json says of what."
+    )
     let line: JSON = [
       "trace": .string("\(folder.path)/trace.safetensors"), "taps": .integer(folder.statistics.count),
       "next_tokens": summary["next_tokens"] ?? .array([]),
@@ -154,7 +172,8 @@ struct TraceCommand: ParsableCommand {
       guard parts.count > 2, parts[1] == "layers", let number = Int(parts[2]) else { return nil }
       return (parts[0], number)
     }
-    let last = Dictionary(rows.compactMap { layer($0[0]) }.map { ($0.part, $0.number) }, uniquingKeysWith: max)
+    let last = Dictionary(
+      rows.compactMap { layer($0[0]) }.map { ($0.part, $0.number) }, uniquingKeysWith: max)
     var kept: [[String]] = []
     for row in rows {
       guard let (part, number) = layer(row[0]), number != 0, number != last[part] else {
@@ -187,13 +206,8 @@ extension ImageShape {
   /// `width` and `height` in pixels as sent, where known; `columns` and `rows` in patches.
   var json: JSON {
     [
-      "width": pixels.map { .integer($0.width) } ?? .null, "height": pixels.map { .integer($0.height) } ?? .null,
+      "width": sent.map { .integer($0.width) } ?? .null, "height": sent.map { .integer($0.height) } ?? .null,
       "columns": .integer(grid.columns), "rows": .integer(grid.rows),
     ]
   }
-}
-
-extension JSON {
-  var plainText: String { if case .string(let text) = self { text } else { self.text() } }
-  var double: Double? { if case .number(let value) = self { value } else { nil } }
 }

@@ -20,7 +20,9 @@ public func testOneInput(_ data: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     _ = try? JSON(parsing: bytes, place: "input")
     _ = service.answer(bytes, number: 1)
     // The same as a request, for few inputs find their way to one.
-    (Array("{\"request\":".utf8) + bytes + Array("}".utf8)).withUnsafeBytes { _ = service.answer($0, number: 1) }
+    (Array("{\"request\":".utf8) + bytes + Array("}".utf8)).withUnsafeBytes {
+      _ = service.answer($0, number: 1)
+    }
   default: fatalError("FUZZ=png, jpeg, safetensors or json")
   }
   return 0
@@ -41,8 +43,12 @@ private func withChecksums(_ bytes: UnsafeRawBufferPointer) -> [UInt8] {
     let length = file[at..<at + 4].reduce(0) { $0 << 8 | Int($1) }
     guard length <= file.count - at - 12 else { break }
     var crc: UInt32 = ~0
-    for byte in file[at + 4..<at + 8 + length] { crc = crc >> 8 ^ crcTable[Int(UInt8(truncatingIfNeeded: crc) ^ byte)] }
-    withUnsafeBytes(of: (~crc).bigEndian) { file.replaceSubrange(at + 8 + length..<at + 12 + length, with: $0) }
+    for byte in file[at + 4..<at + 8 + length] {
+      crc = crc >> 8 ^ crcTable[Int(UInt8(truncatingIfNeeded: crc) ^ byte)]
+    }
+    withUnsafeBytes(of: (~crc).bigEndian) {
+      file.replaceSubrange(at + 8 + length..<at + 12 + length, with: $0)
+    }
     at += 12 + length
   }
   return file

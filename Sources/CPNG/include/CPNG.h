@@ -14,14 +14,15 @@ typedef struct {
   uint8_t palette[256][3];
   int transparency_count;
   uint8_t transparency[256]; // tRNS as stored; all zero if there is none
-  int is_too_large; // whether it has more pixels than allowed
+  uint32_t max_side;  // the longest side that the limit on pixels leaves
+  int is_too_large;   // whether it has more pixels than allowed, or a longer side
   int is_open;      // whether all before the samples is in order
   int is_whole;     // whether every row came
-  char message[128]; // why not, one phrase
+  char message[256]; // why not, one phrase
 } PNGImage;
 
-/// Takes a row: `width * channels` samples, a byte each, or two with the high byte first where `bit_depth` is 16.
-typedef void (*PNGRow)(void *context, const PNGImage *image, const uint8_t *samples);
+/// Takes a row of `image`, a PNGImage: `width * channels` samples, a byte each, or two with the high byte first where `bit_depth` is 16.
+typedef void (*PNGRow)(void *context, const void *image, const uint8_t *samples);
 
 /// Decodes `count` bytes of a PNG file and hands out the rows from top to bottom; without `take_row`, only to know that it is whole.
 /// Files of more than `max_pixels` are not decoded.

@@ -1,7 +1,7 @@
 /// The rotated keys and the values of the tokens that the decoder has seen, layer by layer.
 ///
 /// With it a prompt can be computed in parts: each part attends to the keys of the parts before it.
-public final class KeyValueCache<Scalar: Real> {
+public final class KeyValueCache<Scalar: BLASScalar> {
   final class Layer {
     private var keys: Matrix<Scalar>?  // (tokens seen, key-value heads · d)
     private var values: Matrix<Scalar>?
@@ -18,14 +18,8 @@ public final class KeyValueCache<Scalar: Real> {
   /// Tokens seen so far.
   public internal(set) var count = 0
 
+  /// An empty cache, for a decoder of these parameters.
   public init(for parameters: Parameters) {
     layers = (0..<parameters.layers).map { _ in Layer() }
-  }
-}
-
-extension Matrix {
-  /// The rows of this matrix, then those of another.
-  fileprivate func appending(_ other: Matrix) -> Matrix {
-    Matrix(rows: rows + other.rows, columns: columns, values: values + other.values)
   }
 }

@@ -1,11 +1,12 @@
 extension Float {
   /// `e^x` within 2 units in the last place, from 1e-38 to 1e38; NaN stays NaN.
   ///
-  /// Softmax and SiLU take a billion of these for one photo at full size, and the C library's `expf` computes them one at a time.
-  /// This is arithmetic alone, without a branch or a call, so the compiler computes several side by side.
+  /// Softmax and SiLU take a billion of these for one photo at full size, and the C library's
+  /// `expf` computes them one at a time. This is arithmetic alone, without a branch or a call, so
+  /// the compiler computes several side by side.
   ///
-  /// With `n` the integer nearest to `x / ln 2` and `r = x − n · ln 2`: `e^x = 2ⁿ · e^r`, `|r| ≤ ln 2 / 2`, where the Taylor series up to r⁷/7!
-  /// is off by less than 6e-9.
+  /// With `n` the integer nearest to `x / ln 2` and `r = x − n · ln 2`: `e^x = 2ⁿ · e^r`, `|r| ≤ ln
+  /// 2 / 2`, where the Taylor series up to r⁷/7! is off by less than 6e-9.
   @inline(__always)
   static func exponential(_ x: Float) -> Float {
     let low: Float = -87.3

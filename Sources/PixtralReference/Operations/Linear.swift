@@ -1,36 +1,33 @@
-/// `x · Wᵀ (+ bias)`: x is (n, in), W is stored `[out, in]`, the result is (n, out). Model.md, conventions.
+/// `x · Wᵀ (+ bias)`: x is (n, in), W is stored `[out, in]`, the result is (n, out). Model.md,
+/// conventions.
 ///
-/// The weight stays where it is, on disk or as a function: each thread widens a block of its rows to the precision of the
-/// run, multiplies and forgets it, so no layer ever holds a widened weight.
-func linear<Scalar: Real>(_ x: Matrix<Scalar>, _ weight: Weight, bias: Weight? = nil) -> Matrix<Scalar> {
-  precondition(x.columns == weight.columns, "\(weight.name) takes \(weight.columns) columns, not \(x.columns)")
+/// The weight stays where it is, on disk or as a function: each thread widens a block of its rows
+/// to the precision of the run, multiplies and forgets it, so no layer ever holds a widened weight.
+func linear<Scalar: BLASScalar>(
+  _ x: Matrix<Scalar>, _ weight: StoredTensor, bias: StoredTensor? = nil
+) -> Matrix<Scalar> {
+  precondition(
+    x.columns == weight.columns, "\(weight.name) takes \(weight.columns) columns, not \(x.columns)")
   let offsets: [Scalar]? = bias?.vector()
-  let columns = weight.rows
-  let step = rowsAtATime(weight)
 
-  return Matrix(rows: x.rows, columns: columns) { out in
-    let out = Shared(out)
-    inParallel(over: columns, by: step) { rows in
-      let block = [Scalar](unsafeUninitializedCapacity: rows.count * weight.columns) { buffer, count in
-        weight.read(rows, into: buffer.baseAddress!)
-        count = rows.count * weight.columns
-      }
-      Scalar.multiply(
-        m: x.rows, n: rows.count, k: weight.columns, alpha: 1,
-        a: x.values, aStride: x.columns,
-        b: block, bStride: weight.columns, bTransposed: true,
-        c: out.pointer + rows.lowerBound, cStride: columns)
+  return Matrix(rows: x.rows, columns: weight.rows) { out in
+    inParallel(over: weight.rows, by: rowsAtATime(weight)) { rows in
+      let block: Matrix<Scalar> = weight.rows(rows)  // (rows of the block, in)
+      let part = out.region(columns: rows)  // (n, rows of the block)
+      multiply(x.block(), transposed: block.block(), into: part)
       guard let offsets else { return }
-      for row in 0..<x.rows {
-        for column in rows { out.pointer[row * columns + column] += offsets[column] }
+      for n in 0..<part.rows {
+        part.withRow(n) { row in
+          for column in row.indices { row[column] += offsets[rows.lowerBound + column] }
+        }
       }
     }
   }
 }
 
-/// Rows of a weight that a thread widens at a time: at most 2²¹ values (8 MiB of float32, enough for BLAS to run at full speed), and cut so that
-/// every thread gets as many blocks.
-private func rowsAtATime(_ weight: Weight) -> Int {
+/// Rows of a weight that a thread widens at a time: at most 2²² values (16 MiB of float32, enough
+/// for BLAS to run at full speed), and cut so that every thread gets as many blocks.
+private func rowsAtATime(_ weight: StoredTensor) -> Int {
   let most = max(1, (1 << 22) / weight.columns)
   let blocks = (weight.rows + most - 1) / most
   let even = (blocks + BLAS.threads - 1) / BLAS.threads * BLAS.threads

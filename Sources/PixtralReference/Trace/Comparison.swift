@@ -1,103 +1,112 @@
-/// How far a tensor is from another of the same shape, by norm and never element by element, summed in double.
-public struct Distance: Sendable, Equatable {
+import PixtralStorage
+
+/// How far a tensor is from another of the same shape, by norm and never element by element, summed
+/// in double.
+package struct Distance: Sendable, Equatable {
   /// `‖a − e‖ / ‖e‖`.
-  public var relF = 0.0
+  package var relF = 0.0
   /// The largest `‖a − e‖ / ‖e‖` of a row, and which row.
-  public var worstRow = 0.0
-  public var worstRowIndex = 0
+  package var worstRow = 0.0
+  package var worstRowIndex = 0
   /// The largest `|a − e|` over the root mean square of e.
-  public var maxOverRMS = 0.0
+  package var maxOverRMS = 0.0
 }
 
 /// What a distance may be. Written so that NaN never passes.
-public struct DistanceLimit: Sendable, Equatable {
-  public let relF: Double
-  public let worstRow: Double
-  public let maxOverRMS: Double
+package struct DistanceLimit: Sendable, Equatable {
+  package let relF: Double
+  package let worstRow: Double
+  package let maxOverRMS: Double
 
-  /// Limits on single rows and elements follow from the one on the whole: one bad row of a thousand must not hide.
-  public init(relF: Double) {
+  /// Limits on single rows and elements follow from the one on the whole: one bad row of a thousand
+  /// must not hide.
+  package init(relF: Double) {
     self.relF = relF
     worstRow = 10 * relF
     maxOverRMS = 100 * relF
   }
 
   /// The limit for the narrower of two dtypes. Docs/Trace.md says where the numbers come from.
-  public init(for elements: Element...) {
-    let narrow: [Element: Double] = [.bf16: 5e-2, .f16: 1e-2, .f32: 3e-5, .f64: 1e-10]
-    self.init(relF: elements.map { narrow[$0]! }.max()!)
+  package init(for dtypes: DType...) {
+    let narrow: [DType: Double] = [.bf16: 5e-2, .f16: 1e-2, .f32: 3e-5, .f64: 1e-10]
+    self.init(relF: dtypes.map { narrow[$0]! }.max()!)
   }
 
-  public func allows(_ distance: Distance) -> Bool {
+  package func allows(_ distance: Distance) -> Bool {
     distance.relF <= relF && distance.worstRow <= worstRow && distance.maxOverRMS <= maxOverRMS
   }
 }
 
 /// Two traces, tap by tap.
-public struct Comparison: Sendable {
-  public enum Verdict: Sendable, Equatable {
+package struct Comparison: Sendable {
+  package enum Verdict: Sendable, Equatable {
     case close(Distance)
     case far(Distance)
     case otherShape(expected: [Int], found: [Int])
-    /// The first position at which exactly one of the two is finite, or where both are infinite with other signs, or NaN.
+    /// The first position at which exactly one of the two is finite, or where both are infinite
+    /// with other signs, or NaN.
     case nonFinite(row: Int, column: Int)
     case missing
   }
 
-  public struct Tap: Sendable {
-    public let name: String
-    public let limit: DistanceLimit
-    public let verdict: Verdict
+  package struct Tap: Sendable {
+    package let name: String
+    package let limit: DistanceLimit
+    package let verdict: Verdict
 
-    public var passed: Bool { if case .close = verdict { true } else { false } }
+    package var passed: Bool { if case .close = verdict { true } else { false } }
   }
 
   /// In the order of the reference's bytes, which is the order of computation.
-  public let taps: [Tap]
+  package let taps: [Tap]
   /// Taps that only the candidate has.
-  public let extra: [String]
+  package let extra: [String]
 
-  public var firstDivergence: Tap? { taps.first { !$0.passed } }
-  public var passed: Bool { firstDivergence == nil }
+  package var firstDivergence: Tap? { taps.first { !$0.passed } }
+  package var passed: Bool { firstDivergence == nil }
 
   /// - globs: shell patterns of the taps to compare; empty for all of the reference's.
   /// - limit: instead of the one that the dtypes imply.
   /// - Throws: `InputError` if nothing is left to compare.
-  public init(reference: TraceFile, candidate: TraceFile, globs: [String] = [], limit: DistanceLimit? = nil) throws {
-    let chosen = reference.taps.filter { tap in globs.isEmpty || globs.contains { matches($0, tap.name) } }
+  package init(reference: TraceFile, candidate: TraceFile, globs: [String] = [], limit: DistanceLimit? = nil)
+    throws
+  {
+    let chosen = reference.taps.filter { tap in globs.isEmpty || globs.contains { tap.name.matches(glob: $0) }
+    }
     guard !chosen.isEmpty else {
       throw InputError(
-        .wrongTap, reference.path, expected: "taps to compare", found: "none that match \(globs.joined(separator: ","))")
+        .wrongTap, reference.path, expected: "taps to compare",
+        found: "none that match \(globs.joined(separator: ","))")
     }
     let known = Set(reference.taps.map(\.name))
     extra = candidate.taps.map(\.name).filter { !known.contains($0) }
     taps = chosen.map { expected in
       guard let found = candidate.taps.first(where: { $0.name == expected.name }) else {
-        return Tap(name: expected.name, limit: limit ?? DistanceLimit(for: expected.element), verdict: .missing)
+        return Tap(name: expected.name, limit: limit ?? DistanceLimit(for: expected.dtype), verdict: .missing)
       }
-      let limit = limit ?? DistanceLimit(for: expected.element, found.element)
+      let limit = limit ?? DistanceLimit(for: expected.dtype, found.dtype)
       return Tap(name: expected.name, limit: limit, verdict: judge(found, against: expected, limit))
     }
   }
 }
 
 /// A trace to compare: the tensors of a safetensors file.
-public struct TraceFile: Sendable {
-  public let path: String
-  let taps: [Weight]
+package struct TraceFile: Sendable {
+  package let path: String
+  let taps: [StoredTensor]
 
   /// - path: a trace folder, or a safetensors file of any runtime with taps as its tensors.
-  public init(_ path: String) throws {
+  package init(_ path: String) throws {
     let isFile = path.isEmpty || path.hasSuffix(".safetensors")
     let file = try Safetensors(isFile ? path : "\(path)/trace.safetensors")
     self.path = path
     taps = try file.tensors.map { tensor in
       guard !tensor.shape.isEmpty, !tensor.range.isEmpty else {
         throw InputError(
-          .wrongTrace, "\(path), tensor \(tensor.name)", expected: "a matrix with at least one value", found: "\(tensor.shape)")
+          .wrongTrace, "\(path), tensor \(tensor.name)", expected: "a matrix with at least one value",
+          found: "\(tensor.shape)")
       }
-      return Weight(
-        name: tensor.name, element: tensor.element, shape: tensor.shape, source: .mapped(file.file, tensor.range))
+      return StoredTensor(tensor, of: file.file)
     }
     guard !taps.isEmpty else {
       throw InputError(.wrongTrace, path, expected: "at least one tap", found: "none")
@@ -106,15 +115,17 @@ public struct TraceFile: Sendable {
 }
 
 /// Shape first, then positions that are not finite, then the norm.
-private func judge(_ found: Weight, against expected: Weight, _ limit: DistanceLimit) -> Comparison.Verdict {
-  guard found.shape == expected.shape else { return .otherShape(expected: expected.shape, found: found.shape) }
+private func judge(_ found: StoredTensor, against expected: StoredTensor, _ limit: DistanceLimit)
+  -> Comparison.Verdict
+{
+  guard found.shape == expected.shape else {
+    return .otherShape(expected: expected.shape, found: found.shape)
+  }
   let (rows, columns) = (expected.rows, expected.columns)
   var distance = Distance()
   var (errors, squares, largest) = (0.0, 0.0, 0.0)
-  var (e, a) = ([Double](repeating: 0, count: columns), [Double](repeating: 0, count: columns))
   for row in 0..<rows {
-    e.withUnsafeMutableBufferPointer { expected.read(row..<row + 1, into: $0.baseAddress!) }
-    a.withUnsafeMutableBufferPointer { found.read(row..<row + 1, into: $0.baseAddress!) }
+    let (e, a): ([Double], [Double]) = (expected.rows(row..<row + 1).values, found.rows(row..<row + 1).values)
     var (rowErrors, rowSquares) = (0.0, 0.0)
     for column in 0..<columns {
       if !e[column].isFinite || !a[column].isFinite {

@@ -1,11 +1,11 @@
 /// What a table says of a tap: summed in double.
-public struct TapStatistics: Sendable {
-  public let rms: Double
+package struct TapStatistics: Sendable {
+  package let rms: Double
   /// Largest absolute value. NaN if there is a NaN.
-  public let max: Double
-  public let first: [Double]
+  package let max: Double
+  package let first: [Double]
 
-  public init<Scalar: Real>(_ matrix: Matrix<Scalar>) {
+  package init<Scalar: BLASScalar>(_ matrix: Matrix<Scalar>) {
     var squares = 0.0
     var largest = 0.0
     for value in matrix.values {

@@ -1,4 +1,5 @@
 import Glibc
+import PixtralStorage
 
 /// The taps of a transformer layer, by their names in a trace. Model.md 8.
 public enum LayerTap: String, Sendable, CaseIterable {
@@ -36,11 +37,15 @@ public enum ModelTap: String, Sendable {
   case logits = "logits"
 }
 
-/// A tap of one run: its name, the shape of its matrix, and whether it is recorded only on demand.
+/// A tap of one run.
 public struct PlannedTap: Sendable, Equatable {
+  /// Its name in a trace. Model.md 8.
   public let name: String
+  /// Rows of its matrix: patches, tokens, or rows of pixels.
   public let rows: Int
+  /// Columns of its matrix.
   public let columns: Int
+  /// Whether it is large, and recorded only when asked for.
   public let onDemand: Bool
 }
 
@@ -50,7 +55,7 @@ extension Parameters {
   /// - images: each image's size in pixels and its grid; empty for a request without.
   /// - tokens: length of the prompt.
   /// - logitRows: how many of the last positions get logits.
-  public func taps(images: [ImageShape], tokens: Int, logitRows: Int) -> [PlannedTap] {
+  func taps(images: [ImageShape], tokens: Int, logitRows: Int) -> [PlannedTap] {
     let patches = images.reduce(0) { $0 + $1.grid.patches }
     var list: [PlannedTap] = []
     func add(_ name: String, _ rows: Int, _ columns: Int, onDemand: Bool = false) {
@@ -71,8 +76,8 @@ extension Parameters {
     }
 
     for (n, image) in images.enumerated() {
-      if let (width, height) = image.pixels {
-        add("image.\(n).rgb", height, width * 3, onDemand: true)
+      if let sent = image.sent {
+        add("image.\(n).rgb", sent.height, sent.width * 3, onDemand: true)
         add(
           "image.\(n).resized", image.grid.rows * vision.patchSize, image.grid.columns * vision.patchSize * 3,
           onDemand: true)
@@ -102,26 +107,29 @@ extension Parameters {
 }
 
 /// Which taps of a run are recorded.
-public struct TapChoice: Sendable {
+package struct TapChoice: Sendable {
   /// The taps to record, in order.
-  public let recorded: [PlannedTap]
+  package let recorded: [PlannedTap]
   /// After this one nothing more is computed.
-  public let last: String
+  package let last: String
 
-  /// - globs: shell patterns, `*` matching dots too; empty for every tap that is not on demand. A pattern that matches
-  ///   any ordinary tap takes only ordinary ones; one that matches nothing but on-demand taps takes those.
+  /// - globs: shell patterns, `*` matching dots too; empty for every tap that is not on demand. A
+  ///   pattern that matches any ordinary tap takes only ordinary ones; one that matches nothing but
+  ///   on-demand taps takes those.
   /// - until: the last tap to compute; nil for the end.
-  /// - Throws: `InputError` of kind `wrongTap` if a pattern matches nothing or `until` is no tap of the run.
-  public init(from all: [PlannedTap], globs: [String] = [], until: String? = nil) throws {
+  /// - Throws: `InputError` of kind `wrongTap` if a pattern matches nothing or `until` is no tap of
+  ///   the run.
+  package init(from all: [PlannedTap], globs: [String] = [], until: String? = nil) throws {
     last = until ?? all[all.count - 1].name
     guard let end = all.firstIndex(where: { [last] in $0.name == last }) else {
       throw InputError(
-        .wrongTap, "--until \(last)", expected: "a tap of this run, such as \(all[all.count - 1].name)", found: "none of that name",
+        .wrongTap, "--until \(last)", expected: "a tap of this run, such as \(all[all.count - 1].name)",
+        found: "none of that name",
         advice: "Docs/Model.md, section 8, lists them")
     }
     var names: Set<String> = []
     for glob in globs {
-      let matching = all.filter { matches(glob, $0.name) }
+      let matching = all.filter { $0.name.matches(glob: glob) }
       guard !matching.isEmpty else {
         throw InputError(
           .wrongTap, "--taps \(glob)", expected: "a pattern that matches a tap of this run", found: "none",
@@ -133,11 +141,14 @@ public struct TapChoice: Sendable {
     recorded = all[...end].filter { globs.isEmpty ? !$0.onDemand : names.contains($0.name) }
     guard !recorded.isEmpty else {
       throw InputError(
-        .wrongTap, "--taps \(globs.joined(separator: ","))", expected: "taps computed up to \(last)", found: "only later ones",
+        .wrongTap, "--taps \(globs.joined(separator: ","))", expected: "taps computed up to \(last)",
+        found: "only later ones",
         advice: "give a later --until")
     }
   }
 }
 
-/// Whether a shell pattern matches a tap's name; `*` matches dots too.
-func matches(_ glob: String, _ name: String) -> Bool { fnmatch(glob, name, 0) == 0 }
+extension String {
+  /// Whether a tap's name matches a shell pattern; `*` matches dots too.
+  func matches(glob: String) -> Bool { fnmatch(glob, self, 0) == 0 }
+}

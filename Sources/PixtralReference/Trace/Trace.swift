@@ -1,44 +1,73 @@
+import PixtralImage
+
 /// Takes the taps of a run as they are computed.
 public protocol TraceRecorder: AnyObject {
+  /// Told once, before anything is computed, what the run is about.
+  ///
+  /// - Parameters: - prompt: tokens and the shapes of images. - taps: every tap of the run with its
+  ///   shape, in the order of computation, those on demand too.
+  /// - Throws: `InputError` to refuse the run.
+  func begin(_ prompt: PromptShape, taps: [PlannedTap]) throws
   /// Whether a tap that costs extra to produce is wanted.
   func wants(_ name: String) -> Bool
-  /// Gets every tap in the order of computation, wanted or not.
+  /// Gets every tap in the order of computation, wanted or not; one on demand only if wanted.
   ///
-  /// - Throws: `TraceEnd` when nothing after this tap is needed; `InputError` if it cannot be stored.
-  func record<Scalar: Real>(_ name: String, _ value: Matrix<Scalar>) throws
+  /// - Throws: `TraceEnd` when nothing after this tap is needed; `InputError` if it cannot be
+  ///   stored.
+  func record<Scalar: BLASScalar>(_ name: String, _ value: Matrix<Scalar>) throws
+}
+
+extension TraceRecorder {
+  /// Takes every run.
+  public func begin(_ prompt: PromptShape, taps: [PlannedTap]) throws {}
+  /// Wants nothing that costs extra.
+  public func wants(_ name: String) -> Bool { false }
 }
 
 /// The run has reached the last tap that was asked for.
 public struct TraceEnd: Error {
+  /// To be thrown by `TraceRecorder.record`.
   public init() {}
 }
 
-/// A labelled identity: `let q = try trace(.q, linear(x, wq))` is `linear(x, wq)`, and the recorder has seen it.
+/// A labelled identity: `let q = try trace(.q, linear(x, wq))` is `linear(x, wq)`, and the recorder
+/// has seen it.
 ///
 /// A model without a recorder computes the same lines.
-public struct Trace: Sendable {
-  nonisolated(unsafe) let recorder: (any TraceRecorder)?
+public struct Trace {
+  let recorder: (any TraceRecorder)?
 
+  /// - Parameter recorder: sees every tap; nil for a run that nobody looks at.
   public init(_ recorder: (any TraceRecorder)? = nil) { self.recorder = recorder }
 
-  func callAsFunction<Scalar: Real>(_ tap: ModelTap, _ value: Matrix<Scalar>) throws -> Matrix<Scalar> {
+  /// Tells the recorder what comes.
+  func begin(_ prompt: PromptShape, _ parameters: Parameters, logitRows: Int?) throws {
+    let taps = parameters.taps(
+      images: prompt.images, tokens: prompt.tokens.count, logitRows: logitRows ?? prompt.tokens.count)
+    try recorder?.begin(prompt, taps: taps)
+  }
+
+  func callAsFunction<Scalar: BLASScalar>(_ tap: ModelTap, _ value: Matrix<Scalar>) throws -> Matrix<Scalar> {
     try recorder?.record(tap.rawValue, value)
     return value
   }
 
-  /// The pictures of a request, as decoded and as stretched; made only for a recorder that wants them.
-  func images(_ sources: [RGBImage], rule: ImageRule) throws {
-    for (n, image) in sources.enumerated() {
-      let grid = rule.grid(width: image.width, height: image.height)
-      let (width, height) = (grid.columns * rule.patchSize, grid.rows * rule.patchSize)
-      try record("image.\(n).rgb") {
-        Matrix(rows: image.height, columns: image.width * 3, values: image.samples.map(Float.init))
-      }
-      try record("image.\(n).resized") {
-        let pixels = cubicResize(image, width: width, height: height)
-        return Matrix(rows: height, columns: width * 3, values: pixels.flatMap { [$0.x, $0.y, $0.z] })
-      }
+  /// An image as it was decoded, one row a pixel row: made a matrix only for a recorder that wants
+  /// it.
+  func rgb(_ image: RGBImage, ofImage n: Int) throws -> RGBImage {
+    try record("image.\(n).rgb") {
+      Matrix(rows: image.height, columns: image.width * 3, values: image.samples.map(Float.init))
     }
+    return image
+  }
+
+  /// An image as it was stretched, one row a pixel row: made a matrix only for a recorder that
+  /// wants it.
+  func resized(_ image: StretchedImage, ofImage n: Int) throws -> StretchedImage {
+    try record("image.\(n).resized") {
+      Matrix(rows: image.height, columns: image.width * 3, values: image.samples)
+    }
+    return image
   }
 
   private func record(_ name: String, _ make: () -> Matrix<Float>) throws {
@@ -53,8 +82,11 @@ public struct Trace: Sendable {
     let recorder: (any TraceRecorder)?
     let prefix: String
 
-    func callAsFunction<Scalar: Real>(_ tap: LayerTap, _ value: Matrix<Scalar>) throws -> Matrix<Scalar> {
-      try recorder?.record("\(prefix).\(tap.rawValue)", value)
+    func callAsFunction<Scalar: BLASScalar>(
+      _ tap: LayerTap, _ value: Matrix<Scalar>
+    ) throws -> Matrix<Scalar> {
+      // Nobody but a recorder that wants it gets a tap on demand.
+      if !tap.onDemand || wants(tap) { try recorder?.record("\(prefix).\(tap.rawValue)", value) }
       return value
     }
 

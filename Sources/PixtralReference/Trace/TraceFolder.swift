@@ -1,74 +1,102 @@
-import Glibc
+import PixtralStorage
 
-/// A trace on disk: `trace.safetensors` with a matrix a tap, and `trace.json` that says what was computed.
+/// A trace on disk: `trace.safetensors` with a matrix a tap, and `trace.json` that says what was
+/// computed.
 ///
-/// The second is written last and under another name until it is whole: a folder without `trace.json` holds no trace.
-public final class TraceFolder: TraceRecorder {
-  public let path: String
+/// The second is written last and under another name until it is whole: a folder without
+/// `trace.json` holds no trace.
+package final class TraceFolder: TraceRecorder {
+  package let path: String
+  /// What the run is about, once it has begun.
+  package private(set) var prompt: PromptShape?
   /// Statistics of the taps recorded so far, in order.
-  public private(set) var statistics: [(tap: PlannedTap, statistics: TapStatistics)] = []
+  package private(set) var statistics: [(tap: PlannedTap, statistics: TapStatistics)] = []
   /// The last row of logits, if the run came so far.
-  public private(set) var lastLogits: [Double]?
-  private let choice: TapChoice
-  private let names: Set<String>
-  private let writer: SafetensorsWriter
-  private let folder: OutputFolder
-  private let progress: (String) -> Void
+  package private(set) var lastLogits: [Double]?
 
-  /// Makes the folder if need be, and a file in it that is not a trace yet; an older trace in it goes.
+  private let choose: ([PlannedTap]) throws -> TapChoice
+  private let dtype: DType
+  private let onFile: (String) -> Void
+  private let progress: (String) -> Void
+  private var output: Output?
+
+  /// What is open while a run goes on.
+  private struct Output {
+    let choice: TapChoice
+    let names: Set<String>
+    let folder: OutputFolder
+    let writer: SafetensorsWriter
+  }
+
+  /// Nothing is made until a run begins.
   ///
-  /// - element: F32 or F64, the precision of the run.
+  /// - globs, until: as for `TapChoice`.
+  /// - dtype: F32 or F64, the precision of the run.
+  /// - onFile: told the name of the file that must go if the process is stopped.
   /// - progress: told the name of every tap as it is computed.
-  /// - Throws: `InputError` of kind `unwritableFolder`.
-  public init(_ path: String, _ choice: TapChoice, element: Element, progress: @escaping (String) -> Void = { _ in }) throws {
+  package init(
+    _ path: String, globs: [String] = [], until: String? = nil, dtype: DType,
+    onFile: @escaping (String) -> Void = { _ in }, progress: @escaping (String) -> Void = { _ in }
+  ) {
     self.path = path
-    self.choice = choice
+    self.dtype = dtype
+    self.onFile = onFile
     self.progress = progress
-    names = Set(choice.recorded.map(\.name))
-    folder = try OutputFolder(path)
+    choose = { try TapChoice(from: $0, globs: globs, until: until) }
+  }
+
+  /// Makes the folder if need be, and a file in it that is not a trace yet; an older trace in it
+  /// goes.
+  ///
+  /// - Throws: `InputError` of kind `wrongTap` or `unwritable`.
+  package func begin(_ prompt: PromptShape, taps: [PlannedTap]) throws {
+    self.prompt = prompt
+    let choice = try choose(taps)
+    let folder = try OutputFolder(path)
+    let entries = choice.recorded.map {
+      // The pictures are float32 in either precision: they are inputs.
+      let dtype = $0.name.hasPrefix("image.") ? DType.f32 : dtype
+      return SafetensorsWriter.Entry(name: $0.name, dtype: dtype, shape: [$0.rows, $0.columns])
+    }
     do {
-      writer = try SafetensorsWriter(
-        "\(path)/trace.safetensors",
-        choice.recorded.map {
-          // The pictures are float32 in either precision: they are inputs.
-          SafetensorsWriter.Entry(
-            name: $0.name, element: $0.name.hasPrefix("image.") ? .f32 : element, shape: [$0.rows, $0.columns])
-        }, metadata: [("format", "pixtral-ref trace 1")])
+      let file = "\(path)/trace.safetensors"
+      onFile(NewFile.partialPath(of: file))
+      let writer = try SafetensorsWriter(file, entries, metadata: [("format", "pixtral-ref trace 1")])
+      output = Output(
+        choice: choice, names: Set(choice.recorded.map(\.name)), folder: folder, writer: writer)
     } catch {
       folder.abandon()
       throw error
     }
-    unlink("\(path)/trace.json")
-    unlink("\(path)/trace.safetensors")
+    remove(file: "\(path)/trace.json")
+    remove(file: "\(path)/trace.safetensors")
   }
 
-  /// What stands on disk until the trace is whole, for whoever must clean up when the process is stopped.
-  public static func partialPath(in folder: String) -> String {
-    NewFile.partialPath(of: "\(folder)/trace.safetensors")
+  package func wants(_ name: String) -> Bool {
+    output.map { $0.names.contains(name) || name == $0.choice.last } ?? false
   }
 
-  public func wants(_ name: String) -> Bool { names.contains(name) }
-
-  public func record<Scalar: Real>(_ name: String, _ value: Matrix<Scalar>) throws {
+  package func record<Scalar: BLASScalar>(_ name: String, _ value: Matrix<Scalar>) throws {
+    guard let output else { preconditionFailure("\(name) before the run has begun") }
     progress(name)
-    if names.contains(name) {
-      let tap = choice.recorded[statistics.count]
+    if output.names.contains(name) {
+      let tap = output.choice.recorded[statistics.count]
       precondition(
         tap.name == name && tap.rows == value.rows && tap.columns == value.columns,
         "\(name) (\(value.rows), \(value.columns)) where \(tap) was planned")
-      try value.values.withUnsafeBytes { try writer.write($0) }
+      try value.values.withUnsafeBytes { try output.writer.write($0) }
       statistics.append((tap, TapStatistics(value)))
     }
     if name == ModelTap.logits.rawValue { lastLogits = value.row(value.rows - 1).map(Double.init) }
-    if name == choice.last { throw TraceEnd() }
+    if name == output.choice.last { throw TraceEnd() }
   }
 
   /// Ends a run that has recorded every tap.
   ///
   /// - summary: what `trace.json` says beside the taps.
   /// - Returns: the whole of `trace.json`.
-  public func finish(summary: [JSON.Member]) throws -> JSON {
-    try writer.finish()
+  package func finish(summary: [JSON.Member]) throws -> JSON {
+    try output?.writer.finish()
     let taps = statistics.map { tap, statistics -> JSON in
       [
         "name": .string(tap.name), "shape": .array([.integer(tap.rows), .integer(tap.columns)]),
@@ -81,9 +109,10 @@ public final class TraceFolder: TraceRecorder {
   }
 
   /// Leaves nothing of a run that failed.
-  public func abandon() {
-    writer.abandon()
-    unlink("\(path)/trace.safetensors")
-    folder.abandon()
+  package func abandon() {
+    guard let output else { return }
+    output.writer.abandon()
+    remove(file: "\(path)/trace.safetensors")
+    output.folder.abandon()
   }
 }

@@ -1,5 +1,5 @@
 /// Features to the decoder's width: two linear layers with an exact GELU between. Model.md 6.1.
-struct Adapter<Scalar: Real> {
+struct Adapter<Scalar: BLASScalar> {
   let checkpoint: Checkpoint
 
   /// (P, hidden_size) → (P, dim). Pixtral Large has no biases; Pixtral 12B has both.
@@ -9,9 +9,11 @@ struct Adapter<Scalar: Real> {
     return try trace(.adapterOut, linear(active, weight("w_out"), bias: bias("w_out")))  // (P, dim)
   }
 
-  private func weight(_ name: String) -> Weight { checkpoint.weight("vision_language_adapter.\(name).weight") }
+  private func weight(_ name: String) -> StoredTensor {
+    checkpoint.tensor("vision_language_adapter.\(name).weight")
+  }
 
-  private func bias(_ name: String) -> Weight? {
-    checkpoint.parameters.vision.adapterBias ? checkpoint.weight("vision_language_adapter.\(name).bias") : nil
+  private func bias(_ name: String) -> StoredTensor? {
+    checkpoint.parameters.vision.adapterBias ? checkpoint.tensor("vision_language_adapter.\(name).bias") : nil
   }
 }

@@ -1,10 +1,14 @@
-/// The patches of all images as rows, ready for one product with the convolution's kernel. Model.md 5.1.
+import PixtralImage
+
+/// The patches of all images as rows, ready for one product with the convolution's kernel. Model.md
+/// 5.1.
 ///
-/// A patch is flattened as (channel, y, x), which is how the kernel `[E, C, p, p]` lies in memory; so the convolution, whose
-/// stride is its size, is a linear layer. Images follow one another, each row by row.
+/// A patch is flattened as (channel, y, x), which is how the kernel `[E, C, p, p]` lies in memory;
+/// so the convolution, whose stride is its size, is a linear layer. Images follow one another, each
+/// row by row.
 ///
 /// - Returns: (patches of all images, C · p · p).
-func patches<Scalar: Real>(of images: [Pixels], patchSize p: Int) -> Matrix<Scalar> {
+func patches<Scalar: BLASScalar>(of images: [Pixels], patchSize p: Int) -> Matrix<Scalar> {
   let rows = images.reduce(0) { $0 + $1.grid(patchSize: p).patches }
   let columns = Pixels.channels * p * p
   var values: [Scalar] = []

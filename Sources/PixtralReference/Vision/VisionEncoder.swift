@@ -1,36 +1,40 @@
-/// Pixels to features: patch embedding, norm, layers; no norm at the end. Model.md 5.
-struct VisionEncoder<Scalar: Real> {
+import PixtralImage
+
+/// Patches to features: patch embedding, norm, layers; no norm at the end. Model.md 5.
+struct VisionEncoder<Scalar: BLASScalar> {
   let checkpoint: Checkpoint
 
-  /// All images of a request → (patches of all images, hidden_size).
-  func callAsFunction(_ images: [Pixels], trace: Trace) throws -> Matrix<Scalar> {
+  /// The patches of all images → (patches of all images, hidden_size).
+  ///
+  /// - patches: (P, C · p · p).
+  /// - grids: of each image; their patches follow one another.
+  func callAsFunction(_ patches: Matrix<Scalar>, grids: [PatchGrid], trace: Trace) throws -> Matrix<Scalar> {
     let vision = checkpoint.parameters.vision
-    let grids = images.map { $0.grid(patchSize: vision.patchSize) }
+    let embedded = try trace(.patchConv, linear(patches, tensor("patch_conv.weight")))  // (P, hidden_size)
+    var x = try trace(.lnPre, rmsNorm(embedded, tensor("ln_pre.weight"), epsilon: vision.normEpsilon))
 
-    let patches: Matrix<Scalar> = patches(of: images, patchSize: vision.patchSize)  // (P, C · p · p)
-    let embedded = try trace(.patchConv, linear(patches, checkpoint.weight("vision_encoder.patch_conv.weight")))
-    var x = try trace(
-      .lnPre, rmsNorm(embedded, checkpoint.weight("vision_encoder.ln_pre.weight"), epsilon: vision.normEpsilon))
-
-    // A patch sees all patches of its own image and no others. Mistral's own code drops this mask (V-no-mask).
-    let rotation = Rotation<Scalar>(grids: grids, theta: vision.ropeTheta, headDim: vision.headDim)
-    let segments = segments(of: grids.map(\.patches))
+    // A patch sees all patches of its own image and no others. Mistral's own code drops this mask
+    // (V-no-mask).
+    let view = View<Scalar>(
+      rotation: Rotation(grids: grids, theta: vision.ropeTheta, headDim: vision.headDim),
+      segments: segments(of: grids), causal: false)
     for n in 0..<vision.layers {
       let layer = TransformerLayer<Scalar>(
         checkpoint: checkpoint, prefix: "vision_encoder.transformer.layers.\(n)",
         heads: checkpoint.parameters.visionHeads, normEpsilon: vision.normEpsilon)
-      x = try layer(
-        x, rotation: rotation, segments: segments, causal: false, trace: trace.layer("vision.layers.\(n)"))
+      x = try layer(x, view: view, trace: trace.layer("vision.layers.\(n)"))
     }
     return x
   }
-}
 
-/// Consecutive ranges of given lengths, from 0.
-func segments(of lengths: [Int]) -> [Range<Int>] {
-  var start = 0
-  return lengths.map { length in
-    defer { start += length }
-    return start..<start + length
+  private func tensor(_ name: String) -> StoredTensor { checkpoint.tensor("vision_encoder.\(name)") }
+
+  /// Where each image's patches stand among all patches.
+  private func segments(of grids: [PatchGrid]) -> [Range<Int>] {
+    var start = 0
+    return grids.map { grid in
+      defer { start += grid.patches }
+      return start..<start + grid.patches
+    }
   }
 }

@@ -1,0 +1,79 @@
+import PixtralStorage
+
+/// One tensor, wherever its values are: mapped from a file, or a function of a seed.
+///
+/// Seen as a matrix: the first dimension is the rows, all others together are the columns.
+package struct StoredTensor: Sendable {
+  enum Source: Sendable {
+    case mapped(MappedFile, Range<Int>)
+    case seeded(SeededValues)
+  }
+
+  package let name: String
+  package let dtype: DType
+  package let shape: [Int]
+  let source: Source
+
+  package var rows: Int { shape[0] }
+  package var columns: Int { shape.dropFirst().reduce(1, *) }
+
+  init(name: String, dtype: DType, shape: [Int], source: Source) {
+    self.name = name
+    self.dtype = dtype
+    self.shape = shape
+    self.source = source
+  }
+
+  /// A tensor of a file.
+  init(_ tensor: Safetensors.Tensor, of file: MappedFile) {
+    self.init(
+      name: tensor.name, dtype: tensor.dtype, shape: tensor.shape, source: .mapped(file, tensor.range))
+  }
+
+  /// Some rows, widened to the precision of the run; no memory of a mapped file is kept.
+  func rows<Scalar: BLASScalar>(_ rows: Range<Int>) -> Matrix<Scalar> {
+    precondition(rows.lowerBound >= 0 && rows.upperBound <= self.rows, "rows \(rows) of \(name)")
+    let columns = columns
+    let count = rows.count * columns
+    let values = [Scalar](unsafeUninitializedCapacity: count) { buffer, initialized in
+      if let out = buffer.baseAddress { read(rows.lowerBound * columns, count, into: out) }
+      initialized = count
+    }
+    return Matrix(rows: rows.count, columns: columns, values: values)
+  }
+
+  /// All values, of a norm weight or a bias for instance.
+  func vector<Scalar: BLASScalar>() -> [Scalar] { rows(0..<rows).values }
+
+  private func read<Scalar: BLASScalar>(_ first: Int, _ count: Int, into out: UnsafeMutablePointer<Scalar>) {
+    switch source {
+    case .seeded(let values): values.fill(first, count, out)
+    case .mapped(let file, let range):
+      let start = range.lowerBound + first * dtype.size
+      widen(file.bytes.baseAddress! + start, dtype, count, into: out)
+      file.forget(start..<start + count * dtype.size)
+    }
+  }
+}
+
+/// Widens stored values, which need not be aligned. Rounds where the run's precision is the
+/// narrower one.
+private func widen<Scalar: BLASScalar>(
+  _ bytes: UnsafeRawPointer, _ dtype: DType, _ count: Int, into out: UnsafeMutablePointer<Scalar>
+) {
+  switch dtype {
+  case .bf16:
+    for i in 0..<count {
+      let bits = UInt32(bytes.loadUnaligned(fromByteOffset: 2 * i, as: UInt16.self)) << 16
+      out[i] = Scalar(Float(bitPattern: bits))
+    }
+  case .f16:
+    for i in 0..<count {
+      out[i] = Scalar(Float(Float16(bitPattern: bytes.loadUnaligned(fromByteOffset: 2 * i, as: UInt16.self))))
+    }
+  case .f32:
+    for i in 0..<count { out[i] = Scalar(bytes.loadUnaligned(fromByteOffset: 4 * i, as: Float.self)) }
+  case .f64:
+    for i in 0..<count { out[i] = Scalar(bytes.loadUnaligned(fromByteOffset: 8 * i, as: Double.self)) }
+  }
+}

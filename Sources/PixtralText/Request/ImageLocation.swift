@@ -1,0 +1,92 @@
+import PixtralImage
+import PixtralStorage
+
+/// Where a request says that an image is.
+enum ImageLocation {
+  /// Of a `file://` URL.
+  case file(String)
+  /// A path without any scheme, which mistral-common refuses as such.
+  case path(String)
+  /// The bytes of a `data:` URL.
+  case data([UInt8])
+
+  /// Reads an image URL: `data:…;base64,…`, `file://PATH`, or a path relative to a folder, which
+  /// mistral-common does not take.
+  ///
+  /// - Throws: `InputError` of kind `wrongRequest`; a remote image is never fetched.
+  init(_ url: String, place: String, folder: String) throws(InputError) {
+    func refuse(_ expected: String, _ advice: String = "", exception: String = "ValueError") -> InputError {
+      let shown = url.count > 64 ? "\(url.prefix(64))…" : url
+      return InputError(
+        .wrongRequest, "\(place), image_url", expected: expected, found: shown, advice: advice,
+        exception: exception)
+    }
+    if url.hasPrefix("data:") {
+      let parts = url.split(separator: ",", maxSplits: 1, omittingEmptySubsequences: false)
+      guard parts.count == 2, parts[0].hasSuffix(";base64"), let bytes = decodeBase64(parts[1].utf8),
+        !parts[1].isEmpty
+      else {
+        throw refuse("data:MIME;base64,PAYLOAD with a padded payload")
+      }
+      self = .data(bytes)
+    } else if url.hasPrefix("file://") {
+      self = .file(String(url.dropFirst("file://".count)))
+    } else if url.hasPrefix("http") && url.contains("://") {
+      throw refuse(
+        "a data: or file:// URL, or a path", "fetch the image first and give its path",
+        exception: "ConnectionError")
+    } else if url.contains("://") {
+      throw refuse("a data: or file:// URL, or a path")
+    } else if url.isEmpty || url.utf8.contains(0) {
+      throw refuse("the path of an image")
+    } else {
+      self = .path(url.hasPrefix("/") ? url : "\(folder)/\(url)")
+    }
+  }
+
+  /// What Pillow or mistral-common raises for an image that cannot be read.
+  func exception(for error: InputError) -> String {
+    switch (self, error.kind) {
+    case (.path, _): "ValueError"
+    case (_, .unreadableFile):
+      error.found.contains("no plain file") ? "IsADirectoryError" : "FileNotFoundError"
+    case (_, .brokenImage): "OSError"
+    case (.data, _): "ValueError"
+    case (_, .largeImage): "DecompressionBombError"
+    default: "UnidentifiedImageError"
+    }
+  }
+}
+
+/// Base64 as Python's `b64decode` reads it: characters outside of the alphabet do not count, and
+/// nothing is read behind the padding.
+///
+/// - Returns: nil if the padding is not there, or a character is not ASCII.
+private func decodeBase64(_ text: Substring.UTF8View) -> [UInt8]? {
+  var bytes: [UInt8] = []
+  bytes.reserveCapacity(text.count / 4 * 3)
+  var bits: UInt32 = 0
+  var (digits, pads) = (0, 0)
+  for byte in text {
+    let digit: UInt8
+    switch byte {
+    case UInt8(ascii: "A")...UInt8(ascii: "Z"): digit = byte - UInt8(ascii: "A")
+    case UInt8(ascii: "a")...UInt8(ascii: "z"): digit = byte - UInt8(ascii: "a") + 26
+    case UInt8(ascii: "0")...UInt8(ascii: "9"): digit = byte - UInt8(ascii: "0") + 52
+    case UInt8(ascii: "+"): digit = 62
+    case UInt8(ascii: "/"): digit = 63
+    case UInt8(ascii: "="):
+      pads += 1
+      if digits >= 2 && digits + pads >= 4 { return bytes }
+      continue
+    case 0x80...: return nil
+    default: continue
+    }
+    pads = 0
+    bits = bits << 6 | UInt32(digit)
+    digits += 1
+    if digits > 1 { bytes.append(UInt8(truncatingIfNeeded: bits >> (8 - 2 * UInt32(digits)))) }
+    if digits == 4 { digits = 0 }
+  }
+  return digits == 0 ? bytes : nil
+}

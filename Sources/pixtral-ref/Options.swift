@@ -1,0 +1,57 @@
+import ArgumentParser
+import Glibc
+import PixtralImage
+import PixtralReference
+import PixtralStorage
+import PixtralText
+
+extension Release: ExpressibleByArgument {
+  public init?(argument: String) { self.init(argument) }
+}
+
+extension Precision: ExpressibleByArgument {}
+
+extension CheckpointLayout: ExpressibleByArgument {}
+
+/// How large an image may be.
+struct PixelLimit: ParsableArguments {
+  @Option(help: "Refuse images of more pixels than this, before they are decoded.")
+  var maxPixels = ImageSize.usualMaxPixels
+
+  func validate() throws {
+    guard (1...Int(UInt32.max)).contains(maxPixels) else {
+      throw ValidationError("--max-pixels must be from 1 to \(UInt32.max).")
+    }
+  }
+}
+
+/// The tokenizer file.
+struct TokenizerFile: ParsableArguments {
+  @Option(help: "The SentencePiece model; found in Fixtures without this.")
+  var tokenizer: String?
+
+  func read() throws -> Tokenizer { try Tokenizer(file: path()) }
+
+  /// As given; or in `Fixtures/tokenizer` of the checkout that the program was built in or is run
+  /// from, or of what `make install` put beside it.
+  func path() throws -> String {
+    if let tokenizer { return tokenizer }
+    var executable = [CChar](repeating: 0, count: 4096)
+    let length = max(0, readlink("/proc/self/exe", &executable, 4095))
+    let program = String(decoding: executable[..<length].map(UInt8.init), as: UTF8.self)
+    let file = "Fixtures/tokenizer/\(Tokenizer.fileName)"
+    var folders: [String] = ["."]
+    for end in program.indices.reversed() where program[end] == "/" {
+      folders += [String(program[..<end]), "\(program[..<end])/share/pixtral-ref"]
+    }
+    for folder in folders where access("\(folder)/\(file)", R_OK) == 0 { return "\(folder)/\(file)" }
+    throw InputError(
+      .unreadableFile, "the tokenizer", expected: "\(Tokenizer.fileName) in Fixtures/tokenizer of a checkout",
+      found: "none", advice: "give its path with --tokenizer")
+  }
+}
+
+/// The patterns of an option `--taps`; none if it was not given.
+func patterns(_ option: String?) -> [String] {
+  option?.split { $0 == "," || $0 == " " }.map(String.init) ?? []
+}

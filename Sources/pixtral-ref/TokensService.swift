@@ -1,0 +1,131 @@
+import PixtralImage
+import PixtralStorage
+import PixtralText
+
+/// What `pixtral-ref tokens` answers: one question, one line of JSON.
+struct TokensService: Sendable {
+  private let template: V7Template
+  private let loader: ImageLoader
+  private let maxTokens: Int?
+  private let onImage: @Sendable (ImageSize, String) -> Void
+  private var tokenizer: Tokenizer { template.tokenizer }
+
+  /// - maxPixels: images of more are refused.
+  /// - maxTokens: what a request with `truncate_for_context_length` is cut to.
+  /// - onImage: gets the size of each image that is read, and its place.
+  init(
+    _ template: V7Template, maxPixels: Int = ImageSize.usualMaxPixels, maxTokens: Int? = nil,
+    onImage: @escaping @Sendable (ImageSize, String) -> Void = { _, _ in }
+  ) {
+    self.template = template
+    loader = ImageLoader(maxPixels: maxPixels, keepsSamples: false)
+    self.maxTokens = maxTokens
+    self.onImage = onImage
+  }
+
+  /// Answers one line of a stream.
+  ///
+  /// - line: an object with an `id`, which comes back, and one of `request`, `fim`, `text` or
+  ///   `tokens`.
+  /// - number: of the line, from 1.
+  /// - Returns: a line, with an `error` if the question could not be answered; nil for a line with
+  ///   nothing on it.
+  func answer(_ line: UnsafeRawBufferPointer, number: Int) -> [UInt8]? {
+    if line.allSatisfy({ $0 == 0x20 || $0 == 0x09 || $0 == 0x0d || $0 == 0x0a }) { return nil }
+    var answer = JSONLine()
+    var id: PythonValue?
+    do {
+      let question = try PythonValue(json: line, place: "line \(number)")
+      id = question["id"]
+      answer.add("id", id ?? .none)
+      try reply(to: question, "line \(number), ", &answer)
+    } catch let error as InputError {
+      answer = JSONLine()
+      answer.add("id", id ?? .none)
+      if id == nil { answer.add("line", number) }
+      answer.add(error)
+    } catch {
+      preconditionFailure("a question that is refused with \(error)")
+    }
+    return answer.finish()
+  }
+
+  func answer(requestFile path: String) throws -> [UInt8] {
+    var answer = JSONLine()
+    try add(ChatRequest(file: path, images: loader), place: "", to: &answer)
+    return answer.finish()
+  }
+
+  func answer(_ request: FillInRequest) -> [UInt8] {
+    var answer = JSONLine()
+    add(request, to: &answer)
+    return answer.finish()
+  }
+
+  func answer(text: String) -> [UInt8] {
+    var answer = JSONLine()
+    add(text, to: &answer)
+    return answer.finish()
+  }
+
+  private func reply(to question: PythonValue, _ place: String, _ answer: inout JSONLine) throws {
+    if let request = question["request"] {
+      let request = try ChatRequest(request, place: "request", folder: ".", images: loader)
+      try add(request, place: place, to: &answer)
+    } else if let request = question["fim"] {
+      try add(FillInRequest(request, place: "fim"), to: &answer)
+    } else if case .string(let text)? = question["text"] {
+      guard !text.hasHalfSurrogate else {
+        throw InputError.request("text", "Unicode text", "half of a surrogate pair", "RuntimeError")
+      }
+      add(text.text, to: &answer)
+    } else if case .list(let values)? = question["tokens"] {
+      answer.add("text", try tokenizer.decode(values.map(tokenID)))
+    } else {
+      throw InputError(
+        .wrongRequest, "line", expected: "an object with request, fim, text or tokens",
+        found: question.kindName,
+        exception: "ValidationError")
+    }
+  }
+
+  private func tokenID(_ value: PythonValue) throws -> Int {
+    guard case .integer(let digits) = value else {
+      throw InputError(
+        .wrongTokens, "tokens", expected: "integers", found: value.kindName, exception: "TypeError")
+    }
+    // What does not fit is outside of every vocabulary.
+    return Int(digits) ?? -1
+  }
+
+  private func add(_ request: ChatRequest, place: String, to answer: inout JSONLine) throws {
+    let images = request.loadImages(loader)
+    let grids = images.map { $0.map { ImageRule.m1.grid($0.size) } }
+    let rendered = try template(request, grids: grids, maxTokens: maxTokens)
+    let placed = try rendered.images.map { (size: try images[$0].get().size, grid: try grids[$0].get()) }
+    for (n, image) in placed.enumerated() { onImage(image.size, "\(place)image \(n)") }
+    answer.add("tokens", rendered.tokens)
+    answer.addText("text", rendered.tokens, of: tokenizer.vocabulary)
+    let described = placed.map { image -> PythonValue in
+      let sides = [
+        ("width", image.size.width), ("height", image.size.height), ("columns", image.grid.columns),
+        ("rows", image.grid.rows),
+      ]
+      return .dictionary(
+        sides.map { PythonValue.Member(key: PythonString($0.0), value: .integer("\($0.1)")) })
+    }
+    answer.add("images", .list(described))
+  }
+
+  private func add(_ request: FillInRequest, to answer: inout JSONLine) {
+    let tokens = tokenizer.encode(request)
+    answer.add("tokens", tokens)
+    answer.addText("text", tokens, of: tokenizer.vocabulary)
+  }
+
+  private func add(_ text: String, to answer: inout JSONLine) {
+    let tokens = tokenizer.encode(text)
+    answer.add("tokens", tokens)
+    answer.addPieces("pieces", tokens, of: tokenizer.vocabulary)
+  }
+}
