@@ -51,6 +51,7 @@ goldens:
 	$(PYTHON) Tools/goldens/make_token_cases.py
 	$(PYTHON) Tools/checks/check_chat_template.py
 	$(PYTHON) Tools/checks/check_exposes.py
+	$(PYTHON) Tools/checks/check_fault_ids.py
 
 # Fresh random checkpoints and images, against the oracle, transformers and mistral-common.
 check: build
