@@ -135,11 +135,11 @@ def first_tap(output):
 
 
 def differs(sample, output):
-    """What a table printed in README has and the program did not print: taps in another order, another verdict."""
+    """How a table in README differs from what the program printed: in its taps or their order, or in its verdict."""
     printed, taps = (re.findall(rf"^({TAP.pattern}) ", text, re.MULTILINE) for text in (sample, output))
     if printed != [tap for tap in taps if tap in printed]:
-        return "its taps"
-    return "its verdict" if verdict(sample) != verdict(output) else None
+        return "has other taps"
+    return "has another verdict" if verdict(sample) != verdict(output) else None
 
 
 def check(binary):
@@ -162,8 +162,8 @@ def check(binary):
         report(fault.__name__, code == 1 and first_tap(output) == tap, f"exit {code}: {verdict(output)}")
         outputs.append(output)
     for number, name in enumerate(("as it is", no_mask.__name__)):
-        wrong = differs(samples[number], outputs[number]) if number < len(samples) else "all of it"
-        report("README", not wrong, f"sample {number + 1}, {name}: {wrong or 'as printed here'}{' differ' if wrong else ''}")
+        wrong = differs(samples[number], outputs[number]) if number < len(samples) else "there is none"
+        report("README", not wrong, f"sample {number + 1}, {name}: {wrong or 'as printed here'}")
     return fine
 
 
