@@ -51,11 +51,14 @@ goldens:
 	$(PYTHON) Tools/goldens/make_token_cases.py
 	$(PYTHON) Tools/checks/check_chat_template.py
 	$(PYTHON) Tools/checks/check_exposes.py
+	$(PYTHON) Tools/checks/check_fault_ids.py
 
-# Fresh random checkpoints and images, against the oracle, transformers and mistral-common.
+# Fresh random checkpoints and images, against the oracle, transformers and mistral-common; and what Docs/Trace.md says of transformers.
 check: build
 	$(PYTHON) Tools/goldens/make_checkpoints.py --out .build/odd-checkpoints
 	$(PYTHON) Tools/checks/check_checkpoints.py $(PROGRAM) .build/odd-checkpoints
+	$(PYTHON) Tools/checks/check_transformers_taps.py $(PROGRAM)
+	$(PYTHON) Tools/checks/check_walkthrough.py $(PROGRAM)
 	$(PYTHON) Tools/checks/check_images.py $(PROGRAM) 200
 	$(PYTHON) Tools/goldens/releases.py --fetch
 	$(PYTHON) Tools/checks/check_tokens.py $(PROGRAM) 2000

@@ -1,211 +1,160 @@
-"""Puts the faults of DIVERGENCES.md into a copy of the oracle, one at a time, and measures whether each model case would show them.
+"""Puts the faults of Docs/Faults.md into the oracle, one at a time, and measures in every model case where each shows first.
 
     python check_exposes.py [NAME ...]
 
-A fault shows if, at the tap where it is first visible, it moves the stored rows by at least 16 times the witness' distance: the float32 limit is 4 times
-that, and a fault should lie 4 limits away from what is right. (In float64 the limit is 1e-11 and every fault here is far beyond it.) Printed per case
-and fault: relF at that tap, how many float32 limits that is, and whether case.json says so in `exposes`. Exit 1 if case.json claims a fault that
-does not show. Faults of tokens, grids and shapes need no arithmetic and are not in here; of the pixels, the four that keep the grid are.
-D-k-permute is not either: seeded:tiny's 40 rows of wk cannot be divided among 6 query heads, so that a converter with this fault fails on it.
+For each case and fault: the first tap, in the order of computation, that is further from the right one than the case's limit for float64 (1e-11), its
+relF, and how many of the case's float32 limits (4 times the witness' distance) that is; and the first tap beyond its float32 limit, where that
+is a later one or none. Exit 1 if
+
+- a fault shows first at a tap that Docs/Faults.md does not name for it, or shows nowhere first at a tap which it does name;
+- it does not show in a model case that the page names for it;
+- its largest relF is not the page's figure, or the page has a figure for a fault that is not in faults.py, or the other way round;
+- a case claims a fault in `exposes` that does not show by 4 float32 limits (in pixels: by 1e-3).
+
+With NAMEs only the last is judged. Faults of tokens and grids, and those that end in a refused load, need no arithmetic and are not in here.
 """
 
 import argparse
-import contextlib
 import json
 import math
+import re
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "goldens"))
 import make_goldens  # sets OPENBLAS_NUM_THREADS before numpy is loaded  # noqa: E402
 
-import numpy as np  # noqa: E402
 import oracle  # noqa: E402
-import PIL.Image  # noqa: E402
 from safetensors.numpy import load_file  # noqa: E402
 
+import faults  # noqa: E402
 from compare import distance  # noqa: E402
 
+PAGE = make_goldens.FIXTURES.parent / "Docs" / "Faults.md"
+FLOAT64_LIMIT = 1e-11
+PIXELS_LIMIT = 1e-3
 LIMITS_AWAY = 4.0
 
 
-@contextlib.contextmanager
-def patched(**functions):
-    """The oracle with some of its functions replaced, for a while."""
-    originals = {name: getattr(oracle, name) for name in functions}
-    try:
-        for name, function in functions.items():
-            setattr(oracle, name, function)
-        yield
-    finally:
-        for name, original in originals.items():
-            setattr(oracle, name, original)
-
-
-class Changed:
-    """A checkpoint with another parameter, or with a tensor read under another name."""
-
-    def __init__(self, original, renamed=None, **params):
-        self.original, self.renamed = original, renamed or {}
-        self.params, self.shapes = original.params | params, original.shapes
-
-    def rows(self, name, start, stop):
-        return self.original.rows(self.renamed.get(name, name), start, stop)
-
-
-# Faults: each is a context for the oracle, or a changed checkpoint
-
-
-def flat_positions(places, theta, e, plain=oracle.vision_angles):
-    """Patches numbered through and looked up in a table of 64 by 64."""
-    return plain([(n // 64, n % 64) for n in range(len(places))], theta, e)
-
-
-def swapped_positions(places, theta, e, plain=oracle.vision_angles):
-    return plain([(column, row) for row, column in places], theta, e)
-
-
-def same_frequencies(places, theta, e):
-    """The column takes the even frequencies as well (cut to the length that is left)."""
-    f = np.array([theta ** (-2 * j / e) for j in range(e // 2)])
-    return np.array([np.concatenate([row * f[0::2], column * f[0::2]])[: e // 2] for row, column in places])
-
-
-def half_split(x, angles, heads):
-    """Columns (i, d/2 + i) turned together, on weights made for (2i, 2i + 1)."""
-    d = x.shape[1] // heads
-    cos, sin = np.cos(angles)[:, None, :], np.sin(angles)[:, None, :]
-    heads_apart = x.reshape(-1, heads, d)
-    a, b = heads_apart[..., : d // 2], heads_apart[..., d // 2 :]
-    return np.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1).reshape(x.shape)
-
-
-def without_mask(q, k, v, heads, kv_heads, sees, trace, prefix, plain=oracle.attention):
-    if prefix.startswith("vision."):
-        sees = np.ones_like(sees)
-    return plain(q, k, v, heads, kv_heads, sees, trace, prefix)
-
-
-def layer_with_gelu(x, checkpoint, weights, *rest, plain=oracle.layer):
-    """GELU for SiLU, in the vision encoder only."""
-    with patched(silu=oracle.gelu) if weights.startswith("vision_encoder.") else contextlib.nullcontext():
-        return plain(x, checkpoint, weights, *rest)
-
-
-def linear_with_bias(x, checkpoint, name, plain=oracle.linear):
-    """A random bias with the standard deviation of a freshly made layer, 0.02, where the adapter has none."""
-    result = plain(x, checkpoint, name)
-    if name.startswith("vision_language_adapter."):
-        result = result + np.random.default_rng(1).normal(0, 0.02, result.shape[1])
+def page_faults(text):
+    """{id: (places where it shows first, relF there or None, its case)} from the tables whose first column is the id."""
+    result, header = {}, []
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")] if line.startswith("|") else []
+        if cells and cells[0] == "id":
+            header = cells
+        elif cells and re.fullmatch(r"`[A-Z]-[a-z0-9-]+`", cells[0]):
+            row = dict(zip(header, cells, strict=True))
+            figure = None if row["relF"] == "–" else float(row["relF"])
+            result[cells[0].strip("`")] = (set(re.findall(r"`([^`]+)`", row["shows first at"])), figure, row["case"].strip("`"))
     return result
 
 
-def tanh_gelu(x):
-    return x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2
-
-
-def embeddings_everywhere(checkpoint, tokens, images, trace):
-    """Break and end slots take image rows as well: the row of the patch before them."""
-    rows, seen = [], 0
-    for token in tokens:
-        seen += token == 10
-        rows.append(images[seen - 1] if token in (10, 14, 15) else checkpoint.rows("tok_embeddings.weight", token, token + 1)[0])
-    trace.put("decoder.embeddings", np.array(rows))
-    return np.array(rows)
-
-
-# id -> (first tap to look at, whether it needs an image, patches of the oracle, change of the checkpoint)
-FAULTS = {
-    "V-flat-positions": ("vision.layers.0.attention.q_rotated", True, {"vision_angles": flat_positions}, {}),
-    "V-swap-hw": ("vision.layers.0.attention.q_rotated", True, {"vision_angles": swapped_positions}, {}),
-    "V-same-freqs": ("vision.layers.0.attention.q_rotated", True, {"vision_angles": same_frequencies}, {}),
-    "V-half-split": ("decoder.layers.0.attention.q_rotated", False, {"rotate": half_split}, {}),
-    "V-no-mask": ("vision.layers.0.attention.context", True, {"attention": without_mask}, {}),
-    "V-gelu": ("vision.layers.0.feed_forward.hidden", True, {"layer": layer_with_gelu}, {}),
-    "A-bias": ("adapter.w_in", True, {"linear": linear_with_bias}, {}),
-    "A-tanh": ("adapter.gelu", True, {"gelu": tanh_gelu}, {}),
-    "M-scatter": ("decoder.embeddings", True, {"embeddings": embeddings_everywhere}, {}),
-    "D-eps": ("decoder.layers.0.attention_norm", False, {}, {"norm_eps": 1e-6}),
-    "D-theta": ("decoder.layers.0.attention.q_rotated", False, {}, {"rope_theta": 1e9}),
-    "D-tied": ("logits", False, {}, {"renamed": {"output.weight": "tok_embeddings.weight"}}),
-}
-
-
-def with_fault(case, expected, tap, patches, change):
-    """The stored rows of one tap, computed with the fault. Nothing after that tap is computed."""
+def checkpoint(base, fault=None):
+    """seeded:tiny, or with `base` the like of it with other parameters; as somebody with the fault reads it."""
     loaded = make_goldens.oracle_checkpoint.open_checkpoint(make_goldens.MODEL)
-    if change:
-        loaded = Changed(loaded, **change)
+    if base:
+        loaded = make_goldens.oracle_checkpoint.seeded.SeededCheckpoint(loaded.params | base)
+    return faults.Changed(loaded, fault.params, fault.renamed) if fault else loaded
+
+
+def taps(loaded, case, pixels, keep):
+    """Runs the oracle and hands each tap, of its rows those that the case stores, to `keep(name, rows)`."""
+    rows = case["expect"]["rows"]
+    names = [name for name in oracle.tap_names(loaded.params, bool(pixels)) if not name.endswith(oracle.ON_DEMAND)]
+    trace = oracle.Trace(lambda name, matrix: keep(name, matrix[rows[name]] if name in rows else matrix), names)
+    oracle.forward(loaded, case["expect"]["tokens"], pixels, trace)
+
+
+def first_taps(case, expected, noise, fault):
+    """The first tap beyond its float64 limit and the first one beyond its float32 limit, each as (tap, relF), or None."""
     pixels = [expected[f"image{n}"] for n in range(len(case["expect"]["grids"]))]
-    result = {}
-    with patched(**patches):
-        trace = oracle.Trace(lambda name, matrix: result.update({name: matrix}), [tap], tap)
-        with contextlib.suppress(oracle.Finished):
-            oracle.forward(loaded, case["expect"]["tokens"], pixels, trace)
-    rows = case["expect"]["rows"].get(tap)
-    return result[tap] if rows is None else result[tap][rows]
+    right, found = expected, {}
+    if fault.base:
+        right = {}
+        taps(checkpoint(fault.base), case, pixels, right.__setitem__)
+
+    def judge(name, matrix):
+        moved = distance(right[name], matrix).rel_f
+        for precision, limit in (("float64", FLOAT64_LIMIT), ("float32", 4 * noise[name])):
+            if moved > max(limit, FLOAT64_LIMIT):
+                found.setdefault(precision, (name, moved))
+        if "float32" in found:
+            raise oracle.Finished  # everything behind it is wrong as well
+
+    with faults.patched(**fault.patches):
+        taps(checkpoint(fault.base, fault), case, pixels, judge)
+    return found.get("float64"), found.get("float32")
 
 
-def pixel_faults(folder, case, expected):
-    """(fault, relF of the first image that shows it) for the faults of image processing that keep the grid."""
-    mean = np.array([0.48145466, 0.4578275, 0.40821073])
-    std = np.array([0.26862954, 0.26130258, 0.27577711])
-
-    def normalised(rgb, mean=mean, std=std):
-        return ((np.asarray(rgb, dtype=np.float64) / 255 - mean) / std).transpose(2, 0, 1)
-
-    result = {}
-    for n, (grid, file) in enumerate(zip(case["expect"]["grids"], case["inputs"].get("images", []), strict=True)):
-        size = (grid["columns"] * 16, grid["rows"] * 16)
-        right = expected[f"image{n}"].astype(np.float64)
-        with PIL.Image.open(folder / file["file"]) as opened:
-            opened.load()
-        white = PIL.Image.new("RGBA", opened.size, "white")
-        rgb = PIL.Image.alpha_composite(white, opened.convert("RGBA")).convert("RGB")
-        padded = PIL.Image.new("RGB", size)
-        padded.paste(rgb, (0, 0))
-        stretched = rgb.resize(size, PIL.Image.Resampling.BICUBIC)
-        faults = {
-            "P-pad": normalised(padded),
-            "P-antialias": normalised(stretched),
-            "P-norm": (right * std[:, None, None] + mean[:, None, None] - 0.5) / 0.5,
-        }
-        if opened.mode == "RGBA":
-            faults["P-alpha"] = normalised(opened.convert("RGB").resize(size, PIL.Image.Resampling.BICUBIC))
-        for fault, wrong in faults.items():
-            result[fault] = max(result.get(fault, 0), distance(right, wrong).rel_f)
-    return result
-
-
-def check(name):
-    """Prints a table for one case; True if every claim in `exposes` that can be computed here is true."""
+def measure(name):
+    """Prints one case's table. Returns its measurements as (fault, tap, relF, case or "") and the claims of `exposes` that are false."""
     folder = make_goldens.CASES / name
     case = json.loads((folder / "case.json").read_text())
     expected = load_file(folder / case["expect"]["tensors"])
     noise = case["witnesses"][0]["distance"]
-    fine = True
-    for fault, (tap, needs_image, patches, change) in FAULTS.items():
-        if needs_image and not case["expect"]["grids"]:
-            continue
-        moved = distance(expected[tap], with_fault(case, expected, tap, patches, change)).rel_f
-        limits = moved / (4 * noise[tap]) if noise[tap] else math.inf * moved if moved else 0.0
-        shows, claimed = limits >= LIMITS_AWAY, fault in case["exposes"]
-        fine = fine and (shows or not claimed)
+    measured, false = [], []
+
+    def report(fault, tap, moved, shows, remark):
+        claimed = fault in case["exposes"]
         verdict = "claimed" if shows and claimed else "CLAIMED, BUT DOES NOT SHOW" if claimed else "shows, not claimed" if shows else "hidden"
-        print(f"{name:12} {fault:17} {tap:40} {moved:9.2e} {limits:11.1f} limits  {verdict}")
-    for fault, moved in pixel_faults(folder, case, expected).items():
-        shows, claimed = moved > 1e-3, fault in case["exposes"]
-        fine = fine and (shows or not claimed)
-        print(f"{name:12} {fault:17} {'pixels':40} {moved:9.2e} {'':19} {'claimed' if shows and claimed else 'shows, not claimed' if shows else 'HIDDEN'}")
-    return fine
+        print(f"{name:11} {fault:18} {tap or '–':40} {f'{moved:9.2e}' if tap else '':9} {remark:18} {verdict}")
+        if tap:
+            measured.append((fault, tap, moved, case["id"] if shows else ""))
+        if claimed and not shows:
+            false.append(f"{case['id']} claims {fault}, which does not show")
+
+    for fault, wrong in faults.FAULTS.items():
+        exact, single = first_taps(case, expected, noise, wrong)
+        tap, moved = exact or (None, 0.0)
+        limits = moved / (4 * noise[tap]) if tap and noise[tap] else math.inf if tap else 0.0
+        report(fault, tap, moved, limits >= LIMITS_AWAY, f"{limits:.3g} limits" if tap else "")
+        if exact and (not single or single[0] != tap):
+            print(f"{'':30} float32: {single[0] if single else 'nowhere'}")
+
+    largest = {}
+    for n, image in enumerate(case["inputs"].get("images", [])):
+        right = expected[f"image{n}"]
+        for fault, wrong in faults.pixel_faults(folder / image["file"], right).items():
+            largest[fault] = max(largest.get(fault, 0.0), distance(right, wrong).rel_f)
+    for fault, moved in largest.items():
+        report(fault, "pixels" if moved > FLOAT64_LIMIT else None, moved, moved > PIXELS_LIMIT, "")
+    return measured, false
+
+
+def differences(measured):
+    """Sentences about what Docs/Faults.md says and what was measured, where they differ."""
+    page = page_faults(PAGE.read_text(encoding="utf-8"))
+    result = [f"{fault} is not in the page" for fault in sorted({row[0] for row in measured} - set(page))]
+    for fault, (places, figure, case) in page.items():
+        rows = [row[1:] for row in measured if row[0] == fault]
+        found = {tap for tap, _, _ in rows}
+        if not found:
+            if figure is not None:
+                result.append(f"{fault} has a relF in the page and was not measured")
+            continue
+        if found != places:
+            result.append(f"{fault} shows first at {', '.join(sorted(found))}; the page says {', '.join(sorted(places))}")
+        if case.startswith("model/") and case not in {shows for _, _, shows in rows}:
+            result.append(f"{fault} does not show in {case}")
+        largest = max(moved for _, moved, _ in rows)
+        if figure is None or not math.isclose(figure, largest, rel_tol=0.05):
+            result.append(f"{fault} moves its first tap by up to {largest:.1e}; the page says {figure}")
+    return result
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*")
-    arguments = parser.parse_args()
-    results = [check(name) for name in arguments.names or make_goldens.requests()]
-    sys.exit(0 if all(results) else 1)
+    names = parser.parse_args().names
+    measured, problems = [], []
+    for name in names or make_goldens.requests():
+        of_case, false = measure(name)
+        measured, problems = measured + of_case, problems + false
+    problems += differences(measured) if not names else []
+    for problem in problems:
+        print(problem)
+    sys.exit(1 if problems else 0)
 
 
 if __name__ == "__main__":

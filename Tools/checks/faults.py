@@ -1,0 +1,196 @@
+"""The faults of Docs/Faults.md that NumPy can have: each puts one mistake into a copy of the oracle, or into the pixels it is given.
+
+`FAULTS` has those of the model, by id. `pixel_faults` has those of image processing that keep the grid. check_exposes.py runs them.
+"""
+
+import contextlib
+import dataclasses
+import math
+
+import numpy as np
+import oracle
+import PIL.Image
+
+
+@dataclasses.dataclass
+class Fault:
+    """One mistake. Nothing is changed that is not named."""
+
+    patches: dict = dataclasses.field(default_factory=dict)  # functions of the oracle, replaced
+    params: dict = dataclasses.field(default_factory=dict)  # parameters read wrongly
+    renamed: dict = dataclasses.field(default_factory=dict)  # tensors read in place of others
+    base: dict = dataclasses.field(default_factory=dict)  # parameters changed for right and wrong alike, where seeded:tiny cannot have it
+
+
+@contextlib.contextmanager
+def patched(**functions):
+    """The oracle with some of its functions replaced, for a while."""
+    originals = {name: getattr(oracle, name) for name in functions}
+    try:
+        for name, function in functions.items():
+            setattr(oracle, name, function)
+        yield
+    finally:
+        for name, original in originals.items():
+            setattr(oracle, name, original)
+
+
+class Changed:
+    """A checkpoint with other parameters, or with tensors read under other names."""
+
+    def __init__(self, original, params, renamed):
+        self.original, self.renamed = original, renamed
+        self.params, self.shapes = original.params | params, original.shapes
+
+    def rows(self, name, start, stop):
+        return self.original.rows(self.renamed.get(name, name), start, stop)
+
+
+# Vision encoder
+
+
+def flat_positions(places, theta, e, plain=oracle.vision_angles):
+    """Patches numbered through and looked up in a table of 64 by 64."""
+    return plain([(n // 64, n % 64) for n in range(len(places))], theta, e)
+
+
+def swapped_positions(places, theta, e, plain=oracle.vision_angles):
+    return plain([(column, row) for row, column in places], theta, e)
+
+
+def same_frequencies(places, theta, e):
+    """The column takes the even frequencies as well (cut to the length that is left)."""
+    f = np.array([theta ** (-2 * j / e) for j in range(e // 2)])
+    return np.array([np.concatenate([row * f[0::2], column * f[0::2]])[: e // 2] for row, column in places])
+
+
+def half_split(x, angles, heads):
+    """Columns (i, d/2 + i) turned together, on weights made for (2i, 2i + 1)."""
+    d = x.shape[1] // heads
+    cos, sin = np.cos(angles)[:, None, :], np.sin(angles)[:, None, :]
+    heads_apart = x.reshape(-1, heads, d)
+    a, b = heads_apart[..., : d // 2], heads_apart[..., d // 2 :]
+    return np.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1).reshape(x.shape)
+
+
+def without_mask(q, k, v, heads, kv_heads, sees, trace, prefix, plain=oracle.attention):
+    if prefix.startswith("vision."):
+        sees = np.ones_like(sees)
+    return plain(q, k, v, heads, kv_heads, sees, trace, prefix)
+
+
+def layer_with_gelu(x, checkpoint, weights, *rest, plain=oracle.layer):
+    """GELU for SiLU, in the vision encoder only."""
+    with patched(silu=oracle.gelu) if weights.startswith("vision_encoder.") else contextlib.nullcontext():
+        return plain(x, checkpoint, weights, *rest)
+
+
+def float16_patches(image, p, plain=oracle.flatten_patches):
+    return plain(image, p).astype(np.float16).astype(np.float64)
+
+
+# Adapter and embeddings
+
+
+def linear_with_bias(x, checkpoint, name, plain=oracle.linear):
+    """A random bias with the standard deviation of a freshly made layer, 0.02, where the adapter has none."""
+    result = plain(x, checkpoint, name)
+    if name.startswith("vision_language_adapter."):
+        result = result + np.random.default_rng(1).normal(0, 0.02, result.shape[1])
+    return result
+
+
+def tanh_gelu(x):
+    return x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))) / 2
+
+
+def table_gelu(x, plain=oracle.gelu):
+    """Looked up by float16, stored as float16; otherwise exact."""
+    return plain(x.astype(np.float16).astype(np.float64)).astype(np.float16).astype(np.float64)
+
+
+def embeddings_everywhere(checkpoint, tokens, images, trace):
+    """Break and end slots take image rows as well: the row of the patch before them."""
+    rows, seen = [], 0
+    for token in tokens:
+        seen += token == 10
+        rows.append(images[seen - 1] if token in (10, 14, 15) else checkpoint.rows("tok_embeddings.weight", token, token + 1)[0])
+    trace.put("decoder.embeddings", np.array(rows))
+    return np.array(rows)
+
+
+def embeddings_without_break(checkpoint, tokens, images, trace, plain=oracle.embeddings):
+    """[IMG_BREAK]'s embedding is zero, as if it had been lost."""
+    rows = plain(checkpoint, tokens, images, oracle.Trace(None, []))
+    rows[np.array(tokens) == 14] = 0
+    trace.put("decoder.embeddings", rows)
+    return rows
+
+
+# Decoder
+
+
+def half_split_order(columns, heads):
+    """Where a converter to the half-split order takes each column from: of every head 0, 2, 4, ... and then 1, 3, 5, ..."""
+    return np.arange(columns).reshape(heads, -1, 2).swapaxes(1, 2).reshape(-1)
+
+
+def linear_with_k_permuted(x, checkpoint, name, plain=oracle.linear):
+    """wk converted with the number of query heads, read with that of key-value heads, and k put back into the order of taps."""
+    result = plain(x, checkpoint, name)
+    if not (name.startswith("layers.") and name.endswith("attention.wk.weight")):
+        return result
+    columns = result.shape[1]
+    put_back = np.empty_like(result)
+    put_back[:, half_split_order(columns, checkpoint.params["n_kv_heads"])] = result[:, half_split_order(columns, checkpoint.params["n_heads"])]
+    return put_back
+
+
+FAULTS = {
+    "L-break-embedding": Fault({"embeddings": embeddings_without_break}),
+    "P-f16": Fault({"flatten_patches": float16_patches}),
+    "V-flat-positions": Fault({"vision_angles": flat_positions}),
+    "V-swap-hw": Fault({"vision_angles": swapped_positions}),
+    "V-same-freqs": Fault({"vision_angles": same_frequencies}),
+    "V-half-split": Fault({"rotate": half_split}),
+    "V-no-mask": Fault({"attention": without_mask}),
+    "V-gelu": Fault({"layer": layer_with_gelu}),
+    "A-bias": Fault({"linear": linear_with_bias}),
+    "A-tanh": Fault({"gelu": tanh_gelu}),
+    "A-gelu-table": Fault({"gelu": table_gelu}),
+    "M-scatter": Fault({"embeddings": embeddings_everywhere}),
+    "D-eps": Fault(params={"norm_eps": 1e-6}),
+    "D-theta": Fault(params={"rope_theta": 1e9}),
+    # seeded:tiny's 40 rows of wk cannot be divided among 6 query heads: a converter with this fault stops there. 60 rows can.
+    "D-k-permute": Fault({"linear": linear_with_k_permuted}, base={"n_kv_heads": 3}),
+    "D-tied": Fault(renamed={"output.weight": "tok_embeddings.weight"}),
+}
+
+
+# Pixels
+
+MEAN = np.array([0.48145466, 0.4578275, 0.40821073])
+STD = np.array([0.26862954, 0.26130258, 0.27577711])
+
+
+def normalised(rgb):
+    return ((np.asarray(rgb, dtype=np.float64) / 255 - MEAN) / STD).transpose(2, 0, 1)
+
+
+def pixel_faults(file, right):
+    """{fault: pixels} of one image, for the faults that keep the grid. `right` are its right pixels, [3, height, width]."""
+    size = (right.shape[2], right.shape[1])
+    with PIL.Image.open(file) as opened:
+        opened.load()
+    white = PIL.Image.new("RGBA", opened.size, "white")
+    rgb = PIL.Image.alpha_composite(white, opened.convert("RGBA")).convert("RGB")
+    padded = PIL.Image.new("RGB", size)
+    padded.paste(rgb, (0, 0))
+    result = {
+        "P-pad": normalised(padded),
+        "P-antialias": normalised(rgb.resize(size, PIL.Image.Resampling.BICUBIC)),
+        "P-norm": (right.astype(np.float64) * STD[:, None, None] + MEAN[:, None, None] - 0.5) / 0.5,
+    }
+    if opened.mode == "RGBA":
+        result["P-alpha"] = normalised(opened.convert("RGB").resize(size, PIL.Image.Resampling.BICUBIC))
+    return result

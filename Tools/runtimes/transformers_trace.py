@@ -1,0 +1,105 @@
+"""Runs transformers on a checkpoint in the Hugging Face layout and keeps what it computes under the names of our taps.
+
+    python transformers_trace.py CHECKPOINT TRACE PIXELS OUT [--dtype float32|bfloat16]
+
+CHECKPOINT is the folder that `pixtral-ref checkpoint write --layout hf` writes. TRACE is a trace folder; only the
+tokens in its trace.json are read. PIXELS is the file of `pixtral-ref image --pixels`: image0, image1, and so on.
+This is the file to copy for another runtime: the two tables say where each tap is found.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import LlavaForConditionalGeneration
+from transformers.models.mistral import modeling_mistral
+from transformers.models.pixtral import modeling_pixtral
+
+MODEL = {  # tap: module, and whether the tap is what goes in or what comes out
+    "vision.patch_conv": ("model.vision_tower.ln_pre", "in"),
+    "vision.ln_pre": ("model.vision_tower.ln_pre", "out"),
+    "adapter.w_in": ("model.multi_modal_projector.linear_1", "out"),
+    "adapter.gelu": ("model.multi_modal_projector.linear_2", "in"),
+    "adapter.w_out": ("model.multi_modal_projector.linear_2", "out"),
+    "decoder.embeddings": ("model.language_model.layers.0.input_layernorm", "in"),
+    "decoder.norm": ("model.language_model.norm", "out"),
+    "logits": ("lm_head", "out"),
+}
+LAYER = {  # tap: module of a vision layer, module of a decoder layer ("" is the layer), in or out
+    "attention_norm": ("attention_norm", "input_layernorm", "out"),
+    "attention.q": ("attention.q_proj", "self_attn.q_proj", "out"),
+    "attention.k": ("attention.k_proj", "self_attn.k_proj", "out"),
+    "attention.v": ("attention.v_proj", "self_attn.v_proj", "out"),
+    "attention.context": ("attention.o_proj", "self_attn.o_proj", "in"),
+    "attention.output": ("attention.o_proj", "self_attn.o_proj", "out"),
+    "residual": ("ffn_norm", "post_attention_layernorm", "in"),
+    "ffn_norm": ("ffn_norm", "post_attention_layernorm", "out"),
+    "feed_forward.gate": ("feed_forward.gate_proj", "mlp.gate_proj", "out"),
+    "feed_forward.up": ("feed_forward.up_proj", "mlp.up_proj", "out"),
+    "feed_forward.hidden": ("feed_forward.down_proj", "mlp.down_proj", "in"),
+    "feed_forward.output": ("feed_forward.down_proj", "mlp.down_proj", "out"),
+    "output": ("", "", "out"),
+}
+taps, prefixes = {}, {}  # tap: matrix; attention module: "vision.layers.0", …
+
+
+def adjacent_pairs(matrix, head_dim):
+    """transformers rotates columns (i, head_dim/2 + i) of a head together; in a trace they are (2i, 2i + 1)."""
+    halves = matrix.reshape(len(matrix), -1, 2, head_dim // 2)
+    return halves.transpose(2, 3).reshape(matrix.shape)
+
+
+def keep(tap, module, side, head_dim=None):
+    """Has a module's input or output, [1, rows, columns], kept as [rows, columns]."""
+
+    def hook(_, inputs, output):
+        matrix = (inputs[0] if side == "in" else output)[0]
+        taps[tap] = adjacent_pairs(matrix, head_dim) if head_dim else matrix
+
+    module.register_forward_hook(hook)
+
+
+def keeping_rotated(attention):
+    """An attention function that first keeps the rotated q and k which it is given, [1, heads, rows, head_dim]."""
+
+    def function(module, query, key, *rest, **options):
+        for tap, heads in (("q_rotated", query), ("k_rotated", key)):
+            joined = heads[0].transpose(0, 1).flatten(1)
+            taps[f"{prefixes[module]}.attention.{tap}"] = adjacent_pairs(joined, module.head_dim)
+        return attention(module, query, key, *rest, **options)
+
+    return function
+
+
+parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+for name in ("checkpoint", "trace", "pixels", "out"):
+    parser.add_argument(name, type=Path)
+parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
+arguments = parser.parse_args()
+dtype = getattr(torch, arguments.dtype)
+model = LlavaForConditionalGeneration.from_pretrained(arguments.checkpoint, dtype=dtype, attn_implementation="eager")
+
+for tap, (module, side) in MODEL.items():
+    keep(tap, model.get_submodule(module), side)
+for stage, stack in enumerate((model.model.vision_tower.transformer, model.model.language_model)):
+    for number, layer in enumerate(stack.layers):
+        prefix = f"{('vision', 'decoder')[stage]}.layers.{number}"
+        attention = layer.get_submodule(("attention", "self_attn")[stage])
+        prefixes[attention] = prefix
+        for tap, modules in LAYER.items():
+            head_dim = attention.head_dim if tap in ("attention.q", "attention.k") else None
+            keep(f"{prefix}.{tap}", layer.get_submodule(modules[stage]), modules[2], head_dim)
+for library in (modeling_pixtral, modeling_mistral):
+    library.eager_attention_forward = keeping_rotated(library.eager_attention_forward)
+
+tokens = json.loads((arguments.trace / "trace.json").read_text())["tokens"]
+pixels = load_file(arguments.pixels)
+sizes = torch.tensor([pixels[f"image{n}"].shape[1:] for n in range(len(pixels))])
+batch = torch.zeros(len(pixels), 3, *sizes.max(dim=0).values, dtype=dtype)  # smaller images end in zeros
+for n, (height, width) in enumerate(sizes):
+    batch[n, :, :height, :width] = pixels[f"image{n}"]
+with torch.inference_mode():
+    model.eval()(input_ids=torch.tensor([tokens]), pixel_values=batch, image_sizes=sizes, use_cache=False)
+save_file({tap: matrix.contiguous() for tap, matrix in taps.items()}, arguments.out)
