@@ -52,8 +52,9 @@ goldens:
 	$(PYTHON) Tools/checks/check_chat_template.py
 	$(PYTHON) Tools/checks/check_exposes.py
 
-# Fresh random checkpoints and images, against the oracle, transformers and mistral-common.
+# The page about tokens against the cases; fresh random checkpoints and images, against the oracle, transformers and mistral-common.
 check: build
+	$(PYTHON) Tools/checks/check_tokens_document.py
 	$(PYTHON) Tools/goldens/make_checkpoints.py --out .build/odd-checkpoints
 	$(PYTHON) Tools/checks/check_checkpoints.py $(PROGRAM) .build/odd-checkpoints
 	$(PYTHON) Tools/checks/check_images.py $(PROGRAM) 200
