@@ -53,8 +53,13 @@ goldens:
 	$(PYTHON) Tools/checks/check_exposes.py
 	$(PYTHON) Tools/checks/check_fault_ids.py
 
+<<<<<<< HEAD
 # Fresh random checkpoints and images, against the oracle, transformers and mistral-common; and what Docs/Trace.md says of transformers.
+=======
+# The page about tokens against the cases; fresh random checkpoints and images, against the oracle, transformers and mistral-common.
+>>>>>>> tokens-doc
 check: build
+	$(PYTHON) Tools/checks/check_tokens_document.py
 	$(PYTHON) Tools/goldens/make_checkpoints.py --out .build/odd-checkpoints
 	$(PYTHON) Tools/checks/check_checkpoints.py $(PROGRAM) .build/odd-checkpoints
 	$(PYTHON) Tools/checks/check_transformers_taps.py $(PROGRAM)

@@ -13,6 +13,7 @@ import collections
 import importlib.metadata
 import json
 import re
+import textwrap
 
 from mistral_common.integrations.chat_templates.chat_templates import convert_tokenizer_to_chat_template
 from sentencepiece import SentencePieceProcessor
@@ -27,6 +28,13 @@ CONTROLS = {PROCESSOR.id_to_piece(id): id for id in range(PROCESSOR.get_piece_si
 CONTROL = re.compile("(" + "|".join(re.escape(piece) for piece in sorted(CONTROLS, key=len, reverse=True)) + ")")
 IMAGE = CONTROLS["[IMG]"]
 BLOCK = {IMAGE, CONTROLS["[IMG_BREAK]"], CONTROLS["[IMG_END]"]}
+
+
+def suite(path: Path) -> list[dict]:
+    """The cases of a suite; keys that all of them share may stand in NAME.json beside NAME.jsonl."""
+    common = path.with_suffix(".json")
+    shared = json.loads(common.read_text(encoding="utf-8"))["shared"] if common.exists() else {}
+    return [shared | json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
 
 
 def tokens_of(text: str) -> list[int]:
@@ -58,19 +66,55 @@ def render(tokenizer: PreTrainedTokenizerFast, request: dict) -> str:
     )
 
 
+def shown(tokens: list[int], at: int, before: int = 3, behind: int = 3) -> str:
+    """The pieces around a token, which is bold; Markdown for one cell of a table."""
+
+    def code(part: list[int]) -> str:
+        text = "".join(PROCESSOR.id_to_piece(token) for token in part)
+        text = "".join(character if character.isprintable() else "·" for character in text)
+        return f"`{text.replace('|', chr(92) + '|').replace('`', '´')}`"
+
+    first = max(at - before, 0)
+    parts = [("… " if first else "") + code(tokens[first:at])] if at else []
+    parts.append(f"**{code(tokens[at : at + 1])}**" if at < len(tokens) else "*end*")
+    if at + 1 < len(tokens):
+        parts.append(code(tokens[at + 1 : at + 1 + behind]) + (" …" if at + 1 + behind < len(tokens) else ""))
+    return " ".join(parts)
+
+
+def row(case: dict, verdict: str, found: list[int] | None, error: str) -> str:
+    """Where the two part: the first token that differs, or the exception of the one that refuses."""
+    expected = case["expect"]
+    if verdict == "other tokens":
+        wanted = without_grids(expected["tokens"])
+        pairs = zip(wanted, found)
+        at = next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(wanted), len(found)))
+        cells = shown(wanted, at), shown(found, at)
+    elif verdict == "accepted":
+        cells = f"*{expected['reject']}*", "tokens"
+    else:
+        cells = "tokens", f"*{error}*"
+    title = case["title"].replace("<", "&lt;")
+    return f"| `{case['id'].split('/')[-1]}` | {title} | {verdict} | {cells[0]} | {cells[1]} |"
+
+
+def prose(text: str) -> str:
+    return textwrap.fill(" ".join(text.split()), 100, break_long_words=False, break_on_hyphens=False)
+
+
 def main() -> None:
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE()), bos_token="<s>", eos_token="</s>")
     tokenizer.chat_template = convert_tokenizer_to_chat_template(releases.MODEL)
-    cases = [json.loads(line) for line in (releases.ROOT / "Fixtures/cases/tokens/request/rules.jsonl").read_text().split("\n")[:-1]]
+    cases = suite(releases.ROOT / "Fixtures/cases/tokens/request/rules.jsonl")
     count: collections.Counter = collections.Counter()
     rows = []
     for case in cases:
         expected = case["expect"]
+        found, error = None, ""
         try:
-            text = render(tokenizer, case["inputs"]["request"])
-            found = tokens_of(text)
-        except Exception as error:
-            found, text = None, f"{type(error).__name__}: {str(error).splitlines()[0][:80]}"
+            found = tokens_of(render(tokenizer, case["inputs"]["request"]))
+        except Exception as exception:
+            error = f"{type(exception).__name__}: {str(exception).splitlines()[0][:80]}"
         if "reject" in expected:
             verdict = "both refuse" if found is None else "accepted"
         elif found is None:
@@ -79,25 +123,25 @@ def main() -> None:
             verdict = "same" if found == without_grids(expected["tokens"]) else "other tokens"
         count[verdict] += 1
         if verdict not in ("same", "both refuse"):
-            cell = text.replace("|", "\\|").replace("\n", "⏎")
-            cell = "".join(character if character.isprintable() else "·" for character in cell)
-            rows.append(f"| `{case['id'].split('/')[-1]}` | {case['title']} | {verdict} | `{cell[:110].replace('`', '´')}` |")
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("mistral-common", "transformers", "jinja2"))
+            rows.append(row(case, verdict, found, error))
+    names = ("mistral-common", "transformers", "jinja2")
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
     valid = count["same"] + count["other tokens"] + count["refused"]
-    body = f"""# Chat templates beside mistral-common
-
-Hugging Face users render V7 with a Jinja template. mistral-common itself writes one for this tokenizer, and `Tools/checks/check_chat_template.py` renders the
-suite `Fixtures/cases/tokens/request/rules.jsonl` through it with transformers' `apply_chat_template`, reading the result in its favour (see the script).
-This page is what it wrote ({versions}).
-
-Of {len(cases)} cases, {valid} are requests that mistral-common takes: the template gives the same tokens for {count["same"]}, other tokens for
-{count["other tokens"]}, and refuses {count["refused"]}. Of {count["both refuse"] + count["accepted"]} that mistral-common refuses, the template lets {count["accepted"]} through: a template
-cannot be relied on to validate.
-
-| case | rule | with the template | what it renders |
-|---|---|---|---|
-""" + "\n".join(rows) + "\n"
-    (releases.ROOT / "Docs" / "ChatTemplates.md").write_text(body, encoding="utf-8")
+    paragraphs = [
+        f"""Hugging Face users render V7 with a Jinja template. mistral-common itself writes one for this
+        tokenizer, and `Tools/checks/check_chat_template.py` renders the suite
+        `Fixtures/cases/tokens/request/rules.jsonl` through it with transformers' `apply_chat_template`,
+        reading the result in its favour (see the script). This page is what it wrote ({versions}).""",
+        f"""Of {len(cases)} cases, {valid} are requests that mistral-common takes: the template gives the same
+        tokens for {count["same"]}, other tokens for {count["other tokens"]}, and refuses {count["refused"]}.
+        Of {count["both refuse"] + count["accepted"]} that mistral-common refuses, the template lets
+        {count["accepted"]} through: a template cannot be relied on to validate.""",
+        """Each row shows where the two part: the first token that differs, in bold, with the pieces around
+        it, or the exception of the one that refuses. An image is one `[IMG]` here.""",
+    ]
+    table = ["| case | rule | with the template | mistral-common | the template |", "|---|---|---|---|---|", *rows]
+    body = "\n\n".join(["# Chat templates beside mistral-common", *map(prose, paragraphs), "\n".join(table)])
+    (releases.ROOT / "Docs" / "ChatTemplates.md").write_text(body + "\n", encoding="utf-8")
     print(dict(count))
 
 

@@ -1,7 +1,7 @@
 /// A release of mistral-common, in which the template has its source of truth and which has changed
 /// its answer.
 ///
-/// The behaviours have names that Docs/Divergences.md and the cases use. Only valid requests are
+/// The behaviours have names that Docs/Releases.md and the cases use. Only valid requests are
 /// told apart: which requests a release turns down is not modelled, the rules of
 /// `RequestRules.swift` are the current release's.
 public struct Release: Sendable, Comparable, CustomStringConvertible {

@@ -1,0 +1,460 @@
+"""What a chat request may be, and which exception refuses another: Docs/Tokens.md, sections 5 to 9.
+
+Written from that page (by the page's author), rule by rule; used by tokens.py. Numbers in comments
+are the page's. What Python is the rule for is left to Python: `json` (section 4), `re` (8), `base64`
+(9.3). Of an image only the header is read, for its size.
+"""
+
+import base64
+import json
+import re
+import struct
+
+ROLES = ("system", "user", "assistant", "tool")
+
+
+class Refused(Exception):
+    """With the name of the exception that the page gives."""
+
+
+def need(condition, name="ValidationError") -> None:
+    if not condition:
+        raise Refused(name)
+
+
+# ---- 5. keys and types ----
+# A type is a function that takes a value and gives it back, read, or refuses it.
+
+MUST = object()
+WHITE = "\t\n\v\f\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
+NUMBER = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|inf|infinity|nan)", re.ASCII | re.IGNORECASE)
+WHOLE = re.compile(r"([+-]?)(\d+(?:_\d+)*)(\.0+)?", re.ASCII)
+TRUE, FALSE = ("1", "on", "t", "true", "y", "yes"), ("0", "off", "f", "false", "n", "no")
+
+
+def string(value) -> str:
+    need(isinstance(value, str))
+    return value
+
+
+def boolean(value) -> bool:
+    if isinstance(value, str):
+        need(value.lower() in TRUE + FALSE)
+        return value.lower() in TRUE
+    need(isinstance(value, (int, float)) and value in (0, 1))
+    return bool(value)
+
+
+def fraction(value) -> None:
+    """A number from 0 to 1."""
+    if isinstance(value, str):
+        parts = value.split("_")
+        need(len(parts) == 1 or all(parts))
+        value = "".join(parts) if len(parts) > 1 else value.strip(WHITE)
+        need(NUMBER.fullmatch(value))
+        value = float(value)
+    need(isinstance(value, (int, float)) and 0 <= value <= 1)
+
+
+def natural(value) -> None:
+    """A whole number from 0."""
+    if isinstance(value, str):
+        match = WHOLE.fullmatch(value.strip(WHITE))
+        need(match)
+        digits = match[2].replace("_", "").lstrip("0")
+        need(len(digits) <= 4300 and not (match[1] == "-" and digits))
+        return
+    need(isinstance(value, (int, float)) and value >= 0)
+    need(not isinstance(value, float) or value < 2**63 and value.is_integer())
+
+
+def mapping(value) -> dict:
+    need(isinstance(value, dict))
+    return value
+
+
+def word(*words):
+    def read(value):
+        need(isinstance(value, str) and value in words)
+        return value
+
+    return read
+
+
+def nullable(read):
+    return lambda value: None if value is None else read(value)
+
+
+def either(read_string, read_object):
+    return lambda value: read_object(value) if isinstance(value, dict) else read_string(value)
+
+
+def settle(readings: list) -> list:
+    """What all of them give. A ValidationError waits for the others: one may outrank it (5.2)."""
+    found, failed = [], False
+    for reading in readings:
+        try:
+            found.append(reading())
+        except Refused as error:
+            need(str(error) == "ValidationError", str(error))
+            failed = True
+    need(not failed)
+    return found
+
+
+def array(read):
+    def read_all(value):
+        need(isinstance(value, list))
+        return settle([lambda element=element: read(element) for element in value])
+
+    return read_all
+
+
+def record(**keys):
+    """An object with these keys and no other: each a type, and what stands for it where it is absent."""
+
+    def read(value):
+        def read_key(key, type, absent):
+            need(key in value or absent is not MUST)
+            return type(value[key]) if key in value else absent
+
+        readings = [lambda key=key, what=what: read_key(key, *what) for key, what in keys.items()]
+        found = settle([*readings, lambda: need(not value.keys() - keys.keys())])
+        return dict(zip(keys, found))
+
+    return lambda value: read(mapping(value))
+
+
+def audio(value) -> None:
+    need(string(value.get("data") if isinstance(value, dict) else value).strip())
+
+
+def arguments(value) -> str:
+    """5.9"""
+    return json.dumps(value) if isinstance(value, dict) else "{}" if value is None else string(value)
+
+
+def image(value) -> bytes:
+    """9.6"""
+    data = image_data(value, reading=True)
+    need(size(data), "RuntimeError")
+    return data
+
+
+def schema(value) -> None:
+    need(is_schema(mapping(value)))
+
+
+FUNCTION = word("function")
+NAMED = record(name=(string, MUST))
+IMAGE_URL = record(url=(string, MUST), detail=(nullable(string), None))
+CHUNKS = {  # 5.7
+    "text": {"text": (string, MUST)},
+    "image_url": {"image_url": (either(string, IMAGE_URL), MUST)},
+    "image": {"image": (image, MUST)},
+    "input_audio": {"input_audio": (audio, MUST)},
+    "audio_url": {"audio_url": (either(string, record(url=(string, MUST))), MUST)},
+    "thinking": {"thinking": (string, MUST), "closed": (boolean, True)},
+}
+ALLOWED = {  # 5.6
+    "system": ("text", "input_audio", "thinking"),
+    "user": ("text", "image_url", "image", "input_audio", "audio_url"),
+    "assistant": ("text", "thinking"),
+    "tool": ("text", "image_url", "image", "input_audio", "audio_url"),
+}
+CALL_FUNCTION = record(name=(string, MUST), arguments=(arguments, MUST))
+CALL = record(id=(string, "null"), type=(FUNCTION, None), function=(CALL_FUNCTION, MUST))  # 5.9
+TOOL_FUNCTION = record(
+    name=(string, MUST), parameters=(mapping, MUST), description=(string, ""), strict=(boolean, False)
+)
+TOOL = record(type=(FUNCTION, None), function=(TOOL_FUNCTION, MUST))  # 5.10
+OTHER_KEYS = {
+    "system": {},
+    "user": {},
+    "assistant": {"tool_calls": (nullable(array(CALL)), None), "prefix": (boolean, False)},
+    "tool": {"tool_call_id": (nullable(string), None), "name": (nullable(string), None)},
+}
+
+
+def content(role: str):
+    def chunk(value) -> dict:
+        kind = word(*CHUNKS)(mapping(value).get("type"))
+        found = record(type=(string, MUST), **CHUNKS[kind])(value)
+        need(kind in ALLOWED[role])  # 5.8
+        return found
+
+    def read(value) -> list[dict]:
+        return [{"type": "text", "text": value}] if isinstance(value, str) else array(chunk)(value)
+
+    return (nullable(read), None) if role == "assistant" else (read, MUST)
+
+
+def message(value) -> dict:
+    role = word(*ROLES)(mapping(value).get("role"))
+    found = record(role=(string, MUST), content=content(role), **OTHER_KEYS[role])(value)
+    return {**found, "content": found["content"] or []}
+
+
+def json_schema(value) -> bool:
+    key = "custom_schema" if "schema" not in mapping(value) else "schema"
+    more = {"description": (nullable(string), None), "strict": (boolean, False), key: (schema, MUST)}
+    record(name=(string, MUST), **more)(value)
+    return True
+
+
+def response_format(value) -> None:
+    """5.12"""
+    kinds = word("text", "json_object", "json_schema")
+    found = record(type=(kinds, "text"), json_schema=(nullable(json_schema), None))(value)
+    need(found["type"] != "json_schema" or found["json_schema"])
+
+
+SAMPLING = {
+    "temperature": (fraction, None),
+    "top_p": (fraction, None),
+    "max_tokens": (nullable(natural), None),
+    "random_seed": (nullable(natural), None),
+}
+REQUEST = record(  # 5.5
+    messages=(array(message), MUST),
+    tools=(nullable(array(TOOL)), None),
+    truncate_for_context_length=(boolean, False),
+    reasoning_effort=(nullable(word("none", "minimal", "low", "medium", "high", "xhigh", "max")), None),
+    model=(nullable(string), None),
+    parallel_tool_calls=(boolean, True),
+    tool_choice=(
+        either(word("auto", "none", "any", "required"), record(type=(FUNCTION, None), function=(NAMED, MUST))),
+        None,
+    ),
+    response_format=(response_format, None),
+    **SAMPLING,
+)
+FILL_IN = record(prompt=(string, MUST), suffix=(nullable(string), None), **SAMPLING)  # 12.1
+
+
+def continued(request):
+    """5.4"""
+    if not isinstance(request, dict) or "continue_final_message" not in request:
+        return request
+    request = dict(request)
+    if boolean(request.pop("continue_final_message")):
+        messages = request.get("messages")
+        last = messages[-1] if isinstance(messages, list) and messages else None
+        need(isinstance(last, dict) and last.get("role") == "assistant", "InvalidMessageStructureException")
+        boolean(last.get("prefix", True))
+        request["messages"] = [*messages[:-1], {**last, "prefix": True}]
+    return request
+
+
+def read(request, limit: int | None) -> dict:
+    """A request that keeps to sections 5 and 6, as Python's values; absent keys have their defaults.
+
+    - limit: the tokens to cut it to, if there is such a number.
+    """
+    request = REQUEST(continued(request))
+    validate(request, limit)
+    return request
+
+
+# ---- 6. what is valid ----
+
+FOLLOWERS = {
+    "system": ("system", "user", "assistant"),
+    "user": ("system", "user", "assistant"),
+    "assistant": ("user", "assistant", "tool"),
+    "tool": ("user", "assistant", "tool"),
+}
+
+
+def is_name(text: str) -> bool:
+    return re.fullmatch(r"[a-zA-Z0-9_-]{1,64}\n?", text) is not None  # 6.4
+
+
+def is_id(text: str) -> bool:
+    return re.fullmatch(r"[a-zA-Z0-9]{9}\n?", text) is not None  # 6.5
+
+
+def kinds(message: dict) -> set[str]:
+    return {part["type"] for part in message["content"]}
+
+
+def validate(request: dict, limit: int | None) -> None:
+    messages = request["messages"]
+    check_order(messages)
+    audio = {"input_audio", "audio_url"}
+    has_audio = any(one["role"] == "user" and kinds(one) & audio for one in messages)
+    need(not has_audio or all(one["role"] != "system" for one in messages), "ValueError")  # 6.2
+    for one in messages:  # 6.3
+        if one["role"] == "assistant":
+            need("thinking" not in kinds(one), "InvalidAssistantMessageException")
+            for call in one["tool_calls"] or []:
+                right = is_id(call["id"]) and is_name(call["function"]["name"])
+                need(right, "InvalidFunctionCallException")
+            need(not one["prefix"] or one is messages[-1], "InvalidAssistantMessageException")
+        elif one["role"] == "tool":
+            need(kinds(one) <= {"text"}, "InvalidToolMessageException")
+            need(one["name"] is None or is_name(one["name"]), "InvalidToolMessageException")
+            need(one["tool_call_id"] is not None, "InvalidRequestException")
+            need(is_id(one["tool_call_id"]), "InvalidToolMessageException")
+    for tool in request["tools"] or []:  # 6.6
+        need(is_schema(tool["function"]["parameters"]), "InvalidToolSchemaException")
+        need(is_name(tool["function"]["name"]), "InvalidToolException")
+    need(request["reasoning_effort"] is None, "InvalidRequestException")  # 6.7
+    need(not request["truncate_for_context_length"] or limit is not None, "TokenizerException")  # 6.8
+    for one in messages:  # 6.9
+        for call in one.get("tool_calls") or []:
+            value_of(call["function"]["arguments"])
+
+
+def check_order(messages: list[dict]) -> None:
+    """6.1"""
+    fault = "InvalidMessageStructureException"
+    need(messages, fault)
+    last = messages[-1]
+    if len(messages) == 1:
+        need(last["role"] in ("system", "user"), fault)
+    else:
+        need(last["role"] != "assistant" or last["prefix"], fault)
+    for before, after in zip(messages, messages[1:]):
+        need(after["role"] in FOLLOWERS[before["role"]], fault)
+    count = 0
+    for one in messages[1:]:
+        if one["role"] == "tool":
+            count -= 1
+        elif one["role"] == "assistant":
+            need(count == 0, fault)
+            if one["tool_calls"] is not None:
+                count = len(one["tool_calls"])
+
+
+def value_of(arguments: str):
+    """10.10, with the faults of 6.9."""
+    try:
+        return json.loads(arguments or "{}")
+    except json.JSONDecodeError:
+        return arguments
+    except (ValueError, RecursionError) as error:
+        raise Refused(type(error).__name__) from error
+
+
+# ---- 7, 8. schemas and patterns ----
+
+
+def is_text(value) -> bool:
+    return isinstance(value, str)
+
+
+def is_number(value) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def is_count(value) -> bool:
+    return is_number(value) and (isinstance(value, int) or value.is_integer()) and value >= 0
+
+
+def is_pattern(value) -> bool:
+    try:
+        re.compile(value)
+    except (re.error, ValueError):
+        return False
+    except (OverflowError, RecursionError) as error:  # 8.4, 8.17
+        raise Refused(type(error).__name__) from error
+    return True
+
+
+def is_type(value) -> bool:
+    return value in ("array", "boolean", "integer", "null", "number", "object", "string")
+
+
+def list_of(test, least=0, unique=False):
+    def check(value):
+        right = isinstance(value, list) and len(value) >= least and all(map(test, value))
+        return right and not (unique and len(set(value)) < len(value))
+
+    return check
+
+
+def map_of(test):
+    return lambda value: isinstance(value, dict) and all(map(test, value.values()))
+
+
+def any_of(*tests):
+    return lambda value: any(test(value) for test in tests)
+
+
+def is_schema(value) -> bool:
+    """7.1"""
+    if isinstance(value, bool):
+        return True
+    return isinstance(value, dict) and all(KEYWORDS[key](value[key]) for key in value if key in KEYWORDS)
+
+
+TEXTS, SCHEMAS = list_of(is_text, unique=True), list_of(is_schema, 1)
+STRING_KEYS = "$id $schema $ref $comment title description format contentMediaType contentEncoding"
+KEYWORDS = {
+    **dict.fromkeys(STRING_KEYS.split(), is_text),
+    **dict.fromkeys(("readOnly", "uniqueItems"), lambda value: isinstance(value, bool)),
+    **dict.fromkeys(("maximum", "exclusiveMaximum", "minimum", "exclusiveMinimum"), is_number),
+    "multipleOf": lambda value: is_number(value) and not value <= 0,
+    **dict.fromkeys("maxLength minLength maxItems minItems maxProperties minProperties".split(), is_count),
+    "pattern": lambda value: is_text(value) and is_pattern(value),
+    **dict.fromkeys("additionalItems contains additionalProperties propertyNames".split(), is_schema),
+    **dict.fromkeys("if then else not".split(), is_schema),
+    "items": any_of(is_schema, SCHEMAS),
+    **dict.fromkeys(("allOf", "anyOf", "oneOf"), SCHEMAS),
+    "required": TEXTS,
+    **dict.fromkeys(("definitions", "properties"), map_of(is_schema)),
+    "patternProperties": lambda value: map_of(is_schema)(value) and all(map(is_pattern, value)),
+    "dependencies": map_of(any_of(is_schema, TEXTS)),
+    **dict.fromkeys(("enum", "examples"), lambda value: isinstance(value, list)),
+    "type": any_of(is_type, list_of(is_type, 1, unique=True)),
+}
+
+
+# ---- 9. images ----
+
+
+def image_data(url, reading: bool) -> bytes:
+    """The bytes behind a `data:` URL (9.2, 9.3), or what an `image` chunk holds (9.6)."""
+    need(isinstance(url, str), "AttributeError")
+    payload = url
+    if url.startswith("data:"):
+        header, _, payload = url.partition(",")
+        need(header.endswith(";base64") and payload, "ValidationError" if reading else "ValueError")
+    try:
+        return base64.b64decode(payload)
+    except ValueError as error:
+        raise Refused("RuntimeError" if reading else "ValueError") from error
+
+
+def size(data: bytes) -> tuple[int, int] | None:
+    """Width and height, from the header of a PNG or JPEG; None if it has none."""
+    if data.startswith(b"\x89PNG\r\n\x1a\n") and data[12:16] == b"IHDR" and len(data) >= 24:
+        return struct.unpack(">II", data[16:24])
+    at = 2 if data.startswith(b"\xff\xd8\xff") else len(data)
+    while at + 9 <= len(data) and data[at] == 0xFF:
+        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            height, width = struct.unpack(">HH", data[at + 5 : at + 9])
+            return width, height
+        at += 2 + length
+    return None
+
+
+def image_size(part: dict) -> tuple[int, int]:
+    """Of an image chunk: 9.1, 9.4, 9.5."""
+    if part["type"] == "image":
+        return size(part["image"])
+    url = part["image_url"]["url"] if isinstance(part["image_url"], dict) else part["image_url"]
+    if url.startswith("data:"):
+        data, fault = image_data(url, reading=False), "ValueError"
+    else:
+        need(url.startswith("file://"), "ConnectionError" if url.startswith("http") else "ValueError")
+        try:
+            with open(url.removeprefix("file://"), "rb") as file:
+                data, fault = file.read(), "UnidentifiedImageError"
+        except (OSError, ValueError) as error:
+            raise Refused(type(error).__name__) from error
+    found = size(data)
+    need(found, fault)
+    return found
