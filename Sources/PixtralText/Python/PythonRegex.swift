@@ -1,4 +1,4 @@
-/// Whether Python's `re` compiles a pattern.
+/// Whether Python's `re` compiles a pattern. Tokens.md 8.
 ///
 /// The schema of a tool may hold patterns, and mistral-common refuses a request with one that does
 /// not compile. Swift's own regular expressions have another syntax, so that the grammar of Python
@@ -38,7 +38,7 @@ private struct PatternParser {
   private var at = 0
   /// Widths of the groups that are closed; nil for those still open. Group 0 is the whole.
   private var groups: [Width?] = [nil]
-  private var names: [String: Int] = [:]
+  private var names: [PythonString: Int] = [:]
   /// Groups asked for by a conditional before they are defined.
   private var awaited = 0
   /// How many groups there were where the outermost look-behind began; nil outside of one.
@@ -286,7 +286,7 @@ private struct PatternParser {
       switch kind {
       case "P":
         if take("=") {
-          guard let number = names[try until(")")] else { throw Malformed() }
+          guard let number = names[PythonString(try until(")"))] else { throw Malformed() }
           return try reference(number)
         }
         try expect("<")
@@ -312,8 +312,8 @@ private struct PatternParser {
       number = groups.count
       groups.append(nil)
       if let name {
-        guard isIdentifier(name), names[name] == nil else { throw Malformed() }
-        names[name] = number
+        guard isIdentifier(name), names[PythonString(name)] == nil else { throw Malformed() }
+        names[PythonString(name)] = number
       }
     }
     let width = try alternatives(&inner, depth: depth + 1)
@@ -342,7 +342,7 @@ private struct PatternParser {
     var inner = verbose
     let condition = try until(")")
     if isIdentifier(condition) {
-      guard let number = names[condition] else { throw Malformed() }
+      guard let number = names[PythonString(condition)] else { throw Malformed() }
       if let lookBehindStart, number >= lookBehindStart { throw Malformed() }
     } else {
       guard let number = Int(condition), number > 0 else { throw Malformed() }

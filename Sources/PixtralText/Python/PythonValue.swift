@@ -1,4 +1,5 @@
 /// A value as Python's `json` module reads it, and its text as that module writes it.
+/// Tokens.md 4.
 ///
 /// The V7 template sends tools, and the arguments of tool calls, through Python's `json` on their
 /// way to the tokenizer, so that what Python does to a number or an escape shows in the tokens.
@@ -43,6 +44,18 @@ package struct PythonString: Sendable, Hashable {
   package init(_ text: String, hasHalfSurrogate: Bool = false) {
     self.text = text
     self.hasHalfSurrogate = hasHalfSurrogate
+  }
+}
+
+/// Two strings are equal if their scalars are. Swift's own comparison takes two spellings of `é` for one.
+extension PythonString {
+  package static func == (a: PythonString, b: PythonString) -> Bool {
+    a.hasHalfSurrogate == b.hasHalfSurrogate && a.text.utf8.elementsEqual(b.text.utf8)
+  }
+
+  package func hash(into hasher: inout Hasher) {
+    for byte in text.utf8 { hasher.combine(byte) }
+    hasher.combine(hasHalfSurrogate)
   }
 }
 

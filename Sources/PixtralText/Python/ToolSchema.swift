@@ -1,5 +1,5 @@
 /// Whether a tool's parameters are a JSON schema of Draft 7: what
-/// `jsonschema.Draft7Validator.check_schema` looks at.
+/// `jsonschema.Draft7Validator.check_schema` looks at. Tokens.md 7.
 ///
 /// Keys that Draft 7 does not define may hold anything. Of the formats that its meta-schema names
 /// only `regex` is checked there without further packages, so that `$ref` may be any string.

@@ -1,7 +1,7 @@
 import PixtralImage
 import PixtralStorage
 
-/// Where a request says that an image is.
+/// Where a request says that an image is. Tokens.md 9.
 enum ImageLocation {
   /// Of a `file://` URL.
   case file(String)
@@ -21,26 +21,25 @@ enum ImageLocation {
         .wrongRequest, "\(place), image_url", expected: expected, found: shown, advice: advice,
         exception: exception)
     }
-    if url.hasPrefix("data:") {
-      let parts = url.split(separator: ",", maxSplits: 1, omittingEmptySubsequences: false)
-      guard parts.count == 2, parts[0].hasSuffix(";base64"), let bytes = decodeBase64(parts[1].utf8),
-        !parts[1].isEmpty
-      else {
-        throw refuse("data:MIME;base64,PAYLOAD with a padded payload")
-      }
+    // By scalars throughout: Swift's own words for strings go by grapheme clusters.
+    let text = url.utf8
+    if text.starts(with: "data:".utf8) {
+      guard let comma = text.firstIndex(of: UInt8(ascii: ",")),
+        text[..<comma].suffix(7).elementsEqual(";base64".utf8), case let payload = text[comma...].dropFirst(),
+        !payload.isEmpty, let bytes = decodeBase64(payload)
+      else { throw refuse("data:MIME;base64,PAYLOAD with a padded payload") }
       self = .data(bytes)
-    } else if url.hasPrefix("file://") {
-      self = .file(String(url.dropFirst("file://".count)))
-    } else if url.hasPrefix("http") && url.contains("://") {
+    } else if text.isEmpty || text.contains(0) {
+      throw refuse("the path of an image")
+    } else if text.starts(with: "file://".utf8) {
+      self = .file(String(decoding: text.dropFirst("file://".utf8.count), as: UTF8.self))
+    } else if text.contains("://".utf8) {
+      guard text.starts(with: "http".utf8) else { throw refuse("a data: or file:// URL, or a path") }
       throw refuse(
         "a data: or file:// URL, or a path", "fetch the image first and give its path",
         exception: "ConnectionError")
-    } else if url.contains("://") {
-      throw refuse("a data: or file:// URL, or a path")
-    } else if url.isEmpty || url.utf8.contains(0) {
-      throw refuse("the path of an image")
     } else {
-      self = .path(url.hasPrefix("/") ? url : "\(folder)/\(url)")
+      self = .path(text.first == UInt8(ascii: "/") ? url : "\(folder)/\(url)")
     }
   }
 

@@ -1,7 +1,7 @@
 import PixtralStorage
 
 /// What pydantic, which reads requests for mistral-common, takes for a value of a type. Tokens.md
-/// 2.
+/// 5.3.
 extension PythonValue {
   var isDictionary: Bool { if case .dictionary = self { true } else { false } }
 

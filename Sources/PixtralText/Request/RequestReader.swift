@@ -3,7 +3,7 @@ import PixtralStorage
 
 /// Reads chat requests as pydantic reads mistral-common's `ChatCompletionRequest`: which keys there
 /// are, and of which type, with pydantic's own conversions (`"prefix": "yes"` is true,
-/// `"max_tokens": "5"` is 5).
+/// `"max_tokens": "5"` is 5). Tokens.md 5.
 ///
 /// Only what shows in the tokens is kept; the rest is checked and forgotten.
 
@@ -190,11 +190,12 @@ extension ChatRequest.Chunk {
       let data = try fields.string("image")
       do throws(InputError) {
         let location = try ImageLocation(
-          data.hasPrefix("data:") ? data : "data:;base64,\(data)", place: place, folder: ".")
+          data.utf8.starts(with: "data:".utf8) ? data : "data:;base64,\(data)", place: place, folder: ".")
         self = .loaded(try images.load(location, place: place))
       } catch {
         throw error.raised(
-          as: error.kind == .wrongRequest && data.hasPrefix("data:") ? "ValidationError" : "RuntimeError")
+          as: error.kind == .wrongRequest && data.utf8.starts(with: "data:".utf8)
+            ? "ValidationError" : "RuntimeError")
       }
     case "thinking":
       _ = try fields.string("thinking")

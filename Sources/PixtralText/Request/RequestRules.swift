@@ -1,7 +1,7 @@
 import PixtralStorage
 
 /// What a well-formed request must keep to beyond its types, in mistral-common's order: the first
-/// rule that is broken names the exception.
+/// rule that is broken names the exception. Tokens.md 6.
 ///
 /// The rules are those of its validator for V7 in mode `test`, which is what `MistralTokenizer`
 /// uses.

@@ -1,5 +1,5 @@
 extension Tokenizer {
-  /// A prompt and what follows the gap, for the model to fill in: the suffix first. Tokens.md 3.5.
+  /// A prompt and what follows the gap, for the model to fill in: the suffix first. Tokens.md 12.
   ///
   /// The suffix is encoded behind a character that keeps the space away which SentencePiece puts
   /// before a text.

@@ -1,8 +1,7 @@
 import PixtralImage
 import PixtralStorage
 
-/// The V7 chat template: messages to tokens, as a release of mistral-common gives them. Tokens.md
-/// 3.
+/// The V7 chat template: messages to tokens, as a release of mistral-common gives them. Tokens.md 10.
 ///
 /// A pure function of the request and the grids of its images: nothing is opened here.
 public struct V7Template: Sendable {
@@ -92,7 +91,7 @@ enum Part {
   var isImage: Bool { if case .image = self { true } else { false } }
 }
 
-// MARK: - Messages to turns. Tokens.md 3.1
+// MARK: - Messages to turns. Tokens.md 10.2 and 10.3
 
 /// A message as it is rendered: merged with its neighbours of the same role, its images numbered,
 /// its calls through Python's json.
@@ -170,7 +169,7 @@ extension V7Template {
   }
 }
 
-// MARK: - Turns to parts. Tokens.md 3.2
+// MARK: - Turns to parts. Tokens.md 10.4 to 10.13
 
 extension V7Template {
   /// - endsIfContinued: whether a prefix is closed all the same.
@@ -224,7 +223,7 @@ extension V7Template {
   }
 }
 
-// MARK: - Truncation. Tokens.md 3.4
+// MARK: - Truncation. Tokens.md 11
 
 extension V7Template {
   /// Empties messages from the first on until the rest fits: never a system message nor the last
@@ -257,7 +256,7 @@ extension V7Template {
   }
 }
 
-// MARK: - Through Python's json. Tokens.md 3.3
+// MARK: - Through Python's json. Tokens.md 4
 
 extension ChatRequest.Tool {
   /// What the template says of a tool. `strict` is not part of it.

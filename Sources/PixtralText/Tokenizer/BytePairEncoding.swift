@@ -1,4 +1,4 @@
-/// Byte-pair encoding, plainly: the definition of how text becomes tokens. Tokens.md 1.
+/// Byte-pair encoding, plainly: the definition of how text becomes tokens. Tokens.md 2.
 ///
 /// What else stands in this folder makes it fast: `Tokenizer.encode` must give the same tokens for
 /// every text.

@@ -1,4 +1,4 @@
-/// The wire format of protocol buffers, as far as reading needs it.
+/// The wire format of protocol buffers, as far as reading needs it. Tokens.md 1.2.
 enum ProtocolBuffer {
   struct Malformed: Error {}
 

@@ -1,6 +1,7 @@
 import PixtralStorage
 
 /// Tokens back to text, as they come: no character is given out by halves, and no space is lost.
+/// Tokens.md 3.
 ///
 /// What the parts come to is what `Tokenizer.decode` gives for all tokens at once: SentencePiece's
 /// decoding, in which control tokens say nothing and the space that it puts before every text is

@@ -2,7 +2,7 @@ import PixtralStorage
 import Synchronization
 
 /// The tokenizer of Pixtral Large: SentencePiece's byte-pair encoding over the model file
-/// `mistral_instruct_tokenizer_241114.model.v7m1`. Tokens.md 1.
+/// `mistral_instruct_tokenizer_241114.model.v7m1`. Tokens.md 2.
 public final class Tokenizer: Sendable {
   /// The one file whose rules this code states: identity normalisation, a `▁` put in front, spaces
   /// written as `▁`, bytes for characters that have no piece. It is in Fixtures/tokenizer and in
