@@ -6,7 +6,7 @@ OUT ?= trace-out
 # Python with the packages of Tools/requirements.txt; needed by the targets below the line only.
 PYTHON ?= python3
 
-.PHONY: trace test build packages bench goldens check fuzz format clean
+.PHONY: trace test build packages install docs bench goldens check fuzz format clean
 
 # A bundled photo and prompt through the whole of a bundled checkpoint; every activation lands in trace-out.
 trace: build
@@ -17,7 +17,7 @@ test: build
 	swift test -c release --disable-xctest
 
 build: packages
-	swift build -c release
+	swift build -c release --product pixtral-ref
 
 packages:
 	@missing=$$(for p in $(PACKAGES); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
@@ -26,6 +26,34 @@ packages:
 	  sudo=$$([ $$(id -u) = 0 ] || echo sudo); \
 	  $$sudo apt-get update -qq && $$sudo apt-get install -y -qq --no-install-recommends $$missing; \
 	fi
+
+# The program with the tokenizer, a manual page and shell completions. A package maker gives DESTDIR.
+PREFIX ?= /usr/local
+DESTDIR ?=
+install: build
+	install -Dm755 $(PROGRAM) $(DESTDIR)$(PREFIX)/bin/pixtral-ref
+	install -Dm644 -t $(DESTDIR)$(PREFIX)/share/pixtral-ref/Fixtures/tokenizer Fixtures/tokenizer/*
+	install -Dm644 -t $(DESTDIR)$(PREFIX)/share/doc/pixtral-ref LICENSE-MRL.md NOTICE README.md
+	swift package plugin generate-manual --date "$$(git log -1 --format=%cs 2>/dev/null || date +%F)" >/dev/null
+	install -Dm644 .build/plugins/GenerateManual/outputs/pixtral-ref/pixtral-ref.1 \
+	  $(DESTDIR)$(PREFIX)/share/man/man1/pixtral-ref.1
+	mkdir -p .build/completions
+	for shell in bash zsh fish; do \
+	  $(PROGRAM) --generate-completion-script $$shell > .build/completions/$$shell || exit 1; done
+	install -Dm644 .build/completions/bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/pixtral-ref
+	install -Dm644 .build/completions/zsh $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_pixtral-ref
+	install -Dm644 .build/completions/fish $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/pixtral-ref.fish
+
+# What a Swift program may call, as DocC pages below .build/documentation. A warning is an error, and so is a
+# public symbol without a word.
+docs: export PIXTRAL_DOCS = 1
+docs: packages
+	mkdir -p .build/documentation
+	for library in PixtralStorage PixtralImage PixtralText PixtralReference; do \
+	  swift package --scratch-path .build/docs --allow-writing-to-directory .build/documentation \
+	    generate-documentation --target $$library --output-path .build/documentation/$$library \
+	    --warnings-as-errors || exit 1; done
+	python3 Tools/checks/check_docs.py .build/docs
 
 format:
 	swift format --in-place --recursive --parallel Package.swift Sources Tests Tools/fuzz
@@ -53,11 +81,8 @@ goldens:
 	$(PYTHON) Tools/checks/check_exposes.py
 	$(PYTHON) Tools/checks/check_fault_ids.py
 
-<<<<<<< HEAD
-# Fresh random checkpoints and images, against the oracle, transformers and mistral-common; and what Docs/Trace.md says of transformers.
-=======
-# The page about tokens against the cases; fresh random checkpoints and images, against the oracle, transformers and mistral-common.
->>>>>>> tokens-doc
+# The documents against what they describe; fresh random checkpoints, images and requests, against the
+# oracle, transformers and mistral-common.
 check: build
 	$(PYTHON) Tools/checks/check_tokens_document.py
 	$(PYTHON) Tools/goldens/make_checkpoints.py --out .build/odd-checkpoints

@@ -58,3 +58,8 @@ if Context.environment["PIXTRAL_FUZZ"] != nil {
       name: "fuzz", dependencies: ["PixtralStorage", "PixtralImage"], path: "Tools/fuzz", exclude: ["fuzz.py"]
     ))
 }
+
+// `make docs` asks for this one, which only writes the documentation.
+if Context.environment["PIXTRAL_DOCS"] != nil {
+  package.dependencies.append(.package(url: "https://github.com/swiftlang/swift-docc-plugin", from: "1.5.0"))
+}

@@ -50,6 +50,7 @@ extension RGBImage {
   /// orientation are not applied.
   ///
   /// - Parameters:
+  ///   - bytes: the whole file.
   ///   - place: named in errors.
   ///   - maxPixels: images of more are refused before they are decoded.
   /// - Throws: `InputError` of kind `wrongImage`, `brokenImage` or `largeImage`.

@@ -23,6 +23,7 @@ public struct Pixtral<Scalar: BLASScalar>: Sendable {
   /// A request to logits.
   ///
   /// - Parameters:
+  ///   - request: messages with their images.
   ///   - tokenizer: encodes the texts of the request.
   ///   - loader: how its images are read.
   ///   - logitRows: how many of the last positions get logits; nil for all.
@@ -60,6 +61,7 @@ public struct Pixtral<Scalar: BLASScalar>: Sendable {
   /// Tokens and pixels, made elsewhere, to logits.
   ///
   /// - Parameters:
+  ///   - prompt: tokens and pixels.
   ///   - logitRows: how many of the last positions get logits; nil for all.
   ///   - trace: sees every activation.
   /// - Returns: (logitRows, vocab_size).

@@ -41,6 +41,7 @@ public struct InputError: Error, CustomStringConvertible, Sendable, Equatable {
   public let exception: String?
 
   /// - Parameters:
+  ///   - kind: what is wrong, for programs.
   ///   - place: the file, tensor, key or message at fault.
   ///   - expected: what should have been there.
   ///   - found: what was there.

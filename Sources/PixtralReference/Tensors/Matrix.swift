@@ -10,7 +10,10 @@ public struct Matrix<Scalar: BLASScalar>: Sendable {
 
   /// A matrix of given values.
   ///
-  /// - Parameter values: `rows · columns` of them, row-major.
+  /// - Parameters:
+  ///   - rows: patches, tokens or positions.
+  ///   - columns: the width.
+  ///   - values: `rows · columns` of them, row-major.
   public init(rows: Int, columns: Int, values: [Scalar]) {
     precondition(
       values.count == rows * columns, "\(values.count) values for a matrix of \(rows) by \(columns)")

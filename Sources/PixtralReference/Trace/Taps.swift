@@ -2,7 +2,7 @@ import Glibc
 import PixtralStorage
 
 /// The taps of a transformer layer, by their names in a trace. Model.md 8.
-public enum LayerTap: String, Sendable, CaseIterable {
+enum LayerTap: String, Sendable, CaseIterable {
   case attentionNorm = "attention_norm"
   case q = "attention.q"
   case k = "attention.k"
@@ -22,11 +22,11 @@ public enum LayerTap: String, Sendable, CaseIterable {
   case output = "output"
 
   /// Large, and recorded only when asked for.
-  public var onDemand: Bool { self == .scores || self == .weights }
+  var onDemand: Bool { self == .scores || self == .weights }
 }
 
 /// The taps outside of layers.
-public enum ModelTap: String, Sendable {
+enum ModelTap: String, Sendable {
   case patchConv = "vision.patch_conv"
   case lnPre = "vision.ln_pre"
   case adapterIn = "adapter.w_in"

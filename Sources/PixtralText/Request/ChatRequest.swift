@@ -8,7 +8,14 @@ import PixtralImage
 public struct ChatRequest: Sendable, Equatable {
   /// Who speaks.
   public enum Role: String, Sendable {
-    case system, user, assistant, tool
+    /// Instructions to the assistant.
+    case system
+    /// Who asks.
+    case user
+    /// Who answers, and calls tools.
+    case assistant
+    /// What a tool gave back.
+    case tool
   }
 
   /// A part of a message.

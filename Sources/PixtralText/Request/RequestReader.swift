@@ -10,7 +10,9 @@ import PixtralStorage
 extension ChatRequest {
   /// Reads a request file; relative image paths are relative to it.
   ///
-  /// - Parameter images: how chunks of type `image` are read, which hold their files.
+  /// - Parameters:
+  ///   - path: the file.
+  ///   - images: how chunks of type `image` are read, which hold their files.
   /// - Throws: `InputError` of kind `wrongRequest` or `malformedJSON`, with the exception that
   ///   Python or mistral-common raises.
   public init(file path: String, images: ImageLoader = ImageLoader()) throws {
@@ -21,6 +23,7 @@ extension ChatRequest {
   /// Reads a request from JSON text.
   ///
   /// - Parameters:
+  ///   - json: the request.
   ///   - place: named in errors.
   ///   - folder: what relative image paths are relative to.
   ///   - images: how chunks of type `image` are read, which hold their files.

@@ -7,7 +7,9 @@
 public struct Release: Sendable, Comparable, CustomStringConvertible {
   private let numbers: [Int]
 
+  /// The newest that is known: its answer is the default.
   public static let current = Release([1, 13, 1])
+  /// The first that has the tokenizer of Pixtral Large.
   public static let earliest = Release([1, 5, 0])
 
   private init(_ numbers: [Int]) { self.numbers = numbers }

@@ -1,5 +1,5 @@
 /// Ids that the V7 template and the image rule put into a prompt. They never come from text.
-public enum V7Token: Int, Sendable {
+package enum V7Token: Int, Sendable {
   case beginOfSequence = 1
   case endOfSequence = 2
   case beginInstruction = 3
