@@ -40,7 +40,7 @@ struct ImageCommand: ParsableCommand {
     if let name = names.first(where: { name in files.contains { isSameFile($0, name) } }) {
       throw ValidationError("\(name) is one of the images, and would be written over; choose another name.")
     }
-    if Set(names).count < names.count || outputs.count == 2 && isSameFile(outputs[0], outputs[1]) {
+    if Set(names).count < names.count || (outputs.count == 2 && isSameFile(outputs[0], outputs[1])) {
       throw ValidationError("--pixels and --preview would write over each other; choose other names.")
     }
   }

@@ -45,6 +45,6 @@ struct InputLines {
     buffer.append(contentsOf: repeatElement(0, count: size))
     let added = buffer.withUnsafeMutableBytes { read(STDIN_FILENO, $0.baseAddress! + count, size) }
     buffer.removeLast(size - max(0, added))
-    isAtEnd = added == 0 || added < 0 && errno != EINTR
+    isAtEnd = added == 0 || (added < 0 && errno != EINTR)
   }
 }

@@ -4,35 +4,39 @@ import PixtralText
 
 /// A tensor's name in the Hugging Face layout.
 func huggingFaceName(_ name: String) -> String {
-  let parts = name.split(separator: ".").map(String.init)
-  if parts[0] == "vision_language_adapter" {
-    return "multi_modal_projector.\(parts[1] == "w_in" ? "linear_1" : "linear_2").\(parts[2])"
-  }
-  let isVision = parts[0] == "vision_encoder"
-  if !isVision, parts[0] != "layers" {
-    let names = [
-      "tok_embeddings": "model.embed_tokens", "norm": "model.norm", "output": "lm_head",
-    ]
-    return "language_model.\(names[parts[0]]!).weight"
-  }
-  if isVision, parts[1] != "transformer" { return "vision_tower.\(parts[1]).weight" }
-
-  let ofProjection = [
-    "wq": "q_proj", "wk": "k_proj", "wv": "v_proj", "wo": "o_proj", "w1": "gate_proj", "w2": "down_proj",
-    "w3": "up_proj",
-  ]
-  let ofModule =
-    isVision
-    ? [:]
-    : [
-      "attention": "self_attn", "feed_forward": "mlp", "attention_norm": "input_layernorm",
-      "ffn_norm": "post_attention_layernorm",
-    ]
-  let number = parts[isVision ? 3 : 1]
-  let rest = parts[(isVision ? 4 : 2)...].map { ofModule[$0] ?? ofProjection[$0] ?? $0 }.joined(
-    separator: ".")
-  return "\(isVision ? "vision_tower.transformer" : "language_model.model").layers.\(number).\(rest)"
+  if let other = outsideOfLayers[name] { return other }
+  let isVision = name.hasPrefix("vision_encoder.")
+  let rest = name.dropFirst((isVision ? "vision_encoder.transformer.layers." : "layers.").count)
+  let dot = rest.firstIndex(of: ".")!
+  let module = modulesOfLayers.first(where: { rest[dot...] == ".\($0.mistral).weight" })!
+  return isVision
+    ? "vision_tower.transformer.layers.\(rest[..<dot]).\(module.vision).weight"
+    : "language_model.model.layers.\(rest[..<dot]).\(module.decoder).weight"
 }
+
+private let outsideOfLayers = [
+  "vision_encoder.patch_conv.weight": "vision_tower.patch_conv.weight",
+  "vision_encoder.ln_pre.weight": "vision_tower.ln_pre.weight",
+  "vision_language_adapter.w_in.weight": "multi_modal_projector.linear_1.weight",
+  "vision_language_adapter.w_in.bias": "multi_modal_projector.linear_1.bias",
+  "vision_language_adapter.w_out.weight": "multi_modal_projector.linear_2.weight",
+  "vision_language_adapter.w_out.bias": "multi_modal_projector.linear_2.bias",
+  "tok_embeddings.weight": "language_model.model.embed_tokens.weight",
+  "norm.weight": "language_model.model.norm.weight",
+  "output.weight": "language_model.lm_head.weight",
+]
+
+private let modulesOfLayers: [(mistral: String, vision: String, decoder: String)] = [
+  ("attention_norm", "attention_norm", "input_layernorm"),
+  ("attention.wq", "attention.q_proj", "self_attn.q_proj"),
+  ("attention.wk", "attention.k_proj", "self_attn.k_proj"),
+  ("attention.wv", "attention.v_proj", "self_attn.v_proj"),
+  ("attention.wo", "attention.o_proj", "self_attn.o_proj"),
+  ("ffn_norm", "ffn_norm", "post_attention_layernorm"),
+  ("feed_forward.w1", "feed_forward.gate_proj", "mlp.gate_proj"),
+  ("feed_forward.w2", "feed_forward.down_proj", "mlp.down_proj"),
+  ("feed_forward.w3", "feed_forward.up_proj", "mlp.up_proj"),
+]
 
 extension Parameters {
   /// The configuration files of the Hugging Face layout, by name; the one that makes the folder a

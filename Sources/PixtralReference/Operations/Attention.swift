@@ -13,8 +13,8 @@ struct Heads: Sendable, Equatable {
 
 /// `softmax(q · kᵀ / sqrt(head_dim)) · v` for each head, heads side by side. Model.md 3.3.
 ///
-/// - q is (n, heads.query · d); k and v are (m, heads.keyValue · d), m ≥ n: the queries are the
-///   last n of m positions.
+/// - q is (n, heads.query · d); k and v are (m, heads.keyValue · d), m ≥ n: the queries are the last
+///   n of m positions.
 /// - segments: ranges of positions that together are all; a query sees only the keys of its own.
 /// - causal: a query sees only itself and the keys before it.
 /// - Returns: (n, heads.query · d).
@@ -22,26 +22,15 @@ func attention<Scalar: BLASScalar>(
   _ q: Matrix<Scalar>, _ k: Matrix<Scalar>, _ v: Matrix<Scalar>,
   heads: Heads, segments: [Range<Int>], causal: Bool
 ) -> Matrix<Scalar> {
-  let firstQuery = k.rows - q.rows
-  check(segments, cover: k.rows)
-  let scale = 1 / Scalar(heads.dim).squareRoot()
-
-  return Matrix(rows: q.rows, columns: q.columns) { context in
-    for (queries, keys) in blocks(segments, from: firstQuery, causal: causal) {
-      let rows = queries.lowerBound - firstQuery..<queries.upperBound - firstQuery
-      let seen = queries.map { causal ? $0 + 1 - keys.lowerBound : keys.count }
+  Matrix(rows: q.rows, columns: q.columns) { context in
+    for block in blocks(queries: q.rows, keys: k.rows, segments: segments, causal: causal) {
       inParallel(over: heads.query, by: 1) { head in
         let head = head.lowerBound
-        let (own, shared) = (heads.columns(head), heads.sharedColumns(head))
-        var scores = Matrix<Scalar>(rows: rows.count, columns: keys.count) {
-          multiply(
-            q.block(rows: rows, columns: own), transposed: k.block(rows: keys, columns: shared), times: scale,
-            into: $0)
-        }
-        scores.softmaxRows(seen)
+        var scores = scores(q, k, head, of: heads, block)  // (queries of the block, keys)
+        scores.softmaxRows(block.seen)
         multiply(
-          scores.block(), v.block(rows: keys, columns: shared), into: context.region(rows: rows, columns: own)
-        )
+          scores.block(), v.block(rows: block.keys, columns: heads.sharedColumns(head)),
+          into: context.region(rows: block.queries, columns: heads.columns(head)))
       }
     }
   }
@@ -54,42 +43,58 @@ func attention<Scalar: BLASScalar>(
 func attentionMaps<Scalar: BLASScalar>(
   _ q: Matrix<Scalar>, _ k: Matrix<Scalar>, heads: Heads, segments: [Range<Int>], causal: Bool
 ) -> (scores: Matrix<Scalar>, weights: Matrix<Scalar>) {
-  let firstQuery = k.rows - q.rows
-  check(segments, cover: k.rows)
-  let scale = 1 / Scalar(heads.dim).squareRoot()
   let columns = heads.query * k.rows
-  var scores = Matrix<Scalar>(repeating: -.infinity, rows: q.rows, columns: columns)
-  var weights = Matrix<Scalar>(repeating: 0, rows: q.rows, columns: columns)
-  for (queries, keys) in blocks(segments, from: firstQuery, causal: causal) {
-    let rows = queries.lowerBound - firstQuery..<queries.upperBound - firstQuery
-    let seen = queries.map { causal ? $0 + 1 - keys.lowerBound : keys.count }
+  var maps = (
+    scores: Matrix<Scalar>(repeating: -.infinity, rows: q.rows, columns: columns),
+    weights: Matrix<Scalar>(repeating: 0, rows: q.rows, columns: columns)
+  )
+  for block in blocks(queries: q.rows, keys: k.rows, segments: segments, causal: causal) {
     for head in 0..<heads.query {
-      let (own, shared) = (heads.columns(head), heads.sharedColumns(head))
-      var block = Matrix<Scalar>(rows: rows.count, columns: keys.count) {
-        multiply(
-          q.block(rows: rows, columns: own), transposed: k.block(rows: keys, columns: shared), times: scale,
-          into: $0)
-      }
-      let place = (row: rows.lowerBound, column: head * k.rows + keys.lowerBound)
-      scores.copy(block, to: place, seen)
-      block.softmaxRows(seen)
-      weights.copy(block, to: place, seen)
+      let place = (row: block.queries.lowerBound, column: head * k.rows + block.keys.lowerBound)
+      var scores = scores(q, k, head, of: heads, block)
+      maps.scores.copy(scores, to: place, block.seen)
+      scores.softmaxRows(block.seen)
+      maps.weights.copy(scores, to: place, block.seen)
     }
   }
-  return (scores, weights)
+  return maps
 }
 
-/// Queries and the keys that they may see, block by block.
-///
-/// A block of queries is scored at a time, so that memory grows with the length of a sequence and
-/// not with its square, and the scores of a head stay in the cache until they are used.
-private func blocks(
-  _ segments: [Range<Int>], from firstQuery: Int, causal: Bool
-) -> [(queries: Range<Int>, keys: Range<Int>)] {
-  segments.flatMap { segment in
-    stride(from: max(segment.lowerBound, firstQuery), to: segment.upperBound, by: 256).map { start in
-      let queries = start..<min(start + 256, segment.upperBound)
-      return (queries, segment.lowerBound..<(causal ? queries.upperBound : segment.upperBound))
+/// `q · kᵀ / sqrt(head_dim)` of one head: (queries of the block, its keys).
+private func scores<Scalar: BLASScalar>(
+  _ q: Matrix<Scalar>, _ k: Matrix<Scalar>, _ head: Int, of heads: Heads, _ block: QueryBlock
+) -> Matrix<Scalar> {
+  Matrix(rows: block.queries.count, columns: block.keys.count) {
+    multiply(
+      q.block(rows: block.queries, columns: heads.columns(head)),
+      transposed: k.block(rows: block.keys, columns: heads.sharedColumns(head)),
+      times: 1 / Scalar(heads.dim).squareRoot(), into: $0)
+  }
+}
+
+/// Some queries, and the keys that the last of them may see.
+private struct QueryBlock {
+  /// Rows of q.
+  let queries: Range<Int>
+  /// Rows of k and v.
+  let keys: Range<Int>
+  /// How many of these keys, from the first on, each query may see.
+  let seen: [Int]
+}
+
+/// All queries, a block at a time, so that memory grows with the length of a sequence and not with
+/// its square, and the scores of a head stay in the cache until they are used.
+private func blocks(queries: Int, keys: Int, segments: [Range<Int>], causal: Bool) -> [QueryBlock] {
+  check(segments, cover: keys)
+  let first = keys - queries  // the position of the first query
+  let most = 256
+  return segments.flatMap { segment in
+    stride(from: max(segment.lowerBound, first), to: segment.upperBound, by: most).map { start in
+      let positions = start..<min(start + most, segment.upperBound)
+      let visible = segment.lowerBound..<(causal ? positions.upperBound : segment.upperBound)
+      return QueryBlock(
+        queries: positions.lowerBound - first..<positions.upperBound - first, keys: visible,
+        seen: positions.map { causal ? $0 + 1 - visible.lowerBound : visible.count })
     }
   }
 }

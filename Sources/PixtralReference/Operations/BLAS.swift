@@ -2,7 +2,7 @@ import COpenBLAS
 import Glibc
 
 /// The arithmetic of a run: `Float` or `Double`. The same lines of the model compute in either.
-public protocol BLASScalar: BinaryFloatingPoint, SIMDScalar, Codable, Sendable {
+public protocol BLASScalar: BinaryFloatingPoint, Sendable {
   /// `e^x`.
   static func exp(_ x: Self) -> Self
   /// The error function.

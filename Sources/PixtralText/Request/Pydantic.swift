@@ -60,7 +60,7 @@ extension PythonValue {
     else {
       return nil
     }
-    guard parts.count == 1 || !parts[1].isEmpty && parts[1].utf8.allSatisfy({ $0 == UInt8(ascii: "0") })
+    guard parts.count == 1 || (!parts[1].isEmpty && parts[1].utf8.allSatisfy({ $0 == UInt8(ascii: "0") }))
     else { return nil }
     return Double((parts[0].hasPrefix("-") ? "-" : "") + groups.joined())
   }
