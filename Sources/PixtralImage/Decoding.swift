@@ -28,6 +28,7 @@ enum DecodingFailure: Error {
 }
 
 /// What libpng's and libjpeg's C sides both tell of a file: the fields of the same names there.
+// swift-format-ignore: AlwaysUseLowerCamelCase
 protocol DecodedFile {
   associatedtype Message
   var width: UInt32 { get }

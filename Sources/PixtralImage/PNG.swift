@@ -67,7 +67,8 @@ package enum PNG {
 
     private func addRGB(_ image: PNGImage, _ row: UnsafePointer<UInt8>, to line: UnsafeMutablePointer<UInt8>)
     {
-      let (channels, step) = (Int(image.channels), image.bit_depth == 16 ? 2 : 1)  // of 16 bits the high byte counts
+      // Of 16 bits the high byte counts.
+      let (channels, step) = (Int(image.channels), image.bit_depth == 16 ? 2 : 1)
       for x in 0..<Int(image.width) {
         let pixel = row + x * channels * step
         lay(
