@@ -4,6 +4,8 @@
 
 What is measured differs to our disadvantage and is left so: pixtral-ref is a fresh process each time, which starts, loads its tokenizer, reads JSON lines from
 a file and writes JSON lines with tokens and pieces; the peers are loaded already, get Python strings or objects, and their answers are not written anywhere.
+Texts are of three kinds, since how often words come again decides what is measured: sentences of 46 languages drawn again and again ("small", few different words), the sources of this
+Python's own standard library ("real text"), and random words that never come twice.
 Only for starting up the peer is a fresh process too. Requests are without images, whose pixels mistral-common would compute and `tokens` does not.
 """
 
@@ -14,9 +16,10 @@ import random
 import statistics
 import subprocess
 import sys
-from pathlib import Path
+import sysconfig
 import tempfile
 import time
+from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 if hasattr(os, "sched_setaffinity"):
@@ -46,6 +49,25 @@ def documents(size: int, count: int) -> list[str]:
             length += len(part.encode()) + 1
         found.append(" ".join(parts))
     return found
+
+
+def real_documents(size: int, bytes_wanted: int) -> list[str]:
+    """Text that people wrote: the standard library, cut into documents."""
+    text = ""
+    for path in sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py")):
+        text += path.read_text(encoding="utf-8", errors="ignore")
+        if len(text) > bytes_wanted:
+            break
+    return [text[at : at + size] for at in range(0, len(text), size)]
+
+
+def strange_documents(size: int, count: int) -> list[str]:
+    """Words that no other document has: nothing that was remembered helps."""
+    r = random.Random(SEED)
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    return [
+        " ".join("".join(r.choices(letters, k=r.randint(2, 11))) for _ in range(size // 7)) for _ in range(count)
+    ]
 
 
 def timed(action) -> float:
@@ -78,6 +100,7 @@ def main() -> None:
     mistral = MistralTokenizer.from_file(str(releases.MODEL))
 
     small, large = documents(2048, 2500), documents(10_000_000, 1)
+    texts = {"real": real_documents(2048, 6_000_000), "strange": strange_documents(2048, 2500)}
     r = random.Random(SEED)
     requests: list = []
     while len(requests) < 3000:
@@ -91,13 +114,25 @@ def main() -> None:
         requests.append(request)
     load = f"from mistral_common.tokens.tokenizers.mistral import MistralTokenizer as M; M.from_file({str(releases.MODEL)!r})"
 
-    inputs = {"small": lines("text", small), "large": lines("text", large), "requests": lines("request", requests)}
-    bytes_of = {"small": sum(len(text.encode()) for text in small), "large": len(large[0].encode())}
+    inputs = {name: lines("text", found) for name, found in texts.items()}
+    inputs |= {"small": lines("text", small), "large": lines("text", large), "requests": lines("request", requests)}
+    texts |= {"small": small, "large": large}
+    bytes_of = {name: sum(len(text.encode()) for text in found) for name, found in texts.items()}
     tasks = {
         "2 KB documents": (
             lambda: program(arguments.binary, ["--jsonl"], inputs["small"]),
             lambda: [processor.encode(text) for text in small],
             "sentencepiece", lambda seconds: f"{bytes_of['small'] / seconds / 1e6:.2f} MB/s", 1,
+        ),
+        "real text, 2 KB": (
+            lambda: program(arguments.binary, ["--jsonl"], inputs["real"]),
+            lambda: [processor.encode(text) for text in texts["real"]],
+            "sentencepiece", lambda seconds: f"{bytes_of['real'] / seconds / 1e6:.2f} MB/s", 1,
+        ),
+        "words met once, 2 KB": (
+            lambda: program(arguments.binary, ["--jsonl"], inputs["strange"]),
+            lambda: [processor.encode(text) for text in texts["strange"]],
+            "sentencepiece", lambda seconds: f"{bytes_of['strange'] / seconds / 1e6:.2f} MB/s", 1,
         ),
         "one 10 MB document": (
             lambda: program(arguments.binary, ["--jsonl"], inputs["large"]),
