@@ -55,7 +55,8 @@ let package = Package(
 if Context.environment["PIXTRAL_FUZZ"] != nil {
   package.targets.append(
     .executableTarget(
-      name: "fuzz", dependencies: ["PixtralStorage", "PixtralImage"], path: "Tools/fuzz", exclude: ["fuzz.py"]
+      name: "fuzz", dependencies: ["PixtralStorage", "PixtralImage", "PixtralText", "PixtralReference"],
+      path: "Tools/fuzz", exclude: ["fuzz.py"]
     ))
 }
 

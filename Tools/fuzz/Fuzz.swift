@@ -1,7 +1,11 @@
 import Glibc
+import PixtralImage
 import PixtralReference
+import PixtralStorage
+import PixtralText
 
-/// What reads strangers' bytes, one reader a run: FUZZ=png, jpeg, safetensors or json. `make fuzz` builds and runs all four.
+/// What reads strangers' bytes, one reader a run: FUZZ=png, jpeg, safetensors or json. `make fuzz` builds
+/// and runs all four.
 ///
 /// A finding is a crash, memory that is not ours, a second of work, or 256 MB. Refusals are what is expected.
 @_cdecl("LLVMFuzzerTestOneInput")
@@ -18,11 +22,7 @@ public func testOneInput(_ data: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     _ = try? Prompt(tokensFile: tokens, pixelsFile: file)
   case "json":
     _ = try? JSON(parsing: bytes, place: "input")
-    _ = service.answer(bytes, number: 1)
-    // The same as a request, for few inputs find their way to one.
-    (Array("{\"request\":".utf8) + bytes + Array("}".utf8)).withUnsafeBytes {
-      _ = service.answer($0, number: 1)
-    }
+    render(bytes)
   default: fatalError("FUZZ=png, jpeg, safetensors or json")
   }
   return 0
@@ -40,11 +40,11 @@ private func withChecksums(_ bytes: UnsafeRawBufferPointer) -> [UInt8] {
   var file = Array(bytes)
   var at = 8
   while at + 12 <= file.count {
-    let length = file[at..<at + 4].reduce(0) { $0 << 8 | Int($1) }
+    let length = file[at..<at + 4].reduce(0) { ($0 << 8) | Int($1) }
     guard length <= file.count - at - 12 else { break }
     var crc: UInt32 = ~0
     for byte in file[at + 4..<at + 8 + length] {
-      crc = crc >> 8 ^ crcTable[Int(UInt8(truncatingIfNeeded: crc) ^ byte)]
+      crc = (crc >> 8) ^ crcTable[Int(UInt8(truncatingIfNeeded: crc) ^ byte)]
     }
     withUnsafeBytes(of: (~crc).bigEndian) {
       file.replaceSubrange(at + 8 + length..<at + 12 + length, with: $0)
@@ -56,7 +56,7 @@ private func withChecksums(_ bytes: UnsafeRawBufferPointer) -> [UInt8] {
 
 private let crcTable: [UInt32] = (0..<256).map { byte in
   var crc = UInt32(byte)
-  for _ in 0..<8 { crc = crc & 1 == 1 ? 0xedb8_8320 ^ crc >> 1 : crc >> 1 }
+  for _ in 0..<8 { crc = crc & 1 == 1 ? 0xedb8_8320 ^ (crc >> 1) : crc >> 1 }
   return crc
 }
 
@@ -81,7 +81,15 @@ private func write(_ bytes: UnsafeRawBufferPointer, to path: String) {
   }
 }
 
-private let service: TokensService = {
-  let tokenizer = try! Tokenizer(file: "Fixtures/tokenizer/\(Tokenizer.fileName)")
-  return TokensService(V7Template(tokenizer: tokenizer))
-}()
+/// Takes the input for a chat request, from JSON to tokens.
+private func render(_ bytes: UnsafeRawBufferPointer) {
+  let loader = ImageLoader(maxPixels: 1 << 18, keepsSamples: false)
+  guard let value = try? PythonValue(json: bytes, place: "input"),
+    let request = try? ChatRequest(value, place: "input", folder: ".", images: loader)
+  else { return }
+  let grids = request.loadImages(loader).map { $0.map { ImageRule.m1.grid($0.size) } }
+  _ = try? template(request, grids: grids)
+}
+
+private let template = V7Template(
+  tokenizer: try! Tokenizer(file: "Fixtures/tokenizer/\(Tokenizer.fileName)"))
