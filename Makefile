@@ -84,6 +84,7 @@ goldens:
 # The documents against what they describe; fresh random checkpoints, images and requests, against the
 # oracle, transformers and mistral-common.
 check: build
+	$(PYTHON) Tools/checks/check_libraries.py
 	$(PYTHON) Tools/checks/check_tokens_document.py
 	$(PYTHON) Tools/goldens/make_checkpoints.py --out .build/odd-checkpoints
 	$(PYTHON) Tools/checks/check_checkpoints.py $(PROGRAM) .build/odd-checkpoints
