@@ -56,7 +56,7 @@ docs: packages
 	python3 Tools/checks/check_docs.py .build/docs
 
 format:
-	swift format --in-place --recursive --parallel Package.swift Sources Tests Tools/fuzz
+	swift format --in-place --recursive --parallel Package.swift Sources Snippets Tests Tools/fuzz
 
 clean:
 	rm -rf .build trace-out

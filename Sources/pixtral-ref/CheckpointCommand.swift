@@ -12,8 +12,9 @@ struct CheckpointCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Check a checkpoint and say what it holds.",
       discussion: """
-        Checks params.json, the files' structure, and that every tensor of the model is there once with its shape and nothing \
-        else, and prints parameters, files, dtypes and tensors as JSON. Weights are not read.
+        Checks params.json, the files' structure, and that every tensor of the model is there once with \
+        its shape and nothing else, and prints parameters, files, dtypes and tensors as JSON. Weights \
+        are not read.
         """)
 
     @Argument(help: "A folder in Mistral's layout, or seeded:tiny or seeded:pixtral-large.")
@@ -32,7 +33,8 @@ struct CheckpointCommand: ParsableCommand {
         "parameters": checkpoint.parameters.json,
         "values": .integer(valuesByType.values.reduce(0, +)),
         "values_by_dtype": .object(
-          valuesByType.sorted { $0.key < $1.key }.map { JSON.Member(key: $0.key, value: .integer($0.value)) }),
+          valuesByType.sorted { $0.key < $1.key }
+            .map { JSON.Member(key: $0.key, value: .integer($0.value)) }),
         "files": .array(
           checkpoint.files.map {
             [
@@ -57,8 +59,9 @@ struct CheckpointCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Write a seeded checkpoint out for other runtimes.",
       discussion: """
-        With the tokenizer beside it. mistral: params.json and consolidated.safetensors. hf: config.json and model.safetensors, the \
-        rows of wq and wk in Hugging Face's order. Everything is bfloat16. seeded:pixtral-large takes 250 GB.
+        With the tokenizer beside it. mistral: params.json and consolidated.safetensors. hf: config.json \
+        and model.safetensors, the rows of wq and wk in Hugging Face's order. Everything is bfloat16. \
+        seeded:pixtral-large takes 250 GB.
         """)
 
     @Argument(help: "seeded:tiny or seeded:pixtral-large.")

@@ -7,10 +7,12 @@ struct CompareCommand: ParsableCommand {
     commandName: "compare",
     abstract: "Compare two traces tap by tap.",
     discussion: """
-      Judges by norm: relF is ‖candidate − reference‖ / ‖reference‖, worst row the same of the worst row, max/RMS the largest \
-      difference over the reference's root mean square. Shape and positions that are not finite come first; NaN always fails, and so \
-      does a tap that the candidate lacks. Exits with 1 if any limit is passed, and with 2 if a file cannot be read. The limit depends on the narrower dtype of the \
-      two: 1e-10 for F64, 3e-5 for F32, 1e-2 for F16, 5e-2 for BF16, ten times that for a row, a hundred times for an element.
+      Judges by norm: relF is ‖candidate − reference‖ / ‖reference‖, worst row the same of the worst \
+      row, max/RMS the largest difference over the reference's root mean square. Shape and positions \
+      that are not finite come first; NaN always fails, and so does a tap that the candidate lacks. \
+      Exits with 1 if any limit is passed, and with 2 if a file cannot be read. The limit depends on the \
+      narrower dtype of the two: 1e-10 for F64, 3e-5 for F32, 1e-2 for F16, 5e-2 for BF16, ten times \
+      that for a row, a hundred times for an element.
       """)
 
   @Argument(help: "A trace folder or a safetensors file with taps as tensors.")
@@ -68,7 +70,8 @@ struct CompareCommand: ParsableCommand {
     }
     if let first = comparison.firstDivergence {
       Console.out(
-        "\(failed) of \(comparison.taps.count) taps diverge; the first is \(first.name): \(first.verdict.text)"
+        "\(failed) of \(comparison.taps.count) taps diverge; "
+          + "the first is \(first.name): \(first.verdict.text)"
       )
     } else {
       Console.out("all \(comparison.taps.count) taps are close")
@@ -81,7 +84,8 @@ extension Comparison.Verdict {
     switch self {
     case .close(let distance): "relF \(Console.scientific(distance.relF))"
     case .far(let distance):
-      "relF \(Console.scientific(distance.relF)), worst row \(distance.worstRowIndex) \(Console.scientific(distance.worstRow))"
+      "relF \(Console.scientific(distance.relF)), "
+        + "worst row \(distance.worstRowIndex) \(Console.scientific(distance.worstRow))"
     case .otherShape(let expected, let found): "shape \(expected) expected, \(found) found"
     case .nonFinite(let row, let column): "not finite alike at row \(row), column \(column)"
     case .missing: "missing in the candidate"

@@ -8,11 +8,11 @@ struct ImageCommand: ParsableCommand {
     commandName: "image",
     abstract: "Show what the model sees of image files.",
     discussion: """
-      Prints a line a file: {"file", "width", "height", "columns", "rows", "tokens"}, or {"file", "error": {"type", "message"}}. \
-      Exits with 2 if any file was refused.
+      Prints a line a file: {"file", "width", "height", "columns", "rows", "tokens"}, or {"file", \
+      "error": {"type", "message"}}. Exits with 2 if any file was refused.
 
-      Every kind of PNG and JPEG is read, as Pillow reads it. EXIF orientation is not applied, as in mistral-common; a warning \
-      says so of a file that has one.
+      Every kind of PNG and JPEG is read, as Pillow reads it. EXIF orientation is not applied, as in \
+      mistral-common; a warning says so of a file that has one.
       """)
 
   @Argument(help: "PNG or JPEG files.")
@@ -24,7 +24,10 @@ struct ImageCommand: ParsableCommand {
 
   @Option(
     help:
-      "Also draw what the model sees of one file: its patches, the token behind each row, how many tokens; a PNG."
+      """
+      Also draw what the model sees of one file: its patches, the token behind each row, how many \
+      tokens; a PNG.
+      """
   )
   var preview: String?
 

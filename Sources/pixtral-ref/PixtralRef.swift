@@ -10,9 +10,9 @@ struct PixtralRef: ParsableCommand {
     commandName: "pixtral-ref",
     abstract: "A reference implementation of Mistral's Pixtral Large, for checking other runtimes.",
     discussion: """
-      Results are JSON on standard output; progress and messages go to standard error. Exit code 0: done. 1: a \
-      comparison failed. 2: an input was refused or could not be read, with one sentence that says why. 64: wrong \
-      usage.
+      Results are JSON on standard output; progress and messages go to standard error. Exit code 0: \
+      done. 1: a comparison failed. 2: an input was refused or could not be read, with one sentence that \
+      says why. 64: wrong usage.
       """,
     version: version,
     subcommands: [

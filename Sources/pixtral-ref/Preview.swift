@@ -63,7 +63,8 @@ struct Preview {
   )]] {
     let (columns, rows) = (grid.columns, grid.rows)
     let size =
-      "\(image.width)X\(image.height) PIXELS, SEEN AS \(columns * patch)X\(rows * patch): \(columns) COLUMNS, \(rows) ROWS"
+      "\(image.width)X\(image.height) PIXELS, SEEN AS \(columns * patch)X\(rows * patch): "
+      + "\(columns) COLUMNS, \(rows) ROWS"
     return [
       [(size, ink)],
       [

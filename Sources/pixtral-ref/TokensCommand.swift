@@ -7,17 +7,18 @@ struct TokensCommand: ParsableCommand {
     commandName: "tokens",
     abstract: "Render chat requests with the V7 template, encode texts, decode tokens.",
     discussion: """
-      A request gives {"tokens", "text", "images": [{"width", "height", "columns", "rows"}]} on one line. text is written as \
-      mistral-common writes it: pieces one after another, ▁ for a space, control tokens by name. A text gives {"tokens", "pieces"}, \
-      without a token for its beginning.
+      A request gives {"tokens", "text", "images": [{"width", "height", "columns", "rows"}]} on one \
+      line. text is written as mistral-common writes it: pieces one after another, ▁ for a space, \
+      control tokens by name. A text gives {"tokens", "pieces"}, without a token for its beginning.
 
       Many, from standard input, a line each, are answered in order:
         {"id", "request": {…}}               {"id", "tokens", "text", "images"}
         {"id", "fim": {"prompt", "suffix"}}  {"id", "tokens", "text"}
         {"id", "text": "…"}                  {"id", "tokens", "pieces"}
         {"id", "tokens": […]}                {"id", "text"}
-      What is refused gives {"id", "error": {"type", "message"}}, with the class of mistral-common's exception, and the stream goes \
-      on; a line that is no JSON has its number under "line". Image paths are relative to the folder that the program runs in.
+      What is refused gives {"id", "error": {"type", "message"}}, with the class of mistral-common's \
+      exception, and the stream goes on; a line that is no JSON has its number under "line". Image paths \
+      are relative to the folder that the program runs in.
       """)
 
   @Option(help: "A chat request as JSON; image paths in it are relative to the file.")

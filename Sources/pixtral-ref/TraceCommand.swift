@@ -13,8 +13,9 @@ struct TraceCommand: ParsableCommand {
     commandName: "trace",
     abstract: "Run the model and keep every intermediate activation.",
     discussion: """
-      Writes OUT/trace.safetensors, a matrix for each tap, and OUT/trace.json, which says what was computed. Ends with a table \
-      of the taps and the five most likely next tokens. Docs/Model.md, section 8, lists the taps in order.
+      Writes OUT/trace.safetensors, a matrix for each tap, and OUT/trace.json, which says what was \
+      computed. Ends with a table of the taps and the five most likely next tokens. Docs/Model.md, \
+      section 8, lists the taps in order.
 
       A request:
         pixtral-ref trace --request photo.json --out trace-out
@@ -45,8 +46,8 @@ struct TraceCommand: ParsableCommand {
 
   @Option(
     help: """
-      Which taps to keep, shell patterns separated by commas; * matches dots too. Without it all, except attention.scores, \
-      attention.weights, image.N.rgb and image.N.resized, which a pattern must name.
+      Which taps to keep, shell patterns separated by commas; * matches dots too. Without it all, except \
+      attention.scores, attention.weights, image.N.rgb and image.N.resized, which a pattern must name.
       """)
   var taps: String?
 
@@ -154,9 +155,9 @@ struct TraceCommand: ParsableCommand {
       }
       Console.message(Console.table([["piece", "id", "probability"]] + cells).joined(separator: "\n"))
     }
+    let count = folder.statistics.count
     Console.message(
-      "\n\(folder.path)/trace.safetensors holds \(folder.statistics.count) taps; \(folder.path)/trace.json says of what."
-    )
+      "\n\(folder.path)/trace.safetensors holds \(count) taps; \(folder.path)/trace.json says of what.")
     let line: JSON = [
       "trace": .string("\(folder.path)/trace.safetensors"), "taps": .integer(folder.statistics.count),
       "next_tokens": summary["next_tokens"] ?? .array([]),

@@ -7,16 +7,16 @@ enum SeededModel {
   static let all: [String: Parameters] = [
     "seeded:tiny": make(
       """
-      {"dim": 80, "n_layers": 3, "head_dim": 20, "hidden_dim": 208, "n_heads": 6, "n_kv_heads": 2, "norm_eps": 1e-5,
-       "vocab_size": 32768, "rope_theta": 1e6,
+      {"dim": 80, "n_layers": 3, "head_dim": 20, "hidden_dim": 208, "n_heads": 6, "n_kv_heads": 2,
+       "norm_eps": 1e-5, "vocab_size": 32768, "rope_theta": 1e6,
        "vision_encoder": {"hidden_size": 60, "num_channels": 3, "image_size": 1024, "patch_size": 16,
          "intermediate_size": 144, "num_hidden_layers": 2, "num_attention_heads": 5, "rope_theta": 1e4,
          "image_token_id": 10, "image_break_token_id": 14, "image_end_token_id": 15, "adapter_bias": false}}
       """),
     "seeded:pixtral-large": make(
       """
-      {"dim": 12288, "n_layers": 88, "head_dim": 128, "hidden_dim": 28672, "n_heads": 96, "n_kv_heads": 8, "norm_eps": 1e-5,
-       "vocab_size": 32768, "rope_theta": 1e6,
+      {"dim": 12288, "n_layers": 88, "head_dim": 128, "hidden_dim": 28672, "n_heads": 96, "n_kv_heads": 8,
+       "norm_eps": 1e-5, "vocab_size": 32768, "rope_theta": 1e6,
        "vision_encoder": {"hidden_size": 1408, "num_channels": 3, "image_size": 1024, "patch_size": 16,
          "intermediate_size": 6144, "num_hidden_layers": 40, "num_attention_heads": 16, "rope_theta": 1e4,
          "image_token_id": 10, "image_break_token_id": 14, "image_end_token_id": 15, "adapter_bias": false}}

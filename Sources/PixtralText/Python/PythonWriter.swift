@@ -102,7 +102,8 @@ func pythonRepr(_ value: Double) -> String {
     let fraction = digits.dropFirst()
     let magnitude = exponent.magnitude < 10 ? "0\(exponent.magnitude)" : "\(exponent.magnitude)"
     return
-      "\(sign)\(digits.prefix(1))\(fraction.isEmpty ? "" : ".\(fraction)")e\(exponent < 0 ? "-" : "+")\(magnitude)"
+      "\(sign)\(digits.prefix(1))\(fraction.isEmpty ? "" : ".\(fraction)")"
+      + "e\(exponent < 0 ? "-" : "+")\(magnitude)"
   }
   if point <= 0 { return "\(sign)0.\(String(repeating: "0", count: -point))\(digits)" }
   if digits.count <= point {

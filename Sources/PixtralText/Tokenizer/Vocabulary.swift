@@ -1,6 +1,7 @@
 import PixtralStorage
 
-/// The pieces of a SentencePiece model, read from its own file format, a protocol-buffer message. Tokens.md 1.
+/// The pieces of a SentencePiece model, read from its own file format, a protocol-buffer message.
+/// Tokens.md 1.
 package struct Vocabulary: Sendable {
   /// What a piece is for, by its number in the file.
   package enum Kind: Int, Sendable {
