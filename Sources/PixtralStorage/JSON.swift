@@ -40,7 +40,7 @@ package enum JSON: Sendable, Equatable {
     func refuse(_ found: String) -> InputError {
       InputError(.malformedJSON, place, expected: "JSON text in UTF-8", found: found)
     }
-    guard String(validating: text, as: UTF8.self) != nil else { throw refuse("bytes that are no UTF-8") }
+    guard isUTF8(text) else { throw refuse("bytes that are no UTF-8") }
     guard text.count < Int(Int32.max) else { throw refuse("\(text.count) bytes, more than 2 GiB") }
     let (bytes, keys): ([UInt8], Int)
     do throws(LaxByte) { (bytes, keys) = try strict(text) } catch {
@@ -173,6 +173,11 @@ package enum JSON: Sendable, Equatable {
 }
 
 private func isSpace(_ byte: UInt8) -> Bool { byte == 0x20 || byte == 0x09 || byte == 0x0a || byte == 0x0d }
+
+/// Whether bytes are well-formed UTF-8; nothing is copied to find out.
+package func isUTF8(_ bytes: UnsafeRawBufferPointer) -> Bool {
+  (try? UTF8Span(validating: bytes.bindMemory(to: UInt8.self).span)) != nil
+}
 
 /// A byte that is in no JSON text, though json-c would take it.
 private struct LaxByte: Error {

@@ -30,7 +30,7 @@ extension PythonValue {
 
   /// Parses a text, naming the place in errors.
   package init(json: UnsafeRawBufferPointer, place: String) throws {
-    guard String(validating: json, as: UTF8.self) != nil else {
+    guard isUTF8(json) else {
       throw InputError(
         .malformedJSON, place, expected: "JSON text in UTF-8", found: "bytes that are no UTF-8",
         exception: "UnicodeDecodeError")
