@@ -1,6 +1,6 @@
 import PixtralStorage
 
-/// A model's parameters and tensorsByName, checked: every tensor there once with its shape, nothing
+/// A model's parameters and weights, checked: every tensor there once with its shape, nothing
 /// else.
 public struct Checkpoint: Sendable {
   /// `seeded:NAME`, or the name of the folder.
@@ -165,7 +165,7 @@ public struct Checkpoint: Sendable {
         throw InputError(
           .wrongTensors, "\(place), tensor \(tensor.name)", expected: "\(tensor.shape)",
           found: "\(stored.shape)",
-          advice: transposed ? "is it transposed?" : "does params.json belong to these tensorsByName?")
+          advice: transposed ? "is it transposed?" : "does params.json belong to these weights?")
       }
     }
     if let extra = found.keys.filter({ !names.contains($0) }).min() {
