@@ -45,8 +45,16 @@ let package = Package(
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
 
-    .testTarget(
-      name: "PixtralReferenceTests", dependencies: ["PixtralReference", "pixtral-ref"]),
+    // A test target a library.
+    .target(
+      name: "TestSupport",
+      dependencies: ["PixtralStorage", "PixtralImage", "PixtralText", "PixtralReference"],
+      path: "Tests/Support"),
+    .testTarget(name: "PixtralStorageTests", dependencies: ["PixtralStorage", "TestSupport"]),
+    .testTarget(name: "PixtralImageTests", dependencies: ["PixtralImage", "TestSupport"]),
+    .testTarget(name: "PixtralTextTests", dependencies: ["PixtralText", "TestSupport"]),
+    .testTarget(name: "PixtralReferenceTests", dependencies: ["PixtralReference", "TestSupport"]),
+    .testTarget(name: "PixtralRefTests", dependencies: ["pixtral-ref", "TestSupport"]),
   ],
   swiftLanguageModes: [.v6]
 )

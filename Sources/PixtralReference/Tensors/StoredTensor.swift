@@ -25,13 +25,13 @@ package struct StoredTensor: Sendable {
   }
 
   /// A tensor of a file.
-  init(_ tensor: Safetensors.Tensor, of file: MappedFile) {
+  package init(_ tensor: Safetensors.Tensor, of file: MappedFile) {
     self.init(
       name: tensor.name, dtype: tensor.dtype, shape: tensor.shape, source: .mapped(file, tensor.range))
   }
 
   /// Some rows, widened to the precision of the run; no memory of a mapped file is kept.
-  func rows<Scalar: BLASScalar>(_ rows: Range<Int>) -> Matrix<Scalar> {
+  package func rows<Scalar: BLASScalar>(_ rows: Range<Int>) -> Matrix<Scalar> {
     precondition(rows.lowerBound >= 0 && rows.upperBound <= self.rows, "rows \(rows) of \(name)")
     let columns = columns
     let count = rows.count * columns
@@ -43,7 +43,7 @@ package struct StoredTensor: Sendable {
   }
 
   /// All values, of a norm weight or a bias for instance.
-  func vector<Scalar: BLASScalar>() -> [Scalar] { rows(0..<rows).values }
+  package func vector<Scalar: BLASScalar>() -> [Scalar] { rows(0..<rows).values }
 
   private func read<Scalar: BLASScalar>(_ first: Int, _ count: Int, into out: UnsafeMutablePointer<Scalar>) {
     switch source {

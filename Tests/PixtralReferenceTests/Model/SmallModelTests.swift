@@ -1,4 +1,8 @@
 import Foundation
+import PixtralImage
+import PixtralStorage
+import PixtralText
+import TestSupport
 import Testing
 
 @testable import PixtralReference
@@ -11,7 +15,7 @@ struct SmallModelTests {
   func weightsOfScores() throws {
     let recorder = MemoryRecorder(onDemand: true)
     let prompt = try ModelCase("two-images").prompt
-    _ = try Pixtral<Double>(Checkpoint("seeded:tiny")).logits(prompt, trace: Trace(recorder))
+    _ = try Pixtral<Double>(Checkpoint("seeded:tiny"))(prompt, trace: Trace(recorder))
     for (layer, heads, keys) in [("vision.layers.1", 5, 33), ("decoder.layers.2", 6, prompt.tokens.count)] {
       let scores = try #require(recorder["\(layer).attention.scores"])
       let weights = try #require(recorder["\(layer).attention.weights"])
@@ -31,9 +35,9 @@ struct SmallModelTests {
   func precisions() throws {
     let checkpoint = try Checkpoint(smallCheckpoint(in: folder))
     let pixels = Pixels(height: 2, width: 4, values: (0..<24).map { Float($0) / 12 - 1 })
-    let prompt = Prompt(tokens: [1, 10, 10, 15, 3], images: [pixels])
-    let double = try Pixtral<Double>(checkpoint).logits(prompt).values
-    let float = try Pixtral<Float>(checkpoint).logits(prompt).values
+    let prompt = Prompt(tokens: [1, 10, 10, 15, 3], pixels: [pixels])
+    let double = try Pixtral<Double>(checkpoint)(prompt).values
+    let float = try Pixtral<Float>(checkpoint)(prompt).values
     #expect(relF(float.map(Double.init), double) < 1e-5)
     #expect(double.count == 5 * 20)
   }
@@ -41,9 +45,9 @@ struct SmallModelTests {
   @Test("The last row of logits alone is the last of all rows")
   func lastRow() throws {
     let checkpoint = try Checkpoint(smallCheckpoint(in: folder))
-    let prompt = Prompt(tokens: [1, 3, 4], images: [])
-    let all = try Pixtral<Double>(checkpoint).logits(prompt)
-    let last = try Pixtral<Double>(checkpoint).logits(prompt, logitRows: 1)
+    let prompt = Prompt(tokens: [1, 3, 4], pixels: [])
+    let all = try Pixtral<Double>(checkpoint)(prompt)
+    let last = try Pixtral<Double>(checkpoint)(prompt, logitRows: 1)
     #expect(last.values == Array(all.row(2)))
   }
 
@@ -57,11 +61,12 @@ struct SmallModelTests {
           file.add("vision_language_adapter.w_out.bias", [4], [Float](repeating: value, count: 4))
         })
     }
-    let prompt = Prompt(tokens: [10], images: [Pixels(height: 2, width: 2, values: [Float](repeating: 0.5, count: 12))])
+    let prompt = Prompt(
+      tokens: [10], pixels: [Pixels(height: 2, width: 2, values: [Float](repeating: 0.5, count: 12))])
     var rows: [[Double]] = []
     for value: Float in [0, 8] {
       let recorder = MemoryRecorder()
-      _ = try Pixtral<Double>(withBias(value, in: try TemporaryFolder())).logits(prompt, trace: Trace(recorder))
+      _ = try Pixtral<Double>(withBias(value, in: try TemporaryFolder()))(prompt, trace: Trace(recorder))
       rows.append(try #require(recorder["adapter.w_out"]).values)
     }
     #expect(zip(rows[0], rows[1]).allSatisfy { abs($1 - $0 - 8) < 1e-12 })

@@ -1,3 +1,7 @@
+import PixtralImage
+import PixtralStorage
+import PixtralText
+import TestSupport
 import Testing
 
 @testable import PixtralReference
@@ -14,7 +18,9 @@ struct ComparisonTests {
   }
 
   /// One tap of 2×2 against another.
-  private func verdict(_ expected: [Float], _ found: [Float], shape: [Int] = [2, 2]) throws -> Comparison.Verdict {
+  private func verdict(_ expected: [Float], _ found: [Float], shape: [Int] = [2, 2]) throws
+    -> Comparison.Verdict
+  {
     try Comparison(
       reference: trace("e", [("t", [2, 2], expected)]), candidate: trace("a", [("t", shape, found)])
     ).taps[0].verdict
@@ -37,14 +43,18 @@ struct ComparisonTests {
     expected[19_999] = 1e-3
     found[19_999] = 1.1e-3
     let comparison = try Comparison(
-      reference: trace("e", [("t", [20_000, 1], expected)]), candidate: trace("a", [("t", [20_000, 1], found)]))
-    guard case .far(let distance) = comparison.taps[0].verdict else { return #expect(Bool(false), "must be far") }
+      reference: trace("e", [("t", [20_000, 1], expected)]),
+      candidate: trace("a", [("t", [20_000, 1], found)]))
+    guard case .far(let distance) = comparison.taps[0].verdict else {
+      return #expect(Bool(false), "must be far")
+    }
     #expect(distance.relF < 1e-6)
     #expect(distance.worstRowIndex == 19_999)
   }
 
   @Test(
-    "NaN fails, in the candidate, in the reference, and in both", arguments: [(4, Float.nan), (.nan, 4), (.nan, .nan)] as [(Float, Float)])
+    "NaN fails, in the candidate, in the reference, and in both",
+    arguments: [(4, Float.nan), (.nan, 4), (.nan, .nan)] as [(Float, Float)])
   func nan(expected: Float, found: Float) throws {
     #expect(try verdict([1, 2, 3, expected], [1, 2, 3, found]) == .nonFinite(row: 1, column: 1))
   }
@@ -58,19 +68,23 @@ struct ComparisonTests {
 
   @Test("Another shape is far, though the values are the same")
   func shape() throws {
-    #expect(try verdict([1, 2, 3, 4], [1, 2, 3, 4], shape: [1, 4]) == .otherShape(expected: [2, 2], found: [1, 4]))
+    #expect(
+      try verdict([1, 2, 3, 4], [1, 2, 3, 4], shape: [1, 4]) == .otherShape(expected: [2, 2], found: [1, 4]))
   }
 
   @Test("A reference of zeros allows nothing but zeros")
   func zeros() throws {
     #expect(try verdict([0, 0, 0, 0], [0, 0, 0, 0]) == .close(Distance()))
-    guard case .far = try verdict([0, 0, 0, 0], [0, 0, 0, 1e-30]) else { return #expect(Bool(false), "must be far") }
+    guard case .far = try verdict([0, 0, 0, 0], [0, 0, 0, 1e-30]) else {
+      return #expect(Bool(false), "must be far")
+    }
   }
 
   @Test("A tap that the candidate lacks fails, one that it has beside is named")
   func missing() throws {
     let comparison = try Comparison(
-      reference: trace("e", [("s", [1], [1]), ("t", [1], [1])]), candidate: trace("a", [("t", [1], [1]), ("u", [1], [1])]))
+      reference: trace("e", [("s", [1], [1]), ("t", [1], [1])]),
+      candidate: trace("a", [("t", [1], [1]), ("u", [1], [1])]))
     #expect(comparison.firstDivergence?.verdict == .missing)
     #expect(comparison.extra == ["u"])
   }

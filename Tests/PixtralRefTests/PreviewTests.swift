@@ -1,6 +1,11 @@
+import PixtralImage
+import PixtralReference
+import PixtralStorage
+import PixtralText
+import TestSupport
 import Testing
 
-@testable import PixtralReference
+@testable import pixtral_ref
 
 @Suite("The picture for people")
 struct PreviewTests {
@@ -8,8 +13,12 @@ struct PreviewTests {
   func drawing() throws {
     let image = try RGBImage(file: "\(fixtures)/images/astronaut.png")  // 512×512: no pixel is changed
     let preview = Preview.draw(image)
-    func pixel(_ x: Int, _ y: Int) -> [UInt8] { Array(preview.samples[(y * preview.width + x) * 3..<(y * preview.width + x) * 3 + 3]) }
-    func original(_ x: Int, _ y: Int) -> [UInt8] { Array(image.samples[(y * 512 + x) * 3..<(y * 512 + x) * 3 + 3]) }
+    func pixel(_ x: Int, _ y: Int) -> [UInt8] {
+      Array(preview.samples[(y * preview.width + x) * 3..<(y * preview.width + x) * 3 + 3])
+    }
+    func original(_ x: Int, _ y: Int) -> [UInt8] {
+      Array(image.samples[(y * 512 + x) * 3..<(y * 512 + x) * 3 + 3])
+    }
     let (left, top) = (8 + 1, 64 + 1)  // behind the margin, the captions and the first line
     #expect(pixel(left, top) == original(0, 0))
     #expect(pixel(left + 15, top + 15) == original(15, 15))
@@ -20,7 +29,9 @@ struct PreviewTests {
     #expect(pixel(mark, top + 31 * 17) == [240, 60, 60], "[IMG_END]")
   }
 
-  @Test("Small images are enlarged, large ones are not", arguments: [("model-alpha", "png", 40), ("model-large", "jpg", 1)])
+  @Test(
+    "Small images are enlarged, large ones are not",
+    arguments: [("model-alpha", "png", 40), ("model-large", "jpg", 1)])
   func zoom(name: String, type: String, zoom: Int) throws {
     let image = try RGBImage(file: "\(fixtures)/images/\(name).\(type)")
     let grid = ImageRule.m1.grid(width: image.width, height: image.height)
@@ -30,7 +41,8 @@ struct PreviewTests {
   @Test("It is a PNG that can be read", arguments: [(1, 1), (3000, 1), (1, 3000)])
   func file(width: Int, height: Int) throws {
     let folder = try TemporaryFolder()
-    let image = RGBImage(ImageSize(width: width, height: height), samples: [UInt8](repeating: 7, count: width * height * 3))
+    let image = RGBImage(
+      ImageSize(width: width, height: height), samples: [UInt8](repeating: 7, count: width * height * 3))
     try Preview.write(image, to: "\(folder.path)/p.png")
     #expect(try RGBImage(file: "\(folder.path)/p.png") == Preview.draw(image))
     #expect(folder.contents == ["p.png"])

@@ -1,14 +1,18 @@
 import PixtralReference
+import PixtralStorage
 
 /// A safetensors file made by hand, so that tests can make broken ones too.
-struct TensorFile {
-  var tensors: [(name: String, dtype: String, shape: [Int], bytes: [UInt8])] = []
+package struct TensorFile {
+  package var tensors: [(name: String, dtype: String, shape: [Int], bytes: [UInt8])] = []
 
-  mutating func add(_ name: String, _ shape: [Int], _ values: [Float]) {
-    tensors.append((name, "F32", shape, values.flatMap { withUnsafeBytes(of: $0.bitPattern.littleEndian, Array.init) }))
+  package init() {}
+
+  package mutating func add(_ name: String, _ shape: [Int], _ values: [Float]) {
+    tensors.append(
+      (name, "F32", shape, values.flatMap { withUnsafeBytes(of: $0.bitPattern.littleEndian, Array.init) }))
   }
 
-  var header: String {
+  package var header: String {
     var offset = 0
     let entries = tensors.map { tensor in
       defer { offset += tensor.bytes.count }
@@ -18,15 +22,15 @@ struct TensorFile {
     return "{\(entries.joined(separator: ","))}"
   }
 
-  var bytes: [UInt8] { Self.bytes(header: header, data: tensors.flatMap(\.bytes)) }
+  package var bytes: [UInt8] { Self.bytes(header: header, data: tensors.flatMap(\.bytes)) }
 
-  static func bytes(header: String, data: [UInt8]) -> [UInt8] {
+  package static func bytes(header: String, data: [UInt8]) -> [UInt8] {
     withUnsafeBytes(of: UInt64(header.utf8.count).littleEndian, Array.init) + Array(header.utf8) + data
   }
 }
 
 /// The smallest model with every feature: 2 heads on 1 key-value head, patches of 2 pixels, a vocabulary of 20.
-let smallParameters = """
+package let smallParameters = """
   {"dim": 4, "n_layers": 1, "head_dim": 2, "hidden_dim": 6, "n_heads": 2, "n_kv_heads": 1, "norm_eps": 1e-5,
    "vocab_size": 20, "rope_theta": 1e6,
    "vision_encoder": {"hidden_size": 4, "num_channels": 3, "image_size": 8, "patch_size": 2, "intermediate_size": 6,
@@ -34,8 +38,9 @@ let smallParameters = """
   """
 
 /// A checkpoint of that model in a folder; `edit` may spoil its tensors first.
-func smallCheckpoint(
-  in folder: TemporaryFolder, parameters: String = smallParameters, _ edit: (inout TensorFile) -> Void = { _ in }
+package func smallCheckpoint(
+  in folder: TemporaryFolder, parameters: String = smallParameters,
+  _ edit: (inout TensorFile) -> Void = { _ in }
 ) throws -> String {
   try folder.write("params.json", parameters)
   var file = smallTensors()
@@ -45,7 +50,7 @@ func smallCheckpoint(
 }
 
 /// Every tensor of the small model, named and shaped by hand from Docs/Model.md, section 2.
-func smallTensors() -> TensorFile {
+package func smallTensors() -> TensorFile {
   var file = TensorFile()
   func add(_ name: String, _ shape: [Int]) {
     let count = shape.reduce(1, *)
@@ -72,36 +77,4 @@ func smallTensors() -> TensorFile {
   add("norm.weight", [4])
   add("output.weight", [20, 4])
   return file
-}
-
-/// Keeps every tap in memory, in double.
-final class MemoryRecorder: TraceRecorder {
-  private(set) var taps: [(name: String, matrix: Matrix<Double>)] = []
-  private let onDemand: Bool
-
-  /// - onDemand: whether to ask for attention scores and weights too.
-  init(onDemand: Bool = false) { self.onDemand = onDemand }
-
-  subscript(name: String) -> Matrix<Double>? { taps.first { $0.name == name }?.matrix }
-
-  func wants(_ name: String) -> Bool { onDemand }
-
-  func record<Scalar: Real>(_ name: String, _ value: Matrix<Scalar>) throws {
-    taps.append(
-      (name, Matrix<Double>(rows: value.rows, columns: value.columns, values: value.values.map(Double.init))))
-  }
-}
-
-extension Matrix {
-  init(_ rows: [[Scalar]]) { self.init(rows: rows.count, columns: rows[0].count, values: rows.flatMap { $0 }) }
-}
-
-/// `‖a − e‖ / ‖e‖`.
-func relF(_ a: [Double], _ e: [Double]) -> Double {
-  var (error, size) = (0.0, 0.0)
-  for (a, e) in zip(a, e) {
-    error += (a - e) * (a - e)
-    size += e * e
-  }
-  return error == 0 ? 0 : (error / size).squareRoot()
 }

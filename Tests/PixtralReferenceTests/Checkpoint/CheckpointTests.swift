@@ -1,4 +1,8 @@
 import Foundation
+import PixtralImage
+import PixtralStorage
+import PixtralText
+import TestSupport
 import Testing
 
 @testable import PixtralReference
@@ -16,7 +20,9 @@ struct CheckpointTests {
 
   @Test("A missing tensor is named")
   func missing() throws {
-    let path = try smallCheckpoint(in: folder) { $0.tensors.removeAll { $0.name == "layers.0.attention.wk.weight" } }
+    let path = try smallCheckpoint(in: folder) {
+      $0.tensors.removeAll { $0.name == "layers.0.attention.wk.weight" }
+    }
     let error = try refusal { try Checkpoint(path) }
     #expect(error.place.hasSuffix("tensor layers.0.attention.wk.weight"))
     #expect(error.expected == "[2, 4]")
@@ -25,7 +31,9 @@ struct CheckpointTests {
 
   @Test("A tensor that the model does not have is named")
   func extra() throws {
-    let path = try smallCheckpoint(in: folder) { $0.add("layers.1.attention.wq.weight", [4, 4], [Float](repeating: 0, count: 16)) }
+    let path = try smallCheckpoint(in: folder) {
+      $0.add("layers.1.attention.wq.weight", [4, 4], [Float](repeating: 0, count: 16))
+    }
     #expect(try refusal { try Checkpoint(path) }.place.hasSuffix("tensor layers.1.attention.wq.weight"))
   }
 
@@ -36,7 +44,9 @@ struct CheckpointTests {
       file.tensors[index].shape = [6, 4]
     }
     let error = try refusal { try Checkpoint(path) }
-    #expect("\(error)".hasSuffix("layers.0.feed_forward.w2.weight: expected [4, 6], found [6, 4]; is it transposed?"))
+    #expect(
+      "\(error)".hasSuffix(
+        "layers.0.feed_forward.w2.weight: expected [4, 6], found [6, 4]; is it transposed?"))
   }
 
   @Test("adapter_bias absent means that biases are expected")
@@ -62,7 +72,8 @@ struct CheckpointTests {
   @Test("A tensor in another shard than the index says is refused")
   func wrongShard() throws {
     try shard { $0["norm.weight"] = "one.safetensors" }
-    #expect(try refusal { try Checkpoint(folder.path) }.place.hasSuffix("two.safetensors, tensor norm.weight"))
+    #expect(
+      try refusal { try Checkpoint(folder.path) }.place.hasSuffix("two.safetensors, tensor norm.weight"))
   }
 
   @Test("An index that names a tensor which no file has is refused")
@@ -97,7 +108,8 @@ struct CheckpointTests {
     #expect((0..<8).map { halfSplitRow($0, headRows: 4) } == [0, 2, 1, 3, 4, 6, 5, 7])
   }
 
-  @Test("A seeded checkpoint written in Mistral's layout reads back with the same values, in one file or several")
+  @Test(
+    "A seeded checkpoint written in Mistral's layout reads back with the same values, in one file or several")
   func writtenAndRead() throws {
     let seeded = try Checkpoint("seeded:tiny")
     for megabytes in [5000, 3] {
@@ -110,7 +122,7 @@ struct CheckpointTests {
       #expect(read.warnings.isEmpty)
       #expect(megabytes == 5000 ? read.files.count == 1 : read.files.count > 1)
       for name in ["layers.2.feed_forward.w2.weight", "vision_encoder.patch_conv.weight", "norm.weight"] {
-        let (a, b): ([Float], [Float]) = (seeded.weight(name).vector(), read.weight(name).vector())
+        let (a, b): ([Float], [Float]) = (seeded.tensor(name).vector(), read.tensor(name).vector())
         #expect(a == b)
       }
     }
@@ -128,7 +140,8 @@ struct CheckpointTests {
     edit(&index)
     try folder.write("one.safetensors", one.bytes)
     try folder.write("two.safetensors", two.bytes)
-    let map = JSON.object(index.sorted { $0.key < $1.key }.map { JSON.Member(key: $0.key, value: .string($0.value)) })
+    let map = JSON.object(
+      index.sorted { $0.key < $1.key }.map { JSON.Member(key: $0.key, value: .string($0.value)) })
     try folder.write("consolidated.safetensors.index.json", (["weight_map": map] as JSON).text())
   }
 }

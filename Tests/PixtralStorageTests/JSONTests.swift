@@ -1,6 +1,7 @@
+import TestSupport
 import Testing
 
-@testable import PixtralReference
+@testable import PixtralStorage
 
 @Suite("JSON")
 struct JSONTests {
@@ -16,10 +17,17 @@ struct JSONTests {
 
   @Test(
     "An escaped surrogate pair is one character, also where json-c 0.16 spoils it",
-    arguments: [("\\ud83d\\ude00", "😀"), ("\\uD836\\uDC00", "\u{1d800}"), ("\\\\ud800", "\\ud800"), ("\\\"\\u00e9", "\"é")])
-  func escapes(text: String, expected: String) throws { #expect(try parse("\"\(text)\"") == .string(expected)) }
+    arguments: [
+      ("\\ud83d\\ude00", "😀"), ("\\uD836\\uDC00", "\u{1d800}"), ("\\\\ud800", "\\ud800"),
+      ("\\\"\\u00e9", "\"é"),
+    ])
+  func escapes(text: String, expected: String) throws {
+    #expect(try parse("\"\(text)\"") == .string(expected))
+  }
 
-  @Test("Half of a surrogate pair is refused", arguments: ["\\ud800", "x\\udc00y", "\\ud800\\ud800", "\\ud83d\\u0041", "\\ud83dx"])
+  @Test(
+    "Half of a surrogate pair is refused",
+    arguments: ["\\ud800", "x\\udc00y", "\\ud800\\ud800", "\\ud83d\\u0041", "\\ud83dx"])
   func loneSurrogates(text: String) throws {
     #expect(try refusal { try parse("\"\(text)\"") }.found.hasPrefix("half of a surrogate pair"))
   }
@@ -39,7 +47,8 @@ struct JSONTests {
   @Test(
     "What json-c would let through is refused",
     arguments: [
-      "", " ", "{", "[1,]", "{'a': 1}", "NaN", "[Infinity]", "{\"a\":1} x", "// c\n1", "\"a\nb\"", "{\"a\" 1}", "[1 2]", "tru",
+      "", " ", "{", "[1,]", "{'a': 1}", "NaN", "[Infinity]", "{\"a\":1} x", "// c\n1", "\"a\nb\"",
+      "{\"a\" 1}", "[1 2]", "tru",
       "\u{feff}1", "\"a",
     ])
   func refused(text: String) throws {

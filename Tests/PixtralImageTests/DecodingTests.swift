@@ -1,7 +1,9 @@
 import Foundation
+import PixtralStorage
+import TestSupport
 import Testing
 
-@testable import PixtralReference
+@testable import PixtralImage
 
 @Suite("From a file to RGB")
 struct DecodingTests {
@@ -48,49 +50,61 @@ struct DecodingTests {
     #expect(error.found == "a text")
   }
 
-  @Test(
-    "Every kind of PNG and JPEG becomes Pillow's and mistral-common's RGB",
-    arguments: try! cases("image/rgb/png.jsonl") + cases("image/rgb/jpeg.jsonl"))
-  func rgb(entry: Case) throws {
-    let image = try decode(entry.inputs.bytes("file"))
-    #expect(image.samples == (try entry.expect.rgbImage().samples), "\(entry.title)")
-    #expect(image.width == entry.expect["width"]?.integer)
+  @Test("Every kind of PNG and JPEG becomes Pillow's and mistral-common's RGB")
+  func rgb() throws {
+    let cases = try suite("image/rgb/png") + suite("image/rgb/jpeg")
+    let wrong = try cases.filter { try decode($0.file).samples != $0.json["expect"]?.rgbImage().samples }
+    expectNone(wrong.map(\.description), of: cases.count)
   }
 
-  @Test("Photographs become Pillow's RGB", arguments: try! cases("image/rgb/photos.jsonl"))
-  func photos(entry: Case) throws {
-    let image = try RGBImage(file: "\(fixtures)/cases/image/rgb/\(try #require(entry.inputs["file"]?.string))")
-    #expect([image.width, image.height] == [entry.expect["width"]?.integer, entry.expect["height"]?.integer])
-    let hash = SHA256()
-    hash.update(image.samples)
-    #expect(hash.hexDigest() == entry.expect["sha256"]?.string)
+  @Test("Photographs become Pillow's RGB")
+  func photos() throws {
+    let cases = try suite("image/rgb/photos")
+    let wrong = try cases.filter { entry in
+      let image = try RGBImage(file: "\(fixtures)/cases/image/rgb/\(#require(entry.inputs["file"]?.text))")
+      return [image.width, image.height] != [entry.expect["width"]?.number, entry.expect["height"]?.number]
+        || sha256(image.samples) != entry.expect["sha256"]?.text
+    }
+    expectNone(wrong.map(\.description), of: cases.count)
   }
 
-  @Test("transformers' RGB is another only where the case says so", arguments: try! cases("image/rgb/huggingface.jsonl"))
-  func huggingFace(entry: Case) throws {
-    #expect(entry.json["conflicts_with"]?.strings == [entry.id.replacing("huggingface-", with: "")])
-    #expect(try decode(entry.inputs.bytes("file")) != entry.expect.rgbImage())
+  @Test("transformers' RGB is another only where the case says so")
+  func huggingFace() throws {
+    let cases = try suite("image/rgb/huggingface")
+    let wrong = try cases.filter { entry in
+      let same = try decode(entry.file) == entry.json["expect"]?.rgbImage()
+      return entry.value["conflicts_with"]?.list?.compactMap(\.text) != [
+        entry.id.replacing("huggingface-", with: "")
+      ]
+        || same
+    }
+    expectNone(wrong.map(\.description), of: cases.count)
   }
 
-  @Test("What Pillow refuses is refused", arguments: try! cases("image/rgb/broken.jsonl"))
-  func broken(entry: Case) throws {
-    let error = try refusal { try decode(entry.inputs.bytes("file")) }
-    let kinds: [InputError.Kind] =
-      switch entry.expect["reject"]?.string {
-      case "too-large": [.largeImage]
-      case "not-an-image": [.wrongImage]
-      default: [.wrongImage, .brokenImage]
-      }
-    #expect(kinds.contains(error.kind))
+  @Test("What Pillow refuses is refused")
+  func broken() throws {
+    let cases = try suite("image/rgb/broken")
+    let wrong = try cases.filter { entry in
+      let kinds: [InputError.Kind] =
+        switch entry.expect["reject"]?.text {
+        case "too-large": [.largeImage]
+        case "not-an-image": [.wrongImage]
+        default: [.wrongImage, .brokenImage]
+        }
+      return try !kinds.contains(refusal { try decode(entry.file) }.kind)
+    }
+    expectNone(wrong.map(\.description), of: cases.count)
   }
 
   @Test("A file that is only looked at is read as far, and refused for the same")
   func looking() throws {
-    for entry in try cases("image/rgb/png.jsonl") + cases("image/rgb/jpeg.jsonl") + cases("image/rgb/broken.jsonl") {
+    let cases = try ["png", "jpeg", "broken"].flatMap { try suite("image/rgb/\($0)") }
+    let wrong = try cases.filter { entry in
       let folder = try TemporaryFolder()
-      let file = try folder.write("image", entry.inputs.bytes("file"))
-      #expect(outcome { try ImageSize(file: file) } == outcome { try RGBImage(file: file).size }, "\(entry.id)")
+      let file = try folder.write("image", entry.file)
+      return outcome { try ImageSize(file: file) } != outcome { try RGBImage(file: file).size }
     }
+    expectNone(wrong.map(\.description), of: cases.count)
   }
 
   private func outcome(_ body: () throws -> ImageSize) -> Result<ImageSize, InputError> {
@@ -99,22 +113,26 @@ struct DecodingTests {
 
   @Test("EXIF's orientation is read, not applied")
   func orientation() throws {
-    let turned = try (cases("image/rgb/png.jsonl") + cases("image/rgb/jpeg.jsonl")).filter { $0.id.hasSuffix("-turned") }
+    let turned = try (suite("image/rgb/png") + suite("image/rgb/jpeg")).filter { $0.id.hasSuffix("-turned") }
     #expect(turned.count == 3)
-    for entry in turned { #expect(try decode(entry.inputs.bytes("file")).size.orientation == 6) }
+    for entry in turned { #expect(try decode(entry.file).size.orientation == 6) }
     #expect(try RGBImage(file: "\(fixtures)/images/model-left.jpg").size.orientation == nil)
   }
 
   @Test(
     "Other formats are named",
     arguments: [
-      ("RIFF\u{0}\u{0}\u{0}\u{0}WEBPVP8 ", "a WebP image"), ("GIF89a", "a GIF image"), ("BM6\u{0}", "a BMP image"),
+      ("RIFF\u{0}\u{0}\u{0}\u{0}WEBPVP8 ", "a WebP image"), ("GIF89a", "a GIF image"),
+      ("BM6\u{0}", "a BMP image"),
       ("II*\u{0}", "a TIFF image"),
       ("\u{0}\u{0}\u{0}\u{20}ftypavif", "an AVIF image"), ("\u{0}\u{0}\u{0}\u{18}ftypheic", "a HEIC image"),
-      ("<?xml version='1.0'?>\n<svg/>", "an SVG drawing"), ("%PDF-1.7", "a PDF document"), ("hello", "a text"), ("", "an empty file"),
+      ("<?xml version='1.0'?>\n<svg/>", "an SVG drawing"), ("%PDF-1.7", "a PDF document"),
+      ("hello", "a text"), ("", "an empty file"),
       ("\u{1}\u{2}", "something else"),
     ])
-  func formats(start: String, name: String) throws { #expect(try refusal { try decode(Array(start.utf8)) }.found == name) }
+  func formats(start: String, name: String) throws {
+    #expect(try refusal { try decode(Array(start.utf8)) }.found == name)
+  }
 
   /// A PNG's signature and chunks, without checksums that hold.
   private func png(_ chunks: (String, [UInt8])..., length: [UInt8]? = nil) -> [UInt8] {
@@ -128,12 +146,14 @@ struct DecodingTests {
     var crc: UInt32 = ~0
     for byte in bytes {
       crc ^= UInt32(byte)
-      for _ in 0..<8 { crc = crc & 1 == 1 ? 0xedb8_8320 ^ crc >> 1 : crc >> 1 }
+      for _ in 0..<8 { crc = crc & 1 == 1 ? 0xedb8_8320 ^ (crc >> 1) : crc >> 1 }
     }
     return withUnsafeBytes(of: (~crc).bigEndian, Array.init)
   }
 
-  @Test("Sizes of nothing and beyond the limit are refused unread", arguments: [[0, 0, 0, 0], [0, 0, 255, 255], [127, 255, 255, 255]])
+  @Test(
+    "Sizes of nothing and beyond the limit are refused unread",
+    arguments: [[0, 0, 0, 0], [0, 0, 255, 255], [127, 255, 255, 255]])
   func sizes(side: [UInt8]) throws {
     let error = try refusal { try decode(png(("IHDR", side + side + [8, 2, 0, 0, 0]), ("IDAT", [0]))) }
     #expect([.wrongImage, .largeImage].contains(error.kind))
@@ -144,30 +164,38 @@ struct DecodingTests {
     let file = try bytes(of: "\(fixtures)/images/model-right.png")
     let image = try decode(file)
     let count = image.width * image.height
-    let error = try refusal { try file.withUnsafeBytes { try RGBImage(decoding: $0, place: "image", maxPixels: count - 1) } }
+    let error = try refusal {
+      try file.withUnsafeBytes { try RGBImage(decoding: $0, place: "image", maxPixels: count - 1) }
+    }
     #expect(error.expected == "an image of at most \(count - 1) pixels, 65535 on a side")
     #expect(error.found == "\(image.width)×\(image.height)")
     #expect(error.advice == "raise the limit with --max-pixels")
-    #expect(try file.withUnsafeBytes { try RGBImage(decoding: $0, place: "image", maxPixels: count) } == image)
+    #expect(
+      try file.withUnsafeBytes { try RGBImage(decoding: $0, place: "image", maxPixels: count) } == image)
   }
 
   @Test("A chunk that claims two gigabytes takes none")
   func longChunk() throws {
-    let file = png(("IHDR", [0, 0, 0, 4, 0, 0, 0, 4, 8, 2, 0, 0, 0])) + [0x7f, 0xff, 0xff, 0xff] + Array("tEXtabc".utf8)
-    #expect(try refusal { try decode(file) }.found == "a PNG image that does not decode: the file ends too early")
+    let file =
+      png(("IHDR", [0, 0, 0, 4, 0, 0, 0, 4, 8, 2, 0, 0, 0])) + [0x7f, 0xff, 0xff, 0xff]
+      + Array("tEXtabc".utf8)
+    #expect(
+      try refusal { try decode(file) }.found == "a PNG image that does not decode: the file ends too early")
   }
 
   @Test("tRNS behind the samples, which Pillow heeds and PNG forbids, is refused")
   func lateTransparency() throws {
     let whole = try bytes(of: "\(fixtures)/images/model-right.png")
     let file = whole.dropLast(12) + png(("tRNS", [0, 1, 0, 2, 0, 3]), ("IEND", [])).dropFirst(8)
-    #expect(try refusal { try decode(Array(file)) }.found == "a PNG image that does not decode: tRNS behind the image data")
+    #expect(
+      try refusal { try decode(Array(file)) }.found
+        == "a PNG image that does not decode: tRNS behind the image data")
   }
 
   @Test("A progressive JPEG of endless scans is refused")
   func scans() throws {
-    let entry = try #require(try cases("image/rgb/jpeg.jsonl").first { $0.id.hasSuffix("smooth-progressive-grey") })
-    let file = try entry.inputs.bytes("file")
+    let entry = try #require(try suite("image/rgb/jpeg").first { $0.id.hasSuffix("smooth-progressive-grey") })
+    let file = try entry.file
     // The last scan, from its SOS to the end of the image, over and over.
     let start = try #require(file.indices.dropLast().last { file[$0] == 0xff && file[$0 + 1] == 0xda })
     let scan = file[start..<file.count - 2]
@@ -176,5 +204,7 @@ struct DecodingTests {
   }
 
   @Test("A missing file and a folder are refused", arguments: ["\(fixtures)/images/none.png", fixtures])
-  func noFile(path: String) throws { #expect(try refusal { try RGBImage(file: path) }.kind == .unreadableFile) }
+  func noFile(path: String) throws {
+    #expect(try refusal { try RGBImage(file: path) }.kind == .unreadableFile)
+  }
 }

@@ -1,7 +1,8 @@
 import Foundation
+import TestSupport
 import Testing
 
-@testable import PixtralReference
+@testable import PixtralStorage
 
 @Suite("New files")
 struct NewFileTests {
@@ -28,7 +29,7 @@ struct NewFileTests {
     #expect(symlink(pipe, "\(folder.path)/link") == 0)
     for path in [pipe, "\(folder.path)/link", folder.path] {
       let error = try refusal { try NewFile(path) }
-      #expect(error.kind == .unwritableFolder)
+      #expect(error.kind == .unwritable)
       #expect(error.found == "something that is no plain file")
     }
     #expect(folder.contents == ["link", "pipe"])
@@ -40,7 +41,7 @@ struct NewFileTests {
     let file = try NewFile(path)
     // Somebody makes a folder of the name while the file is written.
     #expect(mkdir(path, 0o700) == 0)
-    #expect(try refusal { try file.finish() }.kind == .unwritableFolder)
+    #expect(try refusal { try file.finish() }.kind == .unwritable)
     file.abandon()
     #expect(folder.contents == ["out"])
   }

@@ -1,3 +1,7 @@
+import PixtralImage
+import PixtralStorage
+import PixtralText
+import TestSupport
 import Testing
 
 @testable import PixtralReference
@@ -11,8 +15,8 @@ struct PromptTests {
     Pixels(height: height, width: width, values: [Float](repeating: value, count: 3 * height * width))
   }
 
-  private func check(_ tokens: [Int], _ images: [Pixels]) throws {
-    try Prompt(tokens: tokens, images: images).check(against: parameters)
+  private func check(_ tokens: [Int], _ pixels: [Pixels]) throws {
+    try Prompt(tokens: tokens, pixels: pixels).check(against: parameters)
   }
 
   @Test("As many [IMG] as patches pass")
@@ -38,7 +42,8 @@ struct PromptTests {
   func splitImages() throws {
     let halves = [pixels(width: 2), pixels(width: 2)]
     try check([1, 10, 15, 10, 15], halves)
-    #expect(try refusal { try check([1, 10, 10, 15], halves) }.expected == "2 [IMG] for 2 images of [1, 1] patches")
+    #expect(
+      try refusal { try check([1, 10, 10, 15], halves) }.expected == "2 [IMG] for 2 images of [1, 1] patches")
   }
 
   @Test("Tokens without [IMG_END], as some runtimes make them, pass if the patches are as many")
@@ -49,7 +54,8 @@ struct PromptTests {
 
   @Test("Sides that are no multiples of the patch or too long are refused", arguments: [(3, 4), (2, 10)])
   func sides(height: Int, width: Int) throws {
-    #expect(try refusal { try check([1, 10, 10, 15], [pixels(height: height, width: width)]) }.kind == .wrongPixels)
+    #expect(
+      try refusal { try check([1, 10, 10, 15], [pixels(height: height, width: width)]) }.kind == .wrongPixels)
   }
 
   @Test("Samples that are not finite are refused", arguments: [Float.nan, .infinity])
@@ -66,7 +72,9 @@ struct PromptTests {
   @Test("Token files with anything but integers are refused", arguments: ["[1, 2.0]", #"["1"]"#, "{}", "7"])
   func wrongTokenFiles(text: String) throws {
     let folder = try TemporaryFolder()
-    #expect(try refusal { try Prompt(tokensFile: folder.write("t.json", text), pixelsFile: nil) }.kind == .wrongTokens)
+    #expect(
+      try refusal { try Prompt(tokensFile: folder.write("t.json", text), pixelsFile: nil) }.kind
+        == .wrongTokens)
   }
 
   @Test("A pixel file names its tensors image0, image1, …")
@@ -85,6 +93,6 @@ struct PromptTests {
     let tokens = try folder.write("t.json", "[1]")
     let images = [pixels(value: 0.5), pixels(height: 4, width: 2, value: -1)]
     try Pixels.write(images, to: "\(folder.path)/p.safetensors")
-    #expect(try Prompt(tokensFile: tokens, pixelsFile: "\(folder.path)/p.safetensors").images == images)
+    #expect(try Prompt(tokensFile: tokens, pixelsFile: "\(folder.path)/p.safetensors").pixels == images)
   }
 }

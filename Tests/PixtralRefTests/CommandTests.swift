@@ -1,7 +1,12 @@
 import Foundation
+import PixtralImage
+import PixtralReference
+import PixtralStorage
+import PixtralText
+import TestSupport
 import Testing
 
-@testable import PixtralReference
+@testable import pixtral_ref
 
 /// The program itself: exit codes, streams, and what is left on disk.
 @Suite("Commands")
@@ -12,7 +17,8 @@ struct CommandTests {
   private func program(_ arguments: [String]) throws -> Process {
     let process = Process()
     let tests = try #require(try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe"))
-    process.executableURL = URL(fileURLWithPath: tests).deletingLastPathComponent().appending(path: "pixtral-ref")
+    process.executableURL = URL(fileURLWithPath: tests).deletingLastPathComponent().appending(
+      path: "pixtral-ref")
     process.arguments = arguments
     return process
   }
@@ -51,18 +57,23 @@ struct CommandTests {
     _ = try run("trace", "--request", request, "--precision", "float64", "--out", b)
     _ = try run("trace", "--request", "\(fixtures)/cases/model/tiny/text/request.json", "--out", c)
     #expect(try run("compare", b, a).code == 0)
+    #expect(try run("compare", b, "\(folder.path)/none").code == 2)
     let json = try run("compare", b, c, "--json")
     #expect(json.code == 1)
     #expect(try JSON(parsing: json.out, place: "stdout")["first_divergence"]?.string == "vision.patch_conv")
   }
 
-  @Test("A refused input exits with 1, says one sentence and writes nothing")
+  @Test("A refused input exits with 2, says one sentence and writes nothing")
   func refused() throws {
-    try folder.write("request.json", #"{"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "none.png"}]}]}"#)
+    try folder.write(
+      "request.json",
+      #"{"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "none.png"}]}]}"#)
     let result = try run("trace", "--request", "\(folder.path)/request.json", "--out", "\(folder.path)/out")
-    #expect(result.code == 1)
+    #expect(result.code == 2)
     #expect(result.out.isEmpty)
-    #expect(result.error == "Error: \(folder.path)/none.png: expected a readable file, found No such file or directory\n")
+    #expect(
+      result.error
+        == "Error: \(folder.path)/none.png: expected a readable file, found No such file or directory\n")
     #expect(folder.contents == ["request.json"])
   }
 
@@ -72,7 +83,7 @@ struct CommandTests {
     let request = "\(fixtures)/cases/model/tiny/small-rgba/request.json"
     _ = try run("trace", "--request", request, "--out", out)
     let before = try bytes(of: "\(out)/trace.json")
-    #expect(try run("trace", "--request", request, "--taps", "nothing", "--out", out).code == 1)
+    #expect(try run("trace", "--request", request, "--taps", "nothing", "--out", out).code == 2)
     #expect(try bytes(of: "\(out)/trace.json") == before)
   }
 
@@ -80,11 +91,14 @@ struct CommandTests {
   func interrupted() throws {
     let out = "\(folder.path)/out"
     let process = try program([
-      "trace", "--checkpoint", "seeded:pixtral-large", "--request", "\(fixtures)/requests/photo-512.json", "--out", out,
+      "trace", "--checkpoint", "seeded:pixtral-large", "--request", "\(fixtures)/requests/photo-512.json",
+      "--out", out,
     ])
     process.standardError = FileHandle.nullDevice
     try process.run()
-    while !FileManager.default.fileExists(atPath: TraceFolder.partialPath(in: out)), process.isRunning { usleep(10_000) }
+    while !FileManager.default.fileExists(atPath: "\(out)/trace.safetensors.partial"), process.isRunning {
+      usleep(10_000)
+    }
     process.interrupt()
     for _ in 0..<500 where process.isRunning { usleep(10_000) }
     #expect(!process.isRunning, "stopped within five seconds")
@@ -95,7 +109,8 @@ struct CommandTests {
   @Test(
     "Wrong usage exits with 64",
     arguments: [
-      ["trace"], ["trace", "--out", "x"], ["nonsense"], ["compare", "a"], ["tokens"], ["tokens", "--jsonl", "--text", "a"],
+      ["trace"], ["trace", "--out", "x"], ["nonsense"], ["compare", "a"], ["tokens"],
+      ["tokens", "--jsonl", "--text", "a"],
       ["tokens", "--text", "a", "--as", "9"],
     ])
   func usage(arguments: [String]) throws {
@@ -106,11 +121,11 @@ struct CommandTests {
     #expect(process.terminationStatus == 64)
   }
 
-  @Test("image gives a line a file and exits with 1 if one is refused")
+  @Test("image gives a line a file and exits with 2 if one is refused")
   func image() throws {
     let result = try run("image", "\(fixtures)/images/chelsea.png", "\(fixtures)/requests/photo.json")
     let lines = try result.out.split(separator: "\n").map { try JSON(parsing: String($0), place: "stdout") }
-    #expect(result.code == 1)
+    #expect(result.code == 2)
     #expect(lines[0]["columns"]?.integer == 29)
     #expect(lines[0]["tokens"]?.integer == 19 * 30)
     #expect(lines[1]["error"]?["type"]?.string == "wrongImage")
@@ -133,22 +148,26 @@ struct CommandTests {
   @Test("image writes nothing if a file is refused")
   func refusedPreview() throws {
     let broken = try folder.write("a.png", "no image")
-    let result = try run("image", broken, "--preview", "\(folder.path)/p.png", "--pixels", "\(folder.path)/p.safetensors")
-    #expect(result.code == 1)
+    let result = try run(
+      "image", broken, "--preview", "\(folder.path)/p.png", "--pixels", "\(folder.path)/p.safetensors")
+    #expect(result.code == 2)
     #expect(folder.contents == ["a.png"])
   }
 
-  @Test("image, tokens and trace warn of an image that lies on its side", arguments: ["image", "tokens", "trace"])
+  @Test(
+    "image, tokens and trace warn of an image that lies on its side", arguments: ["image", "tokens", "trace"])
   func orientation(command: String) throws {
-    let turned = try #require(try cases("image/rgb/jpeg.jsonl").first { $0.id.hasSuffix("smooth-turned") })
-    let image = try folder.write("turned.jpg", turned.inputs.bytes("file"))
+    let turned = try #require(try suite("image/rgb/jpeg").first { $0.id.hasSuffix("smooth-turned") })
+    let image = try folder.write("turned.jpg", turned.file)
     let request = try folder.write(
-      "request.json", #"{"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "turned.jpg"}]}]}"#)
+      "request.json",
+      #"{"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "turned.jpg"}]}]}"#)
     let result =
       switch command {
       case "image": try run("image", image)
       case "tokens": try run("tokens", "--request", request)
-      default: try run("trace", "--request", request, "--out", "\(folder.path)/out", "--until", "vision.patch_conv")
+      default:
+        try run("trace", "--request", request, "--out", "\(folder.path)/out", "--until", "vision.patch_conv")
       }
     #expect(result.code == 0)
     #expect(result.error.contains("EXIF notes orientation 6, which is not applied"))
@@ -180,9 +199,12 @@ struct CommandTests {
     #expect(try ask(Array(#"{"id": "a", "text": "Hello"}"#.utf8))["tokens"]?.integers == [23325])
     #expect(try ask(Array("nonsense".utf8))["line"] == .integer(2))
     #expect(try ask([0x22, 0xff, 0x22])["error"]?["type"] == .string("UnicodeDecodeError"))
-    #expect(try ask(Array(repeating: UInt8(ascii: "["), count: 10_000))["error"]?["type"] == .string("RecursionError"))
     #expect(
-      try ask(Array(#"{"id": 5, "request": {"messages": []}}"#.utf8))["error"]?["type"] == .string("InvalidMessageStructureException"))
+      try ask(Array(repeating: UInt8(ascii: "["), count: 10_000))["error"]?["type"]
+        == .string("RecursionError"))
+    #expect(
+      try ask(Array(#"{"id": 5, "request": {"messages": []}}"#.utf8))["error"]?["type"]
+        == .string("InvalidMessageStructureException"))
     let long = #"{"id": 6, "text": "\#(String(repeating: "a b", count: 300_000))"}"#
     #expect(try ask(Array(long.utf8))["tokens"]?.array?.count ?? 0 > 300_000)
     #expect(try ask(Array(#"{"id": 7, "tokens": [1, 23325]}"#.utf8))["text"] == .string("Hello"))
@@ -195,14 +217,19 @@ struct CommandTests {
   func questions() throws {
     #expect(try run("tokens", "--text", "Hello").out == #"{"tokens":[23325],"pieces":["▁Hello"]}"# + "\n")
     let file = try folder.write("fim.json", #"{"prompt": "a"}"#)
-    #expect(try run("tokens", "--fim", file).out == #"{"tokens":[1,13,11,1032],"text":"<s>[SUFFIX][PREFIX]▁a"}"# + "\n")
+    #expect(
+      try run("tokens", "--fim", file).out == #"{"tokens":[1,13,11,1032],"text":"<s>[SUFFIX][PREFIX]▁a"}"#
+        + "\n")
   }
 
   @Test("tokens --as renders as another release does")
   func asRelease() throws {
     let image = "\(fixtures)/images/model-alpha.png"
-    let chunks = [image, "\(fixtures)/images/model-left.jpg"].map { #"{"type": "image_url", "image_url": "\#($0)"}"# }
-    let request = try folder.write("two.json", #"{"messages": [{"role": "user", "content": [\#(chunks.joined(separator: ","))]}]}"#)
+    let chunks = [image, "\(fixtures)/images/model-left.jpg"].map {
+      #"{"type": "image_url", "image_url": "\#($0)"}"#
+    }
+    let request = try folder.write(
+      "two.json", #"{"messages": [{"role": "user", "content": [\#(chunks.joined(separator: ","))]}]}"#)
     let then = try JSON(parsing: run("tokens", "--request", request, "--as", "1.8.0").out, place: "stdout")
     let now = try JSON(parsing: run("tokens", "--request", request).out, place: "stdout")
     #expect(then["images"]?.array?.reversed() == now["images"]?.array)
@@ -223,7 +250,8 @@ struct CommandTests {
       layout == "mistral"
       ? ["consolidated.safetensors", "params.json", "tokenizer.model.v7m1"]
       : [
-        "config.json", "generation_config.json", "model.safetensors", "preprocessor_config.json", "processor_config.json",
+        "config.json", "generation_config.json", "model.safetensors", "preprocessor_config.json",
+        "processor_config.json",
         "tokenizer.model.v7m1",
       ]
     #expect(names == expected)

@@ -1,3 +1,7 @@
+import PixtralImage
+import PixtralStorage
+import PixtralText
+import TestSupport
 import Testing
 
 @testable import PixtralReference
@@ -13,11 +17,13 @@ struct SeededTests {
     let tensors = try oracle(model)
     #expect(tensors.count > 5)
     for entry in tensors {
-      let weight = checkpoint.weight(try #require(entry["name"]?.string))
+      let weight = checkpoint.tensor(try #require(entry["name"]?.string))
       #expect(weight.shape == entry["shape"]?.integers)
       let middle = try #require(entry["middle_index"]?.integer)
       let last = try #require(entry["last_index"]?.integer)
-      for (n, expected) in try #require(entry["first"]?.strings).enumerated() { #expect(hex(bits(weight, n)) == expected) }
+      for (n, expected) in try #require(entry["first"]?.strings).enumerated() {
+        #expect(hex(bits(weight, n)) == expected)
+      }
       for (n, expected) in try #require(entry["middle"]?.strings).enumerated() {
         #expect(hex(bits(weight, middle + n)) == expected)
       }
@@ -29,7 +35,7 @@ struct SeededTests {
   func wholeTensors() throws {
     let checkpoint = try Checkpoint("seeded:tiny")
     for entry in try oracle("seeded:tiny") {
-      let weight = checkpoint.weight(try #require(entry["name"]?.string))
+      let weight = checkpoint.tensor(try #require(entry["name"]?.string))
       let values: [Float] = weight.vector()
       let sum = values.reduce(UInt64(0)) { $0 &+ UInt64($1.bitPattern >> 16) }
       #expect("\(sum)" == entry["sum_of_bits"]?.text(), "\(weight.name)")
@@ -46,11 +52,10 @@ struct SeededTests {
 
   @Test("Any range of rows holds the values that the whole has there")
   func rowsAreSlices() throws {
-    let weight = try Checkpoint("seeded:tiny").weight("layers.1.feed_forward.w2.weight")
+    let weight = try Checkpoint("seeded:tiny").tensor("layers.1.feed_forward.w2.weight")
     let whole: [Float] = weight.vector()
-    var rows = [Float](repeating: 0, count: 3 * weight.columns)
-    rows.withUnsafeMutableBufferPointer { weight.read(5..<8, into: $0.baseAddress!) }
-    #expect(rows == Array(whole[5 * weight.columns..<8 * weight.columns]))
+    let rows: Matrix<Float> = weight.rows(5..<8)
+    #expect(rows.values == Array(whole[5 * weight.columns..<8 * weight.columns]))
   }
 
   @Test("An unknown name is refused with the known ones")
@@ -66,11 +71,10 @@ struct SeededTests {
 
   private func oracle(_ model: String) throws -> [JSON] { try #require(oracleModel(model)["tensors"]?.array) }
 
-  private func bits(_ weight: Weight, _ index: Int) -> UInt32 {
+  private func bits(_ weight: StoredTensor, _ index: Int) -> UInt32 {
     let row = index / weight.columns
-    var values = [Float](repeating: 0, count: weight.columns)
-    values.withUnsafeMutableBufferPointer { weight.read(row..<row + 1, into: $0.baseAddress!) }
-    return values[index % weight.columns].bitPattern >> 16
+    let values: Matrix<Float> = weight.rows(row..<row + 1)
+    return values[0, index % weight.columns].bitPattern >> 16
   }
 
   private func hex(_ bits: UInt32) -> String { "0x" + String(String(0x10000 + bits, radix: 16).dropFirst()) }

@@ -1,10 +1,15 @@
+import PixtralImage
+import PixtralStorage
+import TestSupport
 import Testing
 
-@testable import PixtralReference
+@testable import PixtralText
 
 @Suite("Tokenizer")
 struct TokenizerTests {
-  let tokenizer = try! fixtureTokenizer()
+  let tokenizer: Tokenizer
+
+  init() throws { tokenizer = try fixtureTokenizer() }
 
   @Test("The vocabulary has the pieces that the template names")
   func vocabulary() {
@@ -16,44 +21,50 @@ struct TokenizerTests {
     #expect(pieces[771].text == "<0x00>")
   }
 
-  @Test("Text becomes what sentencepiece makes of it", arguments: try! tokenCases("text/rules.jsonl"))
-  func encode(entry: TokenCase) throws {
-    #expect(try tokenizer.encode(#require(entry.inputs["text"]?.text)) == entry.expected(in: .current)["tokens"]?.numbers, "\(entry.title)")
-  }
-
-  @Test("So do 5,000 random texts")
-  func encodeRandom() throws {
-    for entry in try tokenCases("text/corpus.jsonl") {
-      #expect(try tokenizer.encode(#require(entry.inputs["text"]?.text)) == entry.expected(in: .current)["tokens"]?.numbers, "\(entry.id)")
+  @Test("Text becomes what sentencepiece makes of it", arguments: ["rules", "corpus"])
+  func encode(name: String) throws {
+    let cases = try suite("tokens/text/\(name)")
+    let wrong = try cases.filter {
+      try tokenizer.encode(#require($0.inputs["text"]?.text)) != $0.expect["tokens"]?.numbers
     }
+    expectNone(wrong.map(\.description), of: cases.count)
   }
 
   @Test("Tokens become what sentencepiece makes of them, all at once and one by one")
   func decode() throws {
-    for entry in try tokenCases("decode/rules.jsonl") {
+    let cases = try suite("tokens/decode/rules")
+    let wrong = try cases.filter { entry in
       let tokens = try #require(entry.inputs["tokens"]?.numbers)
-      let expected = entry.expected(in: .current)["text"]?.text
-      #expect(try tokenizer.decode(tokens) == expected, "\(entry.id): \(entry.title)")
       var stream = tokenizer.textStream
-      #expect(tokens.map { stream.append($0) }.joined() + stream.finish() == expected, "\(entry.id)")
+      let streamed = tokens.map { stream.append($0) }.joined() + stream.finish()
+      return try [tokenizer.decode(tokens), streamed] != [
+        entry.expect["text"]?.text, entry.expect["text"]?.text,
+      ]
     }
+    expectNone(wrong.map(\.description), of: cases.count)
   }
 
   @Test("A stream gives a character out when it is whole, and a space with the word behind it")
   func stream() throws {
     var stream = tokenizer.textStream
     let pieces = ["▁a", "<0xF0>", "<0x9F>", "<0x98>", "<0x80>", "▁b", "<0xE2>"]
-    let tokens = try pieces.map { piece in try #require(tokenizer.vocabulary.pieces.firstIndex { $0.text == piece }) }
+    let tokens = try pieces.map { piece in
+      try #require(tokenizer.vocabulary.pieces.firstIndex { $0.text == piece })
+    }
     #expect(tokens.map { stream.append($0) } == ["a", "", "", "", "😀", " b", ""])
     #expect(stream.finish() == "\u{fffd}")
   }
 
   @Test("An id outside the vocabulary is refused", arguments: [-1, 32768])
-  func outside(id: Int) throws { #expect(try refusal { try tokenizer.decode([1, id]) }.type == "IndexError") }
+  func outside(id: Int) throws {
+    #expect(try refusal { try tokenizer.decode([1, id]) }.type == "IndexError")
+  }
 
-  @Test("A long run of one character takes no longer than its length")
+  @Test("A run of one character that is ten times as long has ten times as many tokens")
   func longRun() {
-    #expect(tokenizer.encode(String(repeating: "a", count: 200_000)).count > 1000)
+    let counts = [20_000, 200_000].map { tokenizer.encode(String(repeating: "a", count: $0)).count }
+    #expect(counts[0] > 1000)
+    #expect(abs(counts[1] - 10 * counts[0]) < 10)
   }
 
   @Test("Another file than the one whose rules are written here is refused")
@@ -63,12 +74,14 @@ struct TokenizerTests {
     model[1000] ^= 1
     let error = try refusal { try Tokenizer(file: folder.write("other.model", model)) }
     #expect(error.kind == .wrongTokenizer)
-    #expect(error.expected.hasSuffix("SHA-256 \(Tokenizer.digest)"))
+    #expect(error.expected.hasSuffix("SHA-256 \(Tokenizer.sha256)"))
   }
 
   @Test("A message that does not parse is refused")
   func malformedModel() throws {
-    let error = try refusal { try [UInt8]([0x0a, 0xff]).withUnsafeBytes { try Vocabulary(model: $0, place: "m") } }
+    let error = try refusal {
+      try [UInt8]([0x0a, 0xff]).withUnsafeBytes { try Vocabulary(model: $0, place: "m") }
+    }
     #expect(error.kind == .wrongTokenizer)
   }
 }

@@ -1,3 +1,7 @@
+import PixtralImage
+import PixtralStorage
+import PixtralText
+import TestSupport
 import Testing
 
 @testable import PixtralReference
@@ -20,13 +24,14 @@ struct CacheTests {
   }
 
   /// relF of the logits in parts against those in one go.
-  private func distance<Scalar: Real>(_ prompt: Prompt, cuts: [Int], _: Scalar.Type) throws -> Double {
+  private func distance<Scalar: BLASScalar>(_ prompt: Prompt, cuts: [Int], _: Scalar.Type) throws -> Double {
     let model = Pixtral<Scalar>(checkpoint)
-    let whole = try model.logits(prompt)
+    let whole = try model(prompt)
     let cache = KeyValueCache<Scalar>(for: checkpoint.parameters)
+    let rows = try model.embeddings(of: prompt)
     var parts: [Scalar] = []
     for (start, end) in zip([0] + cuts, cuts + [prompt.tokens.count]) {
-      parts += try model.logits(prompt, part: start..<end, cache: cache).values
+      parts += try model.logits(rows.rows(start..<end), cache: cache).values
     }
     #expect(cache.count == prompt.tokens.count)
     return relF(parts.map(Double.init), whole.values.map(Double.init))

@@ -1,4 +1,8 @@
 import Foundation
+import PixtralImage
+import PixtralStorage
+import PixtralText
+import TestSupport
 import Testing
 
 @testable import PixtralReference
@@ -27,7 +31,8 @@ struct ParametersTests {
   @Test(
     "A missing key is named",
     arguments: [
-      "dim", "n_layers", "head_dim", "hidden_dim", "n_heads", "n_kv_heads", "norm_eps", "vocab_size", "rope_theta",
+      "dim", "n_layers", "head_dim", "hidden_dim", "n_heads", "n_kv_heads", "norm_eps", "vocab_size",
+      "rope_theta",
     ])
   func missingKey(key: String) throws {
     let text = try replacing("\"\(key)\": ", "\"x_\(key)\": ")
@@ -68,7 +73,8 @@ struct ParametersTests {
       ("\"image_token_id\": 10", "\"image_token_id\": 20", "image_token_id"),
     ])
   func contradictions(old: String, new: String, key: String) throws {
-    let text = try replacing(old, new).replacingOccurrences(of: "\"n_kv_heads\": 2, \"n_kv_heads\": 1", with: "\"n_kv_heads\": 2")
+    let text = try replacing(old, new).replacingOccurrences(
+      of: "\"n_kv_heads\": 2, \"n_kv_heads\": 1", with: "\"n_kv_heads\": 2")
     #expect(try refusal { try parse(text) }.place.hasSuffix(key))
   }
 
@@ -76,17 +82,23 @@ struct ParametersTests {
     "A key that means another architecture is refused",
     arguments: ["\"sliding_window\": 4096", "\"moe\": {\"num_experts\": 8}", "\"tied_embeddings\": true"])
   func otherArchitecture(member: String) throws {
-    #expect(try refusal { try parse(try replacing("\"dim\": 4", "\"dim\": 4, \(member)")) }.expected.contains("Pixtral has none"))
+    #expect(
+      try refusal { try parse(try replacing("\"dim\": 4", "\"dim\": 4, \(member)")) }.expected.contains(
+        "Pixtral has none"))
   }
 
   @Test("More layers than any model has are refused before a table is made of them")
   func layers() throws {
-    #expect(try refusal { try parse(try replacing("\"n_layers\": 1", "\"n_layers\": 1000000000")) }.place.hasSuffix("n_layers"))
+    #expect(
+      try refusal { try parse(try replacing("\"n_layers\": 1", "\"n_layers\": 1000000000")) }.place.hasSuffix(
+        "n_layers"))
   }
 
   @Test("A key that changes nothing must still be a number", arguments: ["\"12\"", "-1", "[]"])
   func ignored(value: String) throws {
-    #expect(throws: InputError.self) { try parse(try replacing("\"dim\": 4", "\"dim\": 4, \"max_seq_len\": \(value)")) }
+    #expect(throws: InputError.self) {
+      try parse(try replacing("\"dim\": 4", "\"dim\": 4, \"max_seq_len\": \(value)"))
+    }
   }
 
   @Test("An unknown key is kept for a warning")
