@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 import collections
 import importlib.metadata
-import json
 import re
 
 from mistral_common.integrations.chat_templates.chat_templates import convert_tokenizer_to_chat_template
@@ -21,6 +20,7 @@ from transformers import PreTrainedTokenizerFast
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "goldens"))
 import releases  # noqa: E402
+import suites  # noqa: E402
 
 PROCESSOR = SentencePieceProcessor(model_file=str(releases.MODEL))
 CONTROLS = {PROCESSOR.id_to_piece(id): id for id in range(PROCESSOR.get_piece_size()) if PROCESSOR.is_control(id)}
@@ -61,7 +61,7 @@ def render(tokenizer: PreTrainedTokenizerFast, request: dict) -> str:
 def main() -> None:
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE()), bos_token="<s>", eos_token="</s>")
     tokenizer.chat_template = convert_tokenizer_to_chat_template(releases.MODEL)
-    cases = [json.loads(line) for line in (releases.ROOT / "Fixtures/cases/tokens/request/rules.jsonl").read_text().split("\n")[:-1]]
+    cases = suites.read("tokens/request/rules")
     count: collections.Counter = collections.Counter()
     rows = []
     for case in cases:

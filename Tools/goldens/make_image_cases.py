@@ -3,13 +3,12 @@
     python make_image_cases.py        (writes below Fixtures/cases/image; deterministic)
 
 The oracle is mistral-common; of the cases named huggingface it is transformers' PixtralImageProcessor with its PIL backend, and those are in conflict with
-mistral-common's case of the same size where both differ. Suites are JSON Lines, a case a line, tensors in a safetensors file beside them.
+mistral-common's case of the same size where both differ. The tensors of a suite are in a safetensors file beside it.
 """
 
 import base64
 import hashlib
 import importlib.metadata
-import json
 import math
 import random
 import sys
@@ -27,7 +26,7 @@ FIXTURES = Path(__file__).resolve().parent.parent.parent / "Fixtures"
 sys.path.insert(0, str(FIXTURES / "oracle"))
 import image as oracle_image  # noqa: E402
 
-from make_token_cases import line  # noqa: E402
+import suites  # noqa: E402
 
 # Width, height, and what would go wrong: DIVERGENCES.md, rows G-.
 SIZES = [
@@ -55,13 +54,6 @@ def case(id: str, title: str, **keys) -> dict:
     }  # fmt: skip
     assert keys.keys() <= usual.keys()
     return {"id": id, "title": title, **usual, **keys}
-
-
-def write_lines(path: str, cases: list) -> None:
-    file = FIXTURES / "cases" / "image" / path
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text("".join(map(line, cases)), encoding="utf-8")
-    print(f"image/{path}: {len(cases)} cases")
 
 
 def digest(content: bytes) -> str:
@@ -136,30 +128,42 @@ def hugging_face_grid(width: int, height: int) -> tuple:
     return columns // 16, rows // 16
 
 
+NUMBERS = {"inputs": {"width": "{width}", "height": "{height}"}, "expect": {"columns": "{columns}", "rows": "{rows}"}}
+SUBJECT = {"operation": "image size to grid", "patch_size": 16, "image_size": 1024}
+
+MISTRAL_GRID = case(
+    "image/grid/{width}x{height}", "An image of {width}×{height} pixels has a grid of {columns}×{rows} patches.",
+    **NUMBERS, subject=SUBJECT, basis="ImageEncoder._image_to_num_tokens", oracle=version("mistral-common"))  # fmt: skip
+
+HUGGING_FACE_GRID = case(
+    "image/grid/huggingface-{width}x{height}", "transformers gives an image of {width}×{height} pixels a grid of {columns}×{rows} patches.",
+    **NUMBERS, subject={**SUBJECT, "profile": "huggingface"}, requires=["image.huggingface"], importance="low", basis="get_resize_output_image_size",
+    oracle=HUGGING_FACE)  # fmt: skip
+
+HUGGING_FACE_REFUSAL = {
+    **HUGGING_FACE_GRID, "title": "transformers refuses an image of {width}×{height} pixels, of which a side is rounded down to nothing.",
+    "expect": {"reject": "size-vanishes"}, "conflicts_with": ["image/grid/{width}x{height}"],
+}  # fmt: skip
+
+
 def grids() -> None:
     chosen = {(width, height): exposes for width, height, exposes in SIZES}
     sizes = [*chosen, *sorted({*halves(), *random_sizes()} - chosen.keys())]
-    mistral, hugging_face = [], []
+    mistral, hugging_face, refused = [], [], []
     for width, height in sizes:
         right, other = mistral_grid(width, height), hugging_face_grid(width, height)
-        name, differs = f"{width}x{height}", right != other
-        common = {"inputs": {"width": width, "height": height}}
-        subject = {"operation": "image size to grid", "patch_size": 16, "image_size": 1024}
-        mistral.append(case(
-            f"image/grid/{name}", f"An image of {width}×{height} pixels has {right[0]} columns and {right[1]} rows.", **common,
-            exposes=sorted({*chosen.get((width, height), []), *tells(width, height)}), subject=subject, expect={"columns": right[0], "rows": right[1]},
-            oracle=version("mistral-common"), since="0.1" if (width, height) in chosen else "0.2", conflicts_with=[f"image/grid/huggingface-{name}"] if differs else [], basis="ImageEncoder._image_to_num_tokens"))  # fmt: skip
-        if not differs and (width * 31 + height) % 32:
-            continue  # of the sizes that both agree on, one in thirty-two
-        whole = min(other) > 0
-        hugging_face.append(case(
-            f"image/grid/huggingface-{name}",
-            f"Rounded down, an image of {width}×{height} pixels " + (f"has {other[0]} columns and {other[1]} rows." if whole else "vanishes, and is refused."),
-            **common, subject={**subject, "profile": "huggingface"}, expect={"columns": other[0], "rows": other[1]} if whole else {"reject": "size-vanishes"},
-            requires=["image.huggingface"], conflicts_with=[f"image/grid/{name}"] if differs else [], importance="low", basis="get_resize_output_image_size",
-            oracle=HUGGING_FACE))  # fmt: skip
-    write_lines("grid/basics.jsonl", mistral)
-    write_lines("grid/huggingface.jsonl", hugging_face)
+        exposes = " ".join(sorted({*chosen.get((width, height), []), *tells(width, height)}))
+        conflicts = f"image/grid/huggingface-{width}x{height}" if right != other else ""
+        mistral.append([width, height, *right, exposes, conflicts, "0.1" if (width, height) in chosen else ""])
+        if min(other) == 0:
+            refused.append([width, height])
+        elif right != other:
+            hugging_face.append([width, height, *other, f"image/grid/{width}x{height}"])
+        elif (width * 31 + height) % 32 == 0:  # of the sizes that both agree on, one in thirty-two
+            hugging_face.append([width, height, *other, ""])
+    suites.write_table("image/grid/basics", MISTRAL_GRID, ["width", "height", "columns", "rows", "exposes", "conflicts_with", "since"], mistral)
+    suites.write_table("image/grid/huggingface", HUGGING_FACE_GRID, ["width", "height", "columns", "rows", "conflicts_with"], hugging_face)
+    suites.write_table("image/grid/huggingface-refused", HUGGING_FACE_REFUSAL, ["width", "height"], refused)
 
 
 # ---- RGB to pixels ----
@@ -255,10 +259,10 @@ def hugging_face_stretch(name: str, rgb: np.ndarray, subject: dict, right: np.nd
 
 
 def stretches() -> None:
-    suites = {"stretch": ([], {}), "huggingface": ([], {})}
+    made = {"stretch": ([], {}), "huggingface": ([], {})}
 
     def add(suite: str, case: dict, pixels: np.ndarray) -> None:
-        cases, tensors = suites[suite]
+        cases, tensors = made[suite]
         tensors[case["id"].split("/")[-1]] = pixels
         cases.append(case)
 
@@ -278,16 +282,16 @@ def stretches() -> None:
         if max(width, height) > 200 or not 0 < entry["compare"]["relF"] <= entry["compare"]["nearest_fault"] / 4:
             continue  # too large to be stored twice, or no other than mistral-common's
         entry["conflicts_with"] = [f"image/pixels/{name}"]
-        suites["stretch"][0][-1]["conflicts_with"] = [entry["id"]]
+        made["stretch"][0][-1]["conflicts_with"] = [entry["id"]]
         add("huggingface", {**entry, "inputs": inputs}, other)
-    for suite, (cases, tensors) in suites.items():
+    for suite, (cases, tensors) in made.items():
         file = FIXTURES / "cases" / "image" / "pixels" / f"{suite}.safetensors"
         file.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, file)
         for entry in cases:
             pixels = tensors[entry["id"].split("/")[-1]]
             entry["expect"] = {"file": file.name, "sha256": digest(file.read_bytes()), "tensor": entry["id"].split("/")[-1], "dtype": "F32", "shape": list(pixels.shape)}
-        write_lines(f"pixels/{suite}.jsonl", cases)
+        suites.write(f"image/pixels/{suite}", cases)
 
 
 def photos() -> None:
@@ -316,7 +320,7 @@ def photos() -> None:
     save_file(tensors, file)
     for entry in cases:
         entry["expect"] |= {"file": file.name, "sha256": digest(file.read_bytes())}
-    write_lines("pixels/photos.jsonl", cases)
+    suites.write("image/pixels/photos", cases)
 
 
 if __name__ == "__main__":

@@ -20,10 +20,9 @@ from mistral_common.tokens.tokenizers.image import _convert_to_rgb
 from PIL import Image
 from transformers.image_transforms import convert_to_rgb
 
-from make_token_cases import line
+import suites
 from releases import ROOT
 
-CASES = ROOT / "Fixtures" / "cases" / "image" / "rgb"
 R = random.Random(20261123)
 NAMES = {0: "grey", 2: "rgb", 3: "palette", 4: "grey-alpha", 6: "rgba"}
 DEPTHS = {0: [1, 2, 4, 8, 16], 2: [8, 16], 3: [1, 2, 4, 8], 4: [8, 16], 6: [8, 16]}
@@ -242,12 +241,6 @@ def inline(samples: np.ndarray) -> dict:
     return {"width": samples.shape[1], "height": samples.shape[0], "rgb": base64.b64encode(samples.tobytes()).decode()}
 
 
-def write(name: str, cases: list) -> None:
-    CASES.mkdir(parents=True, exist_ok=True)
-    (CASES / f"{name}.jsonl").write_text("".join(map(line, cases)), encoding="utf-8")
-    print(f"image/rgb/{name}.jsonl: {len(cases)} cases")
-
-
 def photos() -> list:
     """Photographs and the pictures of the model cases: too large for their samples, so that a digest must do."""
     found = []
@@ -267,7 +260,7 @@ def main() -> None:
         cases = []
         for id, title, data in files:
             right, other, careless = (samples_of(data, convert) for convert in (_convert_to_rgb, hugging_face_rgb, without_alpha))
-            common = {"inputs": {"file": base64.b64encode(data).decode()}}
+            common = {"inputs": {"base64": base64.b64encode(data).decode()}}
             conflicts = [] if np.array_equal(right, other) else [f"image/rgb/huggingface-{kind}-{id}"]
             exposes = [] if np.array_equal(right, careless) or not title.startswith("A PNG") else ["P-alpha"]
             cases.append(case(f"{kind}-{id}", title, **common, exposes=exposes, expect=inline(right), requires=[f"image.{kind}"], conflicts_with=conflicts))
@@ -276,20 +269,20 @@ def main() -> None:
                     f"huggingface-{kind}-{id}", f"{title[:-1]}, where transformers' RGB is another.", **common,
                     subject={"operation": "image file to RGB", "profile": "huggingface"}, expect=inline(other), requires=[f"image.{kind}", "image.huggingface"],
                     conflicts_with=[f"image/rgb/{kind}-{id}"], importance="low", basis="transformers.image_transforms.convert_to_rgb", oracle=HUGGING_FACE))  # fmt: skip
-        write(kind, cases)
-    write("huggingface", hugging_face)
+        suites.write(f"image/rgb/{kind}", cases)
+    suites.write("image/rgb/huggingface", hugging_face)
     refused = []
     for id, title, code, data in broken():
         try:
             samples_of(data, _convert_to_rgb)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             refused.append(case(
-                f"broken-{id}", title, inputs={"file": base64.b64encode(data).decode()}, expect={"reject": code}, witnesses=[{"name": "pillow", "raises": type(error).__name__}],
+                f"broken-{id}", title, inputs={"base64": base64.b64encode(data).decode()}, expect={"reject": code}, witnesses=[{"name": "pillow", "raises": type(error).__name__}],
                 requires=[f"image.{id.split('-')[0]}"] if "-" in id else []))  # fmt: skip
         else:
             raise AssertionError(f"Pillow takes {id}")
-    write("broken", refused)
-    write("photos", photos())
+    suites.write("image/rgb/broken", refused)
+    suites.write("image/rgb/photos", photos())
 
 
 if __name__ == "__main__":

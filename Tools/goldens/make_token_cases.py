@@ -7,16 +7,14 @@ releases that holds, and what the others answer. The suites: rules, each case on
 """
 
 import importlib.metadata
-import json
 import random
-from pathlib import Path
 
 from sentencepiece import SentencePieceProcessor
 
 import corpus
 import releases
+import suites
 
-CASES = releases.ROOT / "Fixtures" / "cases" / "tokens"
 SEED = 20260923
 
 # ---- words for writing requests down ----
@@ -434,21 +432,6 @@ def case(id, title, operation, inputs, expect, basis, oracle, exposes=(), import
     }  # fmt: skip
 
 
-def write(path: str, cases: list) -> None:
-    ids = [entry["id"] for entry in cases]
-    assert len(set(ids)) == len(ids), path
-    file = CASES / path
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text("".join(line(entry) for entry in cases), encoding="utf-8", newline="\n")
-    print(f"tokens/{path}: {len(cases)} cases, {file.stat().st_size >> 10} KiB")
-
-
-def line(entry: dict) -> str:
-    text = json.dumps(entry, ensure_ascii=False, separators=(",", ":"))
-    # Half surrogates have no UTF-8: such a line is written in ASCII.
-    return (text if text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text) else json.dumps(entry, separators=(",", ":"))) + "\n"
-
-
 def every_release(questions: list[dict], keep: tuple) -> list[tuple[dict, list]]:
     """For each question the newest answer, and the ranges of releases, those that differ with their own."""
     table = {}
@@ -476,18 +459,18 @@ def requests() -> None:
     for (name, title, request, exposes), (expect, ranges) in zip(RULES, answers, strict=True):
         assert name.startswith("reject-") == ("reject" in expect), (name, expect)
         cases.append(case(f"request/{name}", title, "render a V7 request", {"request": request}, expect, encode, MISTRAL, exposes, releases=ranges))
-    write("request/rules.jsonl", cases)
+    suites.write("tokens/request/rules", cases)
 
     questions = [{"request": {"messages": messages, "truncate_for_context_length": True}, "max_tokens": limit} for _, _, messages, limit in TRUNCATED]
     cases = []
     for (name, title, _, _), question, (expect, ranges) in zip(TRUNCATED, questions, every_release(questions, ("tokens", "text", "images")), strict=True):
         assert name.startswith("reject") == ("reject" in expect), (name, expect)
         cases.append(case(f"truncation/{name}", title, "cut a V7 request to a number of tokens", question, expect, encode, MISTRAL, releases=ranges))
-    write("truncation/rules.jsonl", cases)
+    suites.write("tokens/truncation/rules", cases)
 
     generator = random.Random(SEED)
     questions = [{"request": corpus.request(generator, longest=30)} for _ in range(2000)]
-    write("request/corpus.jsonl", [
+    suites.write("tokens/request/corpus", [
         case(f"request/random-{number:04}", "A random request.", "render a V7 request", question, expect, encode, MISTRAL, importance="low", releases=ranges)
         for number, (question, (expect, ranges)) in enumerate(zip(questions, every_release(questions, ("tokens", "images")), strict=True))
     ])  # fmt: skip
@@ -495,7 +478,7 @@ def requests() -> None:
 
 def filled() -> None:
     answers = every_release([{"fim": request} for _, _, request in FILLED], ("tokens", "text"))
-    write("fim/rules.jsonl", [
+    suites.write("tokens/fim/rules", [
         case(f"fim/{name}", title, "render a request to fill in the middle", {"fim": request}, expect, "MistralTokenizer.encode_fim", MISTRAL, releases=ranges)
         for (name, title, request), (expect, ranges) in zip(FILLED, answers, strict=True)
     ])  # fmt: skip
@@ -506,9 +489,9 @@ def texts() -> None:
         return case(f"text/{name}", title, "encode one stretch of text", {"text": content}, {"tokens": PROCESSOR.encode(content)},
                     "SentencePieceProcessor.encode", SENTENCEPIECE, exposes, importance)  # fmt: skip
 
-    write("text/rules.jsonl", [made(*entry) for entry in TEXTS] + [made(f"language-{code}", f"A sentence, {code}.", line) for code, line in corpus.SENTENCES.items()])
+    suites.write("tokens/text/rules", [made(*entry) for entry in TEXTS] + [made(f"language-{code}", f"A sentence, {code}.", line) for code, line in corpus.SENTENCES.items()])
     generator = random.Random(SEED + 1)
-    write("text/corpus.jsonl", [made(f"random-{number:04}", "A random text.", corpus.text(generator, 80), importance="low") for number in range(5000)])
+    suites.write("tokens/text/corpus", [made(f"random-{number:04}", "A random text.", corpus.text(generator, 80), importance="low") for number in range(5000)])
 
 
 def decoded() -> None:
@@ -528,7 +511,7 @@ def decoded() -> None:
         assert [PROCESSOR.id_to_piece(token) for token in tokens] == pieces, name
         cases.append(made(name, title, tokens))
     cases += [made(f"random-{number:03}", "Random tokens.", [token() for _ in range(generator.randrange(24))], "low") for number in range(400)]
-    write("decode/rules.jsonl", cases)
+    suites.write("tokens/decode/rules", cases)
 
 
 if __name__ == "__main__":
