@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from mistral_common.protocol.instruct.chunk import ImageChunk
-from mistral_common.tokens.tokenizers.image import DATASET_MEAN, DATASET_STD, ImageConfig, ImageEncoder, SpecialImageIDs
+from mistral_common.tokens.tokenizers.image import DATASET_MEAN, DATASET_STD, ImageConfig, ImageEncoder, SpecialImageIDs, _convert_to_rgb
 from PIL import Image
 from safetensors.numpy import save_file
 from transformers.models.pixtral.image_processing_pil_pixtral import PixtralImageProcessorPil, get_resize_output_image_size
@@ -229,21 +229,23 @@ def relative(a: np.ndarray, b: np.ndarray) -> float:
     return float(f"{np.linalg.norm(a.astype(np.float64) - b) / np.linalg.norm(b.astype(np.float64)):.3g}")
 
 
-def mistral_stretch(name: str, rgb: np.ndarray, subject: dict, right: np.ndarray) -> dict:
+def mistral_stretch(name: str, content: str, rgb: np.ndarray, subject: dict, right: np.ndarray) -> dict:
     limit = 1e-5
     distances = {fault: largest(pixels, right) for fault, pixels in mistaken_pixels(rgb, right).items()}
     exposes = sorted(fault for fault, distance in distances.items() if distance >= 4 * limit)
-    noise = largest(right, oracle_image.pixels(rgb, subject["patch_size"], subject["image_size"]))
+    noise, unrounded = (largest(right, oracle_image.pixels(rgb, subject["patch_size"], subject["image_size"], rounded)) for rounded in (None, False))
     height, width = rgb.shape[:2]
-    # Where OpenCV's rounding of positions shows, no other arithmetic comes near: there the limit stands for OpenCV's portable code alone.
+    portable = 4 * unrounded > limit  # Model.md 4.3: the rounding of positions to float32 shows
+    title = f"{width}×{height} pixels of {content} are stretched to {right.shape[2]}×{right.shape[1]} as OpenCV stretches them"
+    title = title if right.shape[1:] != rgb.shape[:2] else f"{width}×{height} pixels of {content} are normalised and not stretched"
     return case(
-        f"image/pixels/{name}", f"An image of {width}×{height} pixels is stretched to {right.shape[2]}×{right.shape[1]} as OpenCV does it.", exposes=exposes,
+        f"image/pixels/{name}", f"{title}, from positions rounded to float32." if portable else f"{title}.", exposes=exposes,
         subject={**subject, "resize": "opencv-cubic"}, compare={"max_abs": limit, "noise": noise, "nearest_fault": min(distances[fault] for fault in exposes)},
-        requires=["resize.opencv-cubic"], importance="high" if 4 * noise <= limit else "low", basis="ImageEncoder.__call__",
+        requires=["resize.opencv-cubic", *(["resize.opencv-portable"] if portable else [])], importance="low" if portable else "high", basis="ImageEncoder.__call__",
         witnesses=[{"name": "Fixtures/oracle/image.py, float64", "distance": noise}])  # fmt: skip
 
 
-def hugging_face_stretch(name: str, rgb: np.ndarray, subject: dict, right: np.ndarray, mistral: np.ndarray) -> dict:
+def hugging_face_stretch(name: str, content: str, rgb: np.ndarray, subject: dict, right: np.ndarray, mistral: np.ndarray) -> dict:
     """The processor has a second backend, torchvision, which computes as torch does here: mostly the same bytes, some off by one, few by more."""
     planes = torch.from_numpy(rgb.transpose(2, 0, 1).copy())[None]
     torchs = torch.nn.functional.interpolate(planes, size=right.shape[1:], mode="bicubic", antialias=True)[0].numpy().transpose(1, 2, 0)
@@ -252,7 +254,7 @@ def hugging_face_stretch(name: str, rgb: np.ndarray, subject: dict, right: np.nd
     limit = max(4 * noise, 1e-6)
     height, width = rgb.shape[:2]
     return case(
-        f"image/pixels/huggingface-{name}", f"An image of {width}×{height} pixels is resized with antialiasing and rounded to {right.shape[2]}×{right.shape[1]} bytes.",
+        f"image/pixels/huggingface-{name}", f"transformers resizes {width}×{height} pixels of {content} to {right.shape[2]}×{right.shape[1]} with antialiasing, rounded to bytes.",
         subject={**subject, "resize": "pillow-bicubic-uint8", "profile": "huggingface"}, compare={"relF": limit, "noise": noise, "nearest_fault": fault},
         requires=["image.huggingface"], importance="low", basis="PixtralImageProcessorPil", oracle=HUGGING_FACE,
         witnesses=[{"name": "torch.nn.functional.interpolate", "version": torch.__version__, "distance": noise}])  # fmt: skip
@@ -273,12 +275,12 @@ def stretches() -> None:
         subject = {"operation": "RGB to normalised pixels", "patch_size": patch_size, "image_size": image_size}
         inputs = {"width": width, "height": height, "rgb": base64.b64encode(rgb.tobytes()).decode()}
         right = mistral_pixels(image, patch_size, image_size)
-        add("stretch", {**mistral_stretch(name, rgb, subject, right), "inputs": inputs}, right)
+        add("stretch", {**mistral_stretch(name, content, rgb, subject, right), "inputs": inputs}, right)
         try:
             other = hugging_face_pixels(image, patch_size, image_size)
         except ValueError:
             continue  # the image vanishes: a case of its own among the grids
-        entry = hugging_face_stretch(name, rgb, subject, other, right)
+        entry = hugging_face_stretch(name, content, rgb, subject, other, right)
         if max(width, height) > 200 or not 0 < entry["compare"]["relF"] <= entry["compare"]["nearest_fault"] / 4:
             continue  # too large to be stored twice, or no other than mistral-common's
         entry["conflicts_with"] = [f"image/pixels/{name}"]
@@ -309,13 +311,19 @@ def photos() -> None:
         file = FIXTURES / "images" / name
         with Image.open(file) as photo:
             array = mistral_pixels(photo)
+            rgb = np.array(_convert_to_rgb(photo))
         rows = sorted({0, 1, 300 % array.shape[1], array.shape[1] - 1})
         tensors[name] = np.ascontiguousarray(array[:, rows])
+        exposes = ["P-antialias", "P-norm"] if name == "model-large.jpg" else ["P-norm"]
+        noise = largest(tensors[name], oracle_image.pixels(rgb)[:, rows])
+        distances = {fault: largest(pixels[:, rows], tensors[name]) for fault, pixels in mistaken_pixels(rgb, array).items()}
         cases.append(case(
-            f"image/pixels/{id}", title, exposes=["P-antialias", "P-norm"] if name == "model-large.jpg" else ["P-norm"],
+            f"image/pixels/{id}", title, exposes=exposes,
             subject={"operation": "image file to normalised pixels", "patch_size": 16, "image_size": 1024, "resize": "opencv-cubic"},
             inputs={"file": f"../../../images/{name}", "sha256": digest(file.read_bytes())}, expect={"shape": list(array.shape), "rows": rows, "tensor": name},
-            compare={"max_abs": 1e-5}, requires=[f"image.{'jpeg' if name.endswith('jpg') else 'png'}", "resize.opencv-cubic"], basis="ImageEncoder.__call__"))  # fmt: skip
+            compare={"max_abs": 1e-5, "noise": noise, "nearest_fault": min(distances[fault] for fault in exposes)},
+            requires=[f"image.{'jpeg' if name.endswith('jpg') else 'png'}", "resize.opencv-cubic"], basis="ImageEncoder.__call__",
+            witnesses=[{"name": "Fixtures/oracle/image.py, float64", "distance": noise}]))  # fmt: skip
     file = FIXTURES / "cases" / "image" / "pixels" / "photos.safetensors"
     save_file(tensors, file)
     for entry in cases:
