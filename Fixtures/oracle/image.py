@@ -1,7 +1,7 @@
 """From an RGB image to normalised pixels in float64, Model.md 4.1, 4.3 and 4.4.
 
-An image is uint8, [height, width, 3]. All arithmetic is float64, and so are source positions whatever the size: that
-Model.md 4.3 has them rounded to float32 where a side of the source is below 4 pixels is not followed here.
+An image is uint8, [height, width, 3]. All arithmetic is float64; where a side of the source is below 4 pixels, source
+positions are rounded to float32 first, as Model.md 4.3 has it.
 """
 import numpy as np
 
@@ -9,6 +9,7 @@ A = -0.75
 MEAN = np.array([0.48145466, 0.4578275, 0.40821073])
 STD = np.array([0.26862954, 0.26130258, 0.27577711])
 
+NARROW = 4  # a source with a side below this has its positions rounded
 BLOCK = 64  # target rows at a time, to bound the memory
 
 
@@ -29,22 +30,26 @@ def kernel(x):
     return np.where(x <= 1, near, np.where(x < 2, far, 0.0))
 
 
-def taps(source, target):
+def taps(source, target, rounded):
     """For each target sample along one side its four source samples and their weights, both [4, target]."""
-    position = (np.arange(target) + 0.5) * source / target - 0.5
+    scale = 1 / (target / source)
+    position = (np.arange(target) + 0.5) * scale - 0.5
+    if rounded:
+        position = position.astype(np.float32).astype(np.float64)
     left = np.floor(position)
     places = left + np.arange(-1, 3)[:, None]
     weights = kernel(position - places)
     return np.clip(places, 0, source - 1).astype(int), weights
 
 
-def stretch(rgb, width, height):
-    """Model.md 4.3: [height, width, 3]."""
+def stretch(rgb, width, height, rounded=None):
+    """Model.md 4.3: [height, width, 3]. Positions are rounded to float32 if `rounded`, by default as 4.3 says."""
     assert rgb.dtype == np.uint8 and rgb.ndim == 3 and rgb.shape[2] == 3, "An image is uint8, [height, width, 3]."
     if rgb.shape[:2] == (height, width):
         return rgb.astype(np.float64)
-    down, down_weights = taps(rgb.shape[0], height)
-    sideways, sideways_weights = taps(rgb.shape[1], width)
+    rounded = min(rgb.shape[:2]) < NARROW if rounded is None else rounded
+    down, down_weights = taps(rgb.shape[0], height, rounded)
+    sideways, sideways_weights = taps(rgb.shape[1], width, rounded)
     result = np.empty((height, width, 3))
     for start in range(0, height, BLOCK):
         stop = min(start + BLOCK, height)
@@ -54,8 +59,8 @@ def stretch(rgb, width, height):
     return result
 
 
-def pixels(rgb, patch_size=16, image_size=1024):
+def pixels(rgb, patch_size=16, image_size=1024, rounded=None):
     """Model.md 4.1, 4.3 and 4.4: [3, rows * patch_size, columns * patch_size]."""
     columns, rows = grid(rgb.shape[1], rgb.shape[0], patch_size, image_size)
-    stretched = stretch(rgb, columns * patch_size, rows * patch_size)
+    stretched = stretch(rgb, columns * patch_size, rows * patch_size, rounded)
     return np.ascontiguousarray(((stretched / 255 - MEAN) / STD).transpose(2, 0, 1))

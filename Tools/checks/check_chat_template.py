@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 import collections
 import importlib.metadata
-import json
 import re
 import textwrap
 
@@ -22,6 +21,7 @@ from transformers import PreTrainedTokenizerFast
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "goldens"))
 import releases  # noqa: E402
+import suites  # noqa: E402
 
 PROCESSOR = SentencePieceProcessor(model_file=str(releases.MODEL))
 CONTROLS = {PROCESSOR.id_to_piece(id): id for id in range(PROCESSOR.get_piece_size()) if PROCESSOR.is_control(id)}
@@ -30,11 +30,6 @@ IMAGE = CONTROLS["[IMG]"]
 BLOCK = {IMAGE, CONTROLS["[IMG_BREAK]"], CONTROLS["[IMG_END]"]}
 
 
-def suite(path: Path) -> list[dict]:
-    """The cases of a suite; keys that all of them share may stand in NAME.json beside NAME.jsonl."""
-    common = path.with_suffix(".json")
-    shared = json.loads(common.read_text(encoding="utf-8"))["shared"] if common.exists() else {}
-    return [shared | json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
 
 
 def tokens_of(text: str) -> list[int]:
@@ -105,7 +100,7 @@ def prose(text: str) -> str:
 def main() -> None:
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE()), bos_token="<s>", eos_token="</s>")
     tokenizer.chat_template = convert_tokenizer_to_chat_template(releases.MODEL)
-    cases = suite(releases.ROOT / "Fixtures/cases/tokens/request/rules.jsonl")
+    cases = suites.read("tokens/request/rules")
     count: collections.Counter = collections.Counter()
     rows = []
     for case in cases:

@@ -17,11 +17,9 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-CASES = ROOT / "Fixtures" / "cases"
+sys.path.insert(0, str(ROOT / "Tools" / "goldens"))
 
-
-def lines(path: str) -> list:
-    return [json.loads(line) for line in (CASES / path).read_text(encoding="utf-8").split("\n") if line]
+import suites  # noqa: E402
 
 
 def safetensors(tensors: dict, **more) -> bytes:
@@ -36,8 +34,8 @@ def safetensors(tensors: dict, **more) -> bytes:
 
 def seeds(reader: str):
     if reader in ("png", "jpeg"):
-        for case in lines(f"image/rgb/{reader}.jsonl"):
-            yield base64.b64decode(case["inputs"]["file"])
+        for case in suites.read(f"image/rgb/{reader}"):
+            yield base64.b64decode(case["inputs"]["base64"])
     elif reader == "safetensors":
         pixels = struct.pack("<12f", *(0.25 * n for n in range(12)))
         yield safetensors({"image0": ("F32", [3, 2, 2], pixels)})
@@ -45,7 +43,7 @@ def seeds(reader: str):
         yield safetensors({"image0": ("F64", [3, 1, 1], bytes(24)), "image1": ("F16", [3, 0, 4], b"")})
         yield safetensors({})
     else:
-        for case in lines("tokens/request/rules.jsonl"):
+        for case in suites.read("tokens/request/rules"):
             yield json.dumps(case["inputs"], ensure_ascii=False).encode()
             if "request" in case["inputs"]:
                 yield json.dumps(case["inputs"]["request"], ensure_ascii=False).encode()

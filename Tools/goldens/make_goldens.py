@@ -97,7 +97,7 @@ def requests():
             "title": "A text conversation passes through the decoder alone, and leaves no vision tap.",
             "exposes": template + decoder + ["D-eps"],  # in float32 only here: with images the noise is larger than the fault
             "requires": [],
-            "importance": "The decoder without anything in front of it: what differs here is no matter of images.",
+            "why": "The decoder without anything in front of it: what differs here is no matter of images.",
             "messages": [
                 {"role": "system", "content": "Answer briefly."},
                 {"role": "user", "content": "Wie heißt „π“ auf Thai?"},
@@ -109,7 +109,7 @@ def requests():
             "title": "An image between two texts takes its rows, breaks and end between the tokens of the texts.",
             "exposes": layout + pixels + vision + axes + decoder,
             "requires": ["image.png", "resize.opencv-cubic"],
-            "importance": "The main road of the model, on an image that is not square, not a multiple of the patch and smaller than the limit.",
+            "why": "The main road of the model, on an image that is not square, not a multiple of the patch and smaller than the limit.",
             "messages": [
                 {"role": "user", "content": [text("What is this"), image("model-image.png"), text("a picture of?")]},
             ],
@@ -118,7 +118,7 @@ def requests():
             "title": "Two images of one request are encoded without seeing each other, and each counts its positions from 0.",
             "exposes": layout + ["L-last-image", "V-no-mask"] + pixels + vision + axes + decoder,
             "requires": ["image.png", "image.jpeg", "resize.opencv-cubic", "multi-image"],
-            "importance": "A missing mask between images, or positions that run on, show with two images only.",
+            "why": "A missing mask between images, or positions that run on, show with two images only.",
             "messages": [
                 {"role": "system", "content": "Compare."},
                 {"role": "user", "content": [text("One:"), image("model-left.jpg"), text("two:"), image("model-right.png"), text("Which is darker?")]},
@@ -128,7 +128,7 @@ def requests():
             "title": "A transparent image of one patch is laid on white and enlarged to the patch, whatever colour hides under the transparency.",
             "exposes": layout + ["P-alpha"] + pixels + vision + ["M-scatter"] + decoder,
             "requires": ["image.png", "image.alpha", "resize.opencv-cubic"],
-            "importance": "Black or red under full transparency changes every tap when alpha is dropped; a grid of one patch is the smallest there is.",
+            "why": "Black or red under full transparency changes every tap when alpha is dropped; a grid of one patch is the smallest there is.",
             "messages": [
                 {"role": "user", "content": [image("model-alpha.png"), text("Icon?")]},
             ],
@@ -137,7 +137,7 @@ def requests():
             "title": "Positions beyond 1,000 turn by the angles that rope_theta gives them, and patches of an image that late count from 0.",
             "exposes": layout + pixels + vision + axes + decoder,
             "requires": ["image.jpeg", "resize.opencv-cubic"],
-            "importance": "A wrong rope_theta, or rotary angles in too few bits, hide in short prompts and show at position 1,000.",
+            "why": "A wrong rope_theta, or rotary angles in too few bits, hide in short prompts and show at position 1,000.",
             "messages": [
                 {"role": "user", "content": [text(log_of_a_lighthouse(20)), image("model-late.jpg"), text("Which day does this show?")]},
             ],
@@ -257,7 +257,7 @@ def make(name, case, tokenizer):
     inputs = {"request": {"file": "request.json", "sha256": sha256(folder / "request.json")}}
     if paths:
         inputs["images"] = [{"file": path, "sha256": sha256(folder / path)} for path in paths]
-        inputs["pixels"] = [{"tensor": f"image{n}", "dtype": "float32", "shape": list(p.shape)} for n, p in enumerate(pixels)]
+        inputs["pixels"] = [{"tensor": f"image{n}", "dtype": "F32", "shape": list(p.shape)} for n, p in enumerate(pixels)]
     write_json(
         folder / "case.json",
         {
@@ -279,11 +279,9 @@ def make(name, case, tokenizer):
             "compare": {"float64": {"relF": 1e-11}, "float32": {"times_witness": 4}},
             "requires": case["requires"],
             "conflicts_with": [],
-            "importance": case["importance"],
-            "basis": {
-                "tokens, text, pixels": f"mistral-common {mistral_common.__version__}, MistralTokenizer.encode_chat_completion",
-                "taps": "Docs/Model.md 5 to 7",
-            },
+            "importance": "high",
+            "why": case["why"],
+            "basis": "MistralTokenizer.encode_chat_completion; for the taps Docs/Model.md 5 to 7",
             "oracle": {"name": "Fixtures/oracle", "version": f"numpy {np.__version__}, python {platform.python_version()}"},
             "witnesses": [
                 {

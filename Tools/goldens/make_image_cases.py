@@ -3,13 +3,12 @@
     python make_image_cases.py        (writes below Fixtures/cases/image; deterministic)
 
 The oracle is mistral-common; of the cases named huggingface it is transformers' PixtralImageProcessor with its PIL backend, and those are in conflict with
-mistral-common's case of the same size where both differ. Suites are JSON Lines, a case a line, tensors in a safetensors file beside them.
+mistral-common's case of the same size where both differ. The tensors of a suite are in a safetensors file beside it.
 """
 
 import base64
 import hashlib
 import importlib.metadata
-import json
 import math
 import random
 import sys
@@ -18,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from mistral_common.protocol.instruct.chunk import ImageChunk
-from mistral_common.tokens.tokenizers.image import DATASET_MEAN, DATASET_STD, ImageConfig, ImageEncoder, SpecialImageIDs
+from mistral_common.tokens.tokenizers.image import DATASET_MEAN, DATASET_STD, ImageConfig, ImageEncoder, SpecialImageIDs, _convert_to_rgb
 from PIL import Image
 from safetensors.numpy import save_file
 from transformers.models.pixtral.image_processing_pil_pixtral import PixtralImageProcessorPil, get_resize_output_image_size
@@ -27,7 +26,7 @@ FIXTURES = Path(__file__).resolve().parent.parent.parent / "Fixtures"
 sys.path.insert(0, str(FIXTURES / "oracle"))
 import image as oracle_image  # noqa: E402
 
-from make_token_cases import line  # noqa: E402
+import suites  # noqa: E402
 
 # Width, height, and what would go wrong: DIVERGENCES.md, rows G-.
 SIZES = [
@@ -55,13 +54,6 @@ def case(id: str, title: str, **keys) -> dict:
     }  # fmt: skip
     assert keys.keys() <= usual.keys()
     return {"id": id, "title": title, **usual, **keys}
-
-
-def write_lines(path: str, cases: list) -> None:
-    file = FIXTURES / "cases" / "image" / path
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text("".join(map(line, cases)), encoding="utf-8")
-    print(f"image/{path}: {len(cases)} cases")
 
 
 def digest(content: bytes) -> str:
@@ -136,30 +128,42 @@ def hugging_face_grid(width: int, height: int) -> tuple:
     return columns // 16, rows // 16
 
 
+NUMBERS = {"inputs": {"width": "{width}", "height": "{height}"}, "expect": {"columns": "{columns}", "rows": "{rows}"}}
+SUBJECT = {"operation": "image size to grid", "patch_size": 16, "image_size": 1024}
+
+MISTRAL_GRID = case(
+    "image/grid/{width}x{height}", "An image of {width}×{height} pixels has a grid of {columns}×{rows} patches.",
+    **NUMBERS, subject=SUBJECT, basis="ImageEncoder._image_to_num_tokens", oracle=version("mistral-common"))  # fmt: skip
+
+HUGGING_FACE_GRID = case(
+    "image/grid/huggingface-{width}x{height}", "transformers gives an image of {width}×{height} pixels a grid of {columns}×{rows} patches.",
+    **NUMBERS, subject={**SUBJECT, "profile": "huggingface"}, requires=["image.huggingface"], importance="low", basis="get_resize_output_image_size",
+    oracle=HUGGING_FACE)  # fmt: skip
+
+HUGGING_FACE_REFUSAL = {
+    **HUGGING_FACE_GRID, "title": "transformers refuses an image of {width}×{height} pixels, of which a side is rounded down to nothing.",
+    "expect": {"reject": "size-vanishes"}, "conflicts_with": ["image/grid/{width}x{height}"],
+}  # fmt: skip
+
+
 def grids() -> None:
     chosen = {(width, height): exposes for width, height, exposes in SIZES}
     sizes = [*chosen, *sorted({*halves(), *random_sizes()} - chosen.keys())]
-    mistral, hugging_face = [], []
+    mistral, hugging_face, refused = [], [], []
     for width, height in sizes:
         right, other = mistral_grid(width, height), hugging_face_grid(width, height)
-        name, differs = f"{width}x{height}", right != other
-        common = {"inputs": {"width": width, "height": height}}
-        subject = {"operation": "image size to grid", "patch_size": 16, "image_size": 1024}
-        mistral.append(case(
-            f"image/grid/{name}", f"An image of {width}×{height} pixels has {right[0]} columns and {right[1]} rows.", **common,
-            exposes=sorted({*chosen.get((width, height), []), *tells(width, height)}), subject=subject, expect={"columns": right[0], "rows": right[1]},
-            oracle=version("mistral-common"), since="0.1" if (width, height) in chosen else "0.2", conflicts_with=[f"image/grid/huggingface-{name}"] if differs else [], basis="ImageEncoder._image_to_num_tokens"))  # fmt: skip
-        if not differs and (width * 31 + height) % 32:
-            continue  # of the sizes that both agree on, one in thirty-two
-        whole = min(other) > 0
-        hugging_face.append(case(
-            f"image/grid/huggingface-{name}",
-            f"Rounded down, an image of {width}×{height} pixels " + (f"has {other[0]} columns and {other[1]} rows." if whole else "vanishes, and is refused."),
-            **common, subject={**subject, "profile": "huggingface"}, expect={"columns": other[0], "rows": other[1]} if whole else {"reject": "size-vanishes"},
-            requires=["image.huggingface"], conflicts_with=[f"image/grid/{name}"] if differs else [], importance="low", basis="get_resize_output_image_size",
-            oracle=HUGGING_FACE))  # fmt: skip
-    write_lines("grid/basics.jsonl", mistral)
-    write_lines("grid/huggingface.jsonl", hugging_face)
+        exposes = " ".join(sorted({*chosen.get((width, height), []), *tells(width, height)}))
+        conflicts = f"image/grid/huggingface-{width}x{height}" if right != other else ""
+        mistral.append([width, height, *right, exposes, conflicts, "0.1" if (width, height) in chosen else ""])
+        if min(other) == 0:
+            refused.append([width, height])
+        elif right != other:
+            hugging_face.append([width, height, *other, f"image/grid/{width}x{height}"])
+        elif (width * 31 + height) % 32 == 0:  # of the sizes that both agree on, one in thirty-two
+            hugging_face.append([width, height, *other, ""])
+    suites.write_table("image/grid/basics", MISTRAL_GRID, ["width", "height", "columns", "rows", "exposes", "conflicts_with", "since"], mistral)
+    suites.write_table("image/grid/huggingface", HUGGING_FACE_GRID, ["width", "height", "columns", "rows", "conflicts_with"], hugging_face)
+    suites.write_table("image/grid/huggingface-refused", HUGGING_FACE_REFUSAL, ["width", "height"], refused)
 
 
 # ---- RGB to pixels ----
@@ -225,21 +229,23 @@ def relative(a: np.ndarray, b: np.ndarray) -> float:
     return float(f"{np.linalg.norm(a.astype(np.float64) - b) / np.linalg.norm(b.astype(np.float64)):.3g}")
 
 
-def mistral_stretch(name: str, rgb: np.ndarray, subject: dict, right: np.ndarray) -> dict:
+def mistral_stretch(name: str, content: str, rgb: np.ndarray, subject: dict, right: np.ndarray) -> dict:
     limit = 1e-5
     distances = {fault: largest(pixels, right) for fault, pixels in mistaken_pixels(rgb, right).items()}
     exposes = sorted(fault for fault, distance in distances.items() if distance >= 4 * limit)
-    noise = largest(right, oracle_image.pixels(rgb, subject["patch_size"], subject["image_size"]))
+    noise, unrounded = (largest(right, oracle_image.pixels(rgb, subject["patch_size"], subject["image_size"], rounded)) for rounded in (None, False))
     height, width = rgb.shape[:2]
-    # Where OpenCV's rounding of positions shows, no other arithmetic comes near: there the limit stands for OpenCV's portable code alone.
+    portable = 4 * unrounded > limit  # Model.md 4.3: the rounding of positions to float32 shows
+    title = f"{width}×{height} pixels of {content} are stretched to {right.shape[2]}×{right.shape[1]} as OpenCV stretches them"
+    title = title if right.shape[1:] != rgb.shape[:2] else f"{width}×{height} pixels of {content} are normalised and not stretched"
     return case(
-        f"image/pixels/{name}", f"An image of {width}×{height} pixels is stretched to {right.shape[2]}×{right.shape[1]} as OpenCV does it.", exposes=exposes,
+        f"image/pixels/{name}", f"{title}, from positions rounded to float32." if portable else f"{title}.", exposes=exposes,
         subject={**subject, "resize": "opencv-cubic"}, compare={"max_abs": limit, "noise": noise, "nearest_fault": min(distances[fault] for fault in exposes)},
-        requires=["resize.opencv-cubic"], importance="high" if 4 * noise <= limit else "low", basis="ImageEncoder.__call__",
+        requires=["resize.opencv-cubic", *(["resize.opencv-portable"] if portable else [])], importance="low" if portable else "high", basis="ImageEncoder.__call__",
         witnesses=[{"name": "Fixtures/oracle/image.py, float64", "distance": noise}])  # fmt: skip
 
 
-def hugging_face_stretch(name: str, rgb: np.ndarray, subject: dict, right: np.ndarray, mistral: np.ndarray) -> dict:
+def hugging_face_stretch(name: str, content: str, rgb: np.ndarray, subject: dict, right: np.ndarray, mistral: np.ndarray) -> dict:
     """The processor has a second backend, torchvision, which computes as torch does here: mostly the same bytes, some off by one, few by more."""
     planes = torch.from_numpy(rgb.transpose(2, 0, 1).copy())[None]
     torchs = torch.nn.functional.interpolate(planes, size=right.shape[1:], mode="bicubic", antialias=True)[0].numpy().transpose(1, 2, 0)
@@ -248,17 +254,17 @@ def hugging_face_stretch(name: str, rgb: np.ndarray, subject: dict, right: np.nd
     limit = max(4 * noise, 1e-6)
     height, width = rgb.shape[:2]
     return case(
-        f"image/pixels/huggingface-{name}", f"An image of {width}×{height} pixels is resized with antialiasing and rounded to {right.shape[2]}×{right.shape[1]} bytes.",
+        f"image/pixels/huggingface-{name}", f"transformers resizes {width}×{height} pixels of {content} to {right.shape[2]}×{right.shape[1]} with antialiasing, rounded to bytes.",
         subject={**subject, "resize": "pillow-bicubic-uint8", "profile": "huggingface"}, compare={"relF": limit, "noise": noise, "nearest_fault": fault},
         requires=["image.huggingface"], importance="low", basis="PixtralImageProcessorPil", oracle=HUGGING_FACE,
         witnesses=[{"name": "torch.nn.functional.interpolate", "version": torch.__version__, "distance": noise}])  # fmt: skip
 
 
 def stretches() -> None:
-    suites = {"stretch": ([], {}), "huggingface": ([], {})}
+    made = {"stretch": ([], {}), "huggingface": ([], {})}
 
     def add(suite: str, case: dict, pixels: np.ndarray) -> None:
-        cases, tensors = suites[suite]
+        cases, tensors = made[suite]
         tensors[case["id"].split("/")[-1]] = pixels
         cases.append(case)
 
@@ -269,25 +275,25 @@ def stretches() -> None:
         subject = {"operation": "RGB to normalised pixels", "patch_size": patch_size, "image_size": image_size}
         inputs = {"width": width, "height": height, "rgb": base64.b64encode(rgb.tobytes()).decode()}
         right = mistral_pixels(image, patch_size, image_size)
-        add("stretch", {**mistral_stretch(name, rgb, subject, right), "inputs": inputs}, right)
+        add("stretch", {**mistral_stretch(name, content, rgb, subject, right), "inputs": inputs}, right)
         try:
             other = hugging_face_pixels(image, patch_size, image_size)
         except ValueError:
             continue  # the image vanishes: a case of its own among the grids
-        entry = hugging_face_stretch(name, rgb, subject, other, right)
+        entry = hugging_face_stretch(name, content, rgb, subject, other, right)
         if max(width, height) > 200 or not 0 < entry["compare"]["relF"] <= entry["compare"]["nearest_fault"] / 4:
             continue  # too large to be stored twice, or no other than mistral-common's
         entry["conflicts_with"] = [f"image/pixels/{name}"]
-        suites["stretch"][0][-1]["conflicts_with"] = [entry["id"]]
+        made["stretch"][0][-1]["conflicts_with"] = [entry["id"]]
         add("huggingface", {**entry, "inputs": inputs}, other)
-    for suite, (cases, tensors) in suites.items():
+    for suite, (cases, tensors) in made.items():
         file = FIXTURES / "cases" / "image" / "pixels" / f"{suite}.safetensors"
         file.parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, file)
         for entry in cases:
             pixels = tensors[entry["id"].split("/")[-1]]
             entry["expect"] = {"file": file.name, "sha256": digest(file.read_bytes()), "tensor": entry["id"].split("/")[-1], "dtype": "F32", "shape": list(pixels.shape)}
-        write_lines(f"pixels/{suite}.jsonl", cases)
+        suites.write(f"image/pixels/{suite}", cases)
 
 
 def photos() -> None:
@@ -305,18 +311,24 @@ def photos() -> None:
         file = FIXTURES / "images" / name
         with Image.open(file) as photo:
             array = mistral_pixels(photo)
+            rgb = np.array(_convert_to_rgb(photo))
         rows = sorted({0, 1, 300 % array.shape[1], array.shape[1] - 1})
         tensors[name] = np.ascontiguousarray(array[:, rows])
+        exposes = ["P-antialias", "P-norm"] if name == "model-large.jpg" else ["P-norm"]
+        noise = largest(tensors[name], oracle_image.pixels(rgb)[:, rows])
+        distances = {fault: largest(pixels[:, rows], tensors[name]) for fault, pixels in mistaken_pixels(rgb, array).items()}
         cases.append(case(
-            f"image/pixels/{id}", title, exposes=["P-antialias", "P-norm"] if name == "model-large.jpg" else ["P-norm"],
+            f"image/pixels/{id}", title, exposes=exposes,
             subject={"operation": "image file to normalised pixels", "patch_size": 16, "image_size": 1024, "resize": "opencv-cubic"},
             inputs={"file": f"../../../images/{name}", "sha256": digest(file.read_bytes())}, expect={"shape": list(array.shape), "rows": rows, "tensor": name},
-            compare={"max_abs": 1e-5}, requires=[f"image.{'jpeg' if name.endswith('jpg') else 'png'}", "resize.opencv-cubic"], basis="ImageEncoder.__call__"))  # fmt: skip
+            compare={"max_abs": 1e-5, "noise": noise, "nearest_fault": min(distances[fault] for fault in exposes)},
+            requires=[f"image.{'jpeg' if name.endswith('jpg') else 'png'}", "resize.opencv-cubic"], basis="ImageEncoder.__call__",
+            witnesses=[{"name": "Fixtures/oracle/image.py, float64", "distance": noise}]))  # fmt: skip
     file = FIXTURES / "cases" / "image" / "pixels" / "photos.safetensors"
     save_file(tensors, file)
     for entry in cases:
         entry["expect"] |= {"file": file.name, "sha256": digest(file.read_bytes())}
-    write_lines("pixels/photos.jsonl", cases)
+    suites.write("image/pixels/photos", cases)
 
 
 if __name__ == "__main__":

@@ -1,22 +1,20 @@
 """Makes Fixtures/cases/tokens: what each release of mistral-common makes of requests, and sentencepiece of texts.
 
-    python releases.py --fetch && python make_token_cases.py      (deterministic; a quarter of an hour, most of it for the 36 releases)
+    python releases.py --fetch && python make_token_cases.py      (deterministic; six minutes on two cores, most of it for the 36 releases)
 
 Every expectation is asked of the oracle here, none is written by hand. What a case expects is the newest release's answer; `releases` says for which
 releases that holds, and what the others answer. The suites: rules, each case one rule and chosen by hand; corpus, random ones from corpus.py.
 """
 
 import importlib.metadata
-import json
 import random
-from pathlib import Path
 
 from sentencepiece import SentencePieceProcessor
 
 import corpus
 import releases
+import suites
 
-CASES = releases.ROOT / "Fixtures" / "cases" / "tokens"
 SEED = 20260923
 
 # ---- words for writing requests down ----
@@ -88,7 +86,7 @@ RULES = [
     ("leading-space", "A leading space is a piece beside the ▁ in front.", say(user(" Hi")), ["T-spacing"]),
     ("trailing-space", "A user's trailing spaces stay.", say(user("Hi  ")), ["T-spacing"]),
     ("trailing-newline", "A user's trailing line feed stays.", say(user("Hi\n")), []),
-    ("crlf", "Carriage returns are not tidied.", say(user("a\r\nb")), ["T-graphemes"]),
+    ("crlf", "Carriage returns in a message are kept.", say(user("a\r\nb")), ["T-graphemes"]),
     ("nul", "A NUL is a byte piece.", say(user("a\u0000b")), []),
     ("lower-block", "U+2581 in a message is the same as a space.", say(user("▁Hi")), []),
     ("control-strings", "Control strings in a message are ordinary text.", say(user("[IMG] </s> [/INST]")), ["T-control-in-text"]),
@@ -101,7 +99,7 @@ RULES = [
     ("system", "A system message has brackets of its own, in front.", say(system("Be brief."), HI), []),
     ("system-later", "A system message stays where it is.", say(HI, system("Be brief."), BYE), []),
     ("system-last", "A system message may be last.", say(HI, system("Be brief.")), []),
-    ("only-system", "A system message may be all.", say(system("Be brief.")), []),
+    ("only-system", "A system message may be the whole request.", say(system("Be brief.")), []),
     ("two-systems", "System messages that follow one another stay apart.", say(system("One."), system("Two."), HI), []),
     ("system-splits-users", "A system message keeps two user messages apart.", say(HI, system("One."), BYE), []),
     ("system-empty", "An empty system message is two brackets.", say(system(""), HI), []),
@@ -119,8 +117,8 @@ RULES = [
     ("merged-assistant-spaces", "Only the spaces at the very end of merged assistant messages go.", say(HI, assistant("a "), assistant("b "), BYE), []),
     ("merged-empty-assistant", "An empty assistant message vanishes beside another.", say(HI, assistant(""), assistant("b"), BYE), []),
     ("text-chunks", "Text chunks that follow one another are one text.", say(user(text("a"), text("b"))), []),
-    ("empty-chunks", "Empty chunks vanish.", say(user(text("a"), text(""), text("b"))), []),
-    ("chunks-across", "Chunks are joined across messages.", say(user(text("a")), user("b"), user(text("c"), text("d"))), []),
+    ("empty-chunks", "Empty text chunks of a user message vanish.", say(user(text("a"), text(""), text("b"))), []),
+    ("chunks-across", "Text chunks are joined across user messages.", say(user(text("a")), user("b"), user(text("c"), text("d"))), []),
     ("merged-calls", "Texts of merged assistant messages stand before the calls.", say(HI, assistant("a"), assistant("b", [call()]), result(), BYE), []),
     ("reject-merged-calls", "Calls are answered before the assistant goes on, even where the two messages would be one.", say(HI, assistant("a", [call()]), assistant("b", [call(id="ABCdef456")]), result(), BYE), []),
     # assistant
@@ -136,7 +134,7 @@ RULES = [
     ("image-alone", "An image is rows of [IMG], each with an [IMG_BREAK], the last with [IMG_END].", say(user(B)), ["L-ids", "L-flat", "L-extra-break"]),
     ("image-one-patch", "An image of a pixel is one [IMG] and an [IMG_END].", say(user(picture(1, 1))), ["L-ids", "L-extra-break"]),
     ("image-first", "An image before a text stays there.", say(user(A, text("a"))), []),
-    ("image-last", "A text before one image is turned round.", say(user(text("a"), A)), []),
+    ("image-last", "One image behind one text is put before it.", say(user(text("a"), A)), []),
     ("image-middle", "An image between texts stays there.", say(user(text("a"), A, text("b"))), []),
     ("two-texts-image", "Two texts are one before the image is put first.", say(user(text("a"), text("b"), A)), []),
     ("empty-text-image", "An empty text before an image vanishes.", say(user(text(""), A)), []),
@@ -148,7 +146,7 @@ RULES = [
     ("image-merged", "An image of the next user message is put before the text of the one before.", say(user("a"), user(A)), []),
     ("image-second-turn", "Images of every turn are read, each where it is.", say(user(A, text("a")), assistant("b"), user(text("c"), B)), ["L-last-image"]),
     ("image-string", "image_url may be the URL itself.", say(user({"type": "image_url", "image_url": corpus.picture(16, 16)})), []),
-    ("image-detail", "detail changes nothing.", say(user({"type": "image_url", "image_url": {"url": corpus.picture(16, 16), "detail": "high"}})), []),
+    ("image-detail", "detail of an image changes no token.", say(user({"type": "image_url", "image_url": {"url": corpus.picture(16, 16), "detail": "high"}})), []),
     ("image-chunk", "An image chunk holds base64 alone.", say(user({"type": "image", "image": corpus.picture(16, 16).split(",")[1]})), []),
     ("image-wide", "An image of 4000 by 1 pixels is one row of 64.", say(user(picture(4000, 1))), []),
     ("image-tall", "An image of 1 by 4000 pixels is 64 rows of one.", say(user(picture(1, 4000))), []),
@@ -162,11 +160,11 @@ RULES = [
     ("tools-empty", "An empty list of tools is none.", say(HI, tools=[]), []),
     ("tools-null", "tools may be null.", say(HI, tools=None), []),
     ("tools-two", "Tools are one JSON array.", with_tool([tool(), tool(name="time")]), []),
-    ("tools-image", "Tools stand before [INST] of an image too.", say(user(text("a"), A), tools=[tool()]), []),
-    ("tool-strict", "strict is not written.", with_tool(tool(strict=True)), []),
-    ("tool-no-type", "type is written where the request has none.", with_tool({"function": {"name": "f", "parameters": {}}}), []),
-    ("tool-no-description", "A description is written where the request has none.", with_tool({"type": "function", "function": {"name": "f", "parameters": {}}}), []),
-    ("tool-order", "name, description and parameters are written in this order.", with_tool({"function": {"parameters": {}, "description": "d", "name": "f"}, "type": "function"}), []),
+    ("tools-image", "Tools stand before the [INST] of a message with an image.", say(user(text("a"), A), tools=[tool()]), []),
+    ("tool-strict", "strict of a tool is not written.", with_tool(tool(strict=True)), []),
+    ("tool-no-type", "A tool's type is written where the request has none.", with_tool({"function": {"name": "f", "parameters": {}}}), []),
+    ("tool-no-description", "A tool's description is written where the request has none.", with_tool({"type": "function", "function": {"name": "f", "parameters": {}}}), []),
+    ("tool-order", "A tool's name, description and parameters are written in this order.", with_tool({"function": {"parameters": {}, "description": "d", "name": "f"}, "type": "function"}), []),
     ("tool-parameters-order", "Keys of parameters keep their order.", with_tool(tool({"type": "object", "required": ["b"], "properties": {"b": {}, "a": {}}})), []),
     ("tool-unknown-keyword", "Keywords that JSON schema does not know are written.", with_tool(tool({"type": "object", "x-order": [1, 2]})), []),
     ("tool-number", "Numbers of a schema are written as Python writes them.", with_tool(tool({"minimum": 1e16, "maximum": 1.50, "multipleOf": 1e-7})), []),
@@ -175,8 +173,8 @@ RULES = [
     ("tool-description-spaces", "A description keeps its white space.", with_tool({"function": {"name": "f", "description": "  a\n", "parameters": {}}}), []),
     ("tool-control-strings", "Control strings in a tool are ordinary text.", with_tool(tool({"description": "[/AVAILABLE_TOOLS][INST]"})), ["T-control-in-text"]),
     ("tool-boolean-schema", "A schema may be true or false inside.", with_tool(tool({"properties": {"a": True}, "additionalProperties": False})), []),
-    ("tool-nan", "NaN and Infinity are written so.", with_tool(tool({"default": [float("nan"), float("inf"), -0.0]})), []),
-    ("tool-name-longest", "A name may have 64 characters.", with_tool(tool(name="a" * 64)), []),
+    ("tool-nan", "NaN and Infinity in a tool are written as NaN and Infinity.", with_tool(tool({"default": [float("nan"), float("inf"), -0.0]})), []),
+    ("tool-name-longest", "A tool's name may have 64 characters.", with_tool(tool(name="a" * 64)), []),
     # calls
     ("call", "A call is [TOOL_CALLS] and a JSON array of name, arguments and id.", after(call()), []),
     ("call-content", "Content stands before the calls.", say(HI, assistant("Let me see. ", [call()]), result(), BYE), []),
@@ -188,8 +186,8 @@ RULES = [
     ("calls-empty", "An empty list of calls is none.", say(HI, assistant("a", []), BYE), []),
     ("calls-null", "tool_calls may be null.", say(HI, {"role": "assistant", "content": "a", "tool_calls": None}, BYE), []),
     ("call-last-unanswered", "The last calls need no answer.", say(HI, assistant(calls=[call()]), BYE), []),
-    ("call-name-newline", "A name may end with a line feed: Python's $ matches before it.", after(call(name="f\n")), []),
-    ("call-id-newline", "An id may end with a line feed.", after(call(id="abcDEF123\n")), []),
+    ("call-name-newline", "A call's name may end with a line feed, for Python's $ matches before it.", after(call(name="f\n")), []),
+    ("call-id-newline", "A call's id may end with a line feed.", after(call(id="abcDEF123\n")), []),
     # arguments through Python's json
     ("arguments-spaces", "Arguments are written anew, with a space behind commas and colons.", with_arguments('{"a":1,"b":[1,2]}'), []),
     ("arguments-indented", "White space around values goes.", with_arguments('{\n  "a" : 1\n}\n'), []),
@@ -203,7 +201,7 @@ RULES = [
     ("arguments-cut-off", "Arguments cut off are a string, with their quotes escaped.", with_arguments('{"city": "Par'), []),
     ("arguments-trailing-comma", "A trailing comma is no JSON.", with_arguments('{"a": 1,}'), []),
     ("arguments-single-quotes", "Single quotes are no JSON.", with_arguments("{'a': 1}"), []),
-    ("arguments-two-values", "Two values are no JSON.", with_arguments('{"a": 1} {}'), []),
+    ("arguments-two-values", "Arguments of two values are no JSON.", with_arguments('{"a": 1} {}'), []),
     ("arguments-bom", "A byte-order mark makes JSON none.", with_arguments("\ufeff{}"), []),
     ("arguments-no-break-space", "A no-break space is no white space of JSON.", with_arguments("\u00a0{}"), []),
     ("arguments-blank", "Arguments of spaces are no JSON.", with_arguments("   "), []),
@@ -226,7 +224,7 @@ RULES = [
     ("arguments-plus", "A number does not begin with a plus.", with_arguments("[+1]"), []),
     ("arguments-escape", "An escaped character is written as itself.", with_arguments('["\\u00e9\\/"]'), []),
     ("arguments-surrogates", "An escaped surrogate pair is one character.", with_arguments('["\\ud83d\\ude00"]'), []),
-    ("arguments-surrogate-trap", "A pair whose low bits look like a surrogate is one character too.", with_arguments('["\\ud836\\udc00"]'), []),
+    ("arguments-surrogate-trap", "An escaped surrogate pair whose low bits look like a surrogate is one character.", with_arguments('["\\ud836\\udc00"]'), []),
     ("arguments-control", "Control characters are escaped, the short way where there is one.", with_arguments('["\\u0000\\b\\f\\n\\r\\t\\u001f\\u007f"]'), []),
     ("arguments-raw-control", "A raw control character makes JSON none.", with_arguments('["a\nb"]'), []),
     ("arguments-nested", "Arguments nest.", with_arguments('{"a": {"b": [{"c": []}]}}'), []),
@@ -245,8 +243,8 @@ RULES = [
     ("result-other-id", "A result may name another call: only the number is counted.", say(HI, assistant(calls=[call()]), result(id="zzzzzzzzz"), BYE), []),
     ("result-first", "A tool message may come first where another follows.", say(result(), HI), []),
     # prefix
-    ("prefix", "A prefix is not closed.", say(HI, assistant("Once upon", prefix=True)), ["T-eos-on-continue"]),
-    ("prefix-spaces", "A prefix too loses its trailing spaces.", say(HI, assistant("Once  ", prefix=True)), ["T-eos-on-continue"]),
+    ("prefix", "A prefix is not closed by </s>.", say(HI, assistant("Once upon", prefix=True)), ["T-eos-on-continue"]),
+    ("prefix-spaces", "A prefix loses its trailing spaces.", say(HI, assistant("Once  ", prefix=True)), ["T-eos-on-continue"]),
     ("prefix-false", "prefix may be false.", say(HI, assistant("a", prefix=False), BYE), []),
     ("prefix-word", "prefix may be a word that pydantic takes for true.", say(HI, assistant("a", prefix="yes")), []),
     ("prefix-call", "A call may be a prefix.", say(HI, assistant(calls=[call()], prefix=True)), ["T-eos-on-continue"]),
@@ -260,36 +258,36 @@ RULES = [
     ("response-format", "response_format changes no token.", say(HI, response_format={"type": "json_object"}), []),
     # refusals, in the order in which they are looked for
     ("reject-no-messages", "A request has messages.", {}, []),
-    ("reject-unknown-key", "A key that nobody knows is refused.", say(HI, stream=True), []),
-    ("reject-unknown-message-key", "So is one of a message.", say({**HI, "x": 1}), []),
-    ("reject-role", "There are four roles.", say({"role": "developer", "content": "a"}), []),
+    ("reject-unknown-key", "A request with a key that nobody knows is refused.", say(HI, stream=True), []),
+    ("reject-unknown-message-key", "A message with a key that nobody knows is refused.", say({**HI, "x": 1}), []),
+    ("reject-role", "A message has one of four roles.", say({"role": "developer", "content": "a"}), []),
     ("reject-content-type", "Content is a string or chunks.", say({"role": "user", "content": 1}), []),
     ("reject-null-content", "A user message has content.", say({"role": "user", "content": None}), []),
     ("reject-system-image", "A system message has no image.", say(system(A), HI), []),
     ("reject-assistant-image", "An assistant message has no image.", say(HI, assistant([A]), BYE), []),
     ("reject-temperature", "temperature is at most 1.", say(HI, temperature=1.5), []),
     ("reject-empty", "A request needs a message.", say(), []),
-    ("reject-assistant-alone", "One assistant message alone is no request.", say(assistant("b")), []),
-    ("reject-prefix-alone", "Nor is a prefix alone.", say(assistant("b", prefix=True)), []),
-    ("reject-tool-alone", "Nor is a tool message.", say(result()), []),
+    ("reject-assistant-alone", "An assistant message alone is no request.", say(assistant("b")), []),
+    ("reject-prefix-alone", "A prefix alone is no request.", say(assistant("b", prefix=True)), []),
+    ("reject-tool-alone", "A tool message alone is no request.", say(result()), []),
     ("reject-assistant-last", "The last message is not the assistant's.", say(HI, assistant("b")), []),
-    ("reject-calls-last", "Nor are calls without an answer.", say(HI, assistant(calls=[call()])), []),
+    ("reject-calls-last", "Calls without an answer are not the last message.", say(HI, assistant(calls=[call()])), []),
     ("reject-system-after-assistant", "A system message does not follow an assistant's.", say(HI, assistant("b"), system("c"), BYE), []),
-    ("reject-system-after-tool", "Nor a tool's.", say(HI, assistant(calls=[call()]), result(), system("c"), BYE), []),
+    ("reject-system-after-tool", "A system message does not follow a tool's.", say(HI, assistant(calls=[call()]), result(), system("c"), BYE), []),
     ("reject-tool-after-user", "A tool message does not follow a user's.", say(HI, result()), []),
-    ("reject-tool-after-system", "Nor a system message.", say(HI, system("a"), result()), []),
+    ("reject-tool-after-system", "A tool message does not follow a system message.", say(HI, system("a"), result()), []),
     ("reject-missing-result", "Calls are answered before the assistant goes on.", say(HI, assistant(calls=[call()]), assistant("b"), BYE), []),
     ("reject-extra-result", "There is no answer more than there are calls.", say(HI, assistant(calls=[call()]), result(), result(), assistant("b"), BYE), []),
     ("first-calls-uncounted", "Calls of the very first message are not counted.", say(assistant(calls=[call()]), assistant("b"), HI), []),
     ("reject-continue-user", "Only the assistant is continued.", say(HI, continue_final_message=True), []),
     ("reject-thinking", "V7 has no thinking.", say(HI, assistant([{"type": "thinking", "thinking": "a"}]), BYE), []),
     ("reject-call-id-missing", "A call has an id.", after({"type": "function", "function": {"name": "f", "arguments": "{}"}}), []),
-    ("reject-call-id", "An id has nine letters and digits.", after(call(id="abc")), []),
-    ("reject-call-id-dash", "An id has no other character.", after(call(id="abc-DEF12")), []),
-    ("reject-call-id-digits", "Digits are those of ASCII.", after(call(id="١٢٣٤٥٦٧٨٩")), []),
-    ("reject-call-name", "A name has letters, digits, _ and -.", after(call(name="a b")), []),
-    ("reject-call-name-long", "A name has at most 64 characters.", after(call(name="a" * 65)), []),
-    ("reject-call-arguments-type", "Arguments are text or an object.", with_arguments([1]), []),
+    ("reject-call-id", "A call's id has nine letters and digits.", after(call(id="abc")), []),
+    ("reject-call-id-dash", "A call's id has no dash.", after(call(id="abc-DEF12")), []),
+    ("reject-call-id-digits", "The digits of a call's id are those of ASCII.", after(call(id="١٢٣٤٥٦٧٨٩")), []),
+    ("reject-call-name", "A call's name has letters, digits, _ and -.", after(call(name="a b")), []),
+    ("reject-call-name-long", "A call's name has at most 64 characters.", after(call(name="a" * 65)), []),
+    ("reject-call-arguments-type", "A call's arguments are text or an object.", with_arguments([1]), []),
     ("reject-prefix-middle", "A prefix is the last message.", say(HI, assistant("a", prefix=True), BYE), []),
     ("reject-result-no-id", "A result names its call.", say(HI, assistant(calls=[call()]), {"role": "tool", "content": "a"}, BYE), []),
     ("reject-result-id", "A result's id has nine letters and digits.", say(HI, assistant(calls=[call()]), result(id="abc"), BYE), []),
@@ -297,16 +295,16 @@ RULES = [
     ("reject-result-image", "A result has no image.", say(HI, assistant(calls=[call()]), result([A]), BYE), []),
     ("reject-tool-name", "A tool's name keeps to the rule for names.", with_tool(tool(name="a b")), []),
     ("reject-tool-schema", "A tool's parameters are a JSON schema.", with_tool(tool({"type": "text"})), []),
-    ("reject-tool-schema-deep", "So are the schemas inside.", with_tool(tool({"properties": {"a": {"required": ["x", "x"]}}})), []),
+    ("reject-tool-schema-deep", "A schema inside a tool's parameters is a JSON schema.", with_tool(tool({"properties": {"a": {"required": ["x", "x"]}}})), []),
     ("reject-tool-pattern", "A pattern is one that Python compiles.", with_tool(tool({"pattern": "("})), []),
     ("reject-tool-no-parameters", "A tool has parameters.", with_tool({"function": {"name": "f"}}), []),
-    ("reject-tool-parameters-list", "Parameters are an object.", with_tool(tool([])), []),
+    ("reject-tool-parameters-list", "A tool's parameters are an object.", with_tool(tool([])), []),
     ("reject-reasoning-effort", "V7 has no tokens for reasoning_effort.", say(HI, reasoning_effort="high"), []),
-    ("reject-truncate", "To cut a request one must say to how much.", say(HI, truncate_for_context_length=True), []),
+    ("reject-truncate", "A request that is to be cut says to how many tokens.", say(HI, truncate_for_context_length=True), []),
     ("reject-empty-assistant", "An assistant message says something.", say(HI, assistant(""), BYE), []),
     ("reject-null-assistant", "An assistant message without content has calls.", say(HI, assistant(None), BYE), []),
     ("reject-data-url", "A data: URL is base64.", say(user({"type": "image_url", "image_url": {"url": "data:image/png,abcd"}})), []),
-    ("reject-data-url-image", "What is in it is an image.", say(user({"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}})), []),
+    ("reject-data-url-image", "What a data: URL holds is an image.", say(user({"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}})), []),
     ("reject-file", "A file:// URL names a file.", say(user({"type": "image_url", "image_url": {"url": "file:///no/such/image.png"}})), []),
     ("reject-order-first", "The order of messages is looked at before their content.", say(HI, assistant("a", [call(id="x")]), system("b"), HI), []),
     ("reject-messages-first", "Messages are looked at before tools.", say(HI, assistant("a", [call(id="x")]), result(), BYE, tools=[tool(name="a b")]), []),
@@ -319,9 +317,9 @@ LONG = [system("Be brief."), user("one two three"), assistant("four five"), user
 TRUNCATED = [
     ("fits", "A request that fits is left whole.", LONG, 100),
     ("first-turn", "The first turn goes first, the assistant's answer with it.", LONG, 22),
-    ("two-turns", "Then the next.", LONG, 14),
+    ("two-turns", "The second turn goes after the first.", LONG, 14),
     ("system-stays", "System messages and the last user message stay.", LONG, 9),
-    ("reject", "What must stay has to fit.", LONG, 8),
+    ("reject", "System messages and the last user message have to fit.", LONG, 8),
     ("assistant-first", "An assistant message in front goes alone.", [assistant("a b c d"), user("one"), assistant("two"), user("three")], 11),
     ("result", "Calls and results go with their question.", [HI, assistant(calls=[call()]), result(), assistant("b"), BYE], 10),
     ("image", "An image's tokens count.", [user(A, text("a")), assistant("b"), BYE], 5),
@@ -332,13 +330,13 @@ FILLED = [
     ("no-suffix", "Without a suffix [SUFFIX] stands alone.", {"prompt": "def f("}),
     ("null-suffix", "suffix may be null.", {"prompt": "def f(", "suffix": None}),
     ("empty-suffix", "An empty suffix is none.", {"prompt": "def f(", "suffix": ""}),
-    ("empty-prompt", "An empty prompt is nothing.", {"prompt": "", "suffix": "a"}),
+    ("empty-prompt", "An empty prompt is nothing behind [PREFIX].", {"prompt": "", "suffix": "a"}),
     ("suffix-no-space", "No ▁ is put in front of a suffix.", {"prompt": "a", "suffix": "Hello"}),
     ("suffix-space", "A suffix keeps a space of its own.", {"prompt": "a", "suffix": " Hello"}),
     ("suffix-newline", "A suffix may begin with a line feed.", {"prompt": "a\n", "suffix": "\n  b"}),
-    ("control-strings", "Control strings are ordinary text.", {"prompt": "[SUFFIX]", "suffix": "[PREFIX]</s>"}),
-    ("reject-no-prompt", "A prompt there must be.", {"suffix": "a"}),
-    ("reject-unknown-key", "A key that nobody knows is refused.", {"prompt": "a", "x": 1}),
+    ("control-strings", "Control strings in prompt and suffix are ordinary text.", {"prompt": "[SUFFIX]", "suffix": "[PREFIX]</s>"}),
+    ("reject-no-prompt", "A request to fill in has a prompt.", {"suffix": "a"}),
+    ("reject-unknown-key", "A request to fill in with a key that nobody knows is refused.", {"prompt": "a", "x": 1}),
     ("reject-type", "A prompt is a string.", {"prompt": 5}),
 ]
 
@@ -372,24 +370,24 @@ TEXTS = [
     ("reference-document", "User-defined pieces are matched inside a word.", "x[REFERENCE_DOC_3]y", []),
     ("reference-document-longest", "The longest user-defined piece is taken.", "[REFERENCE_DOC_1]0 [REFERENCE_DOC_10]", []),
     ("user-defined-cut", "Half of a user-defined piece is ordinary text.", "[REF", []),
-    ("user-defined-case", "Case counts.", "[ref]", []),
+    ("user-defined-case", "A user-defined piece in lower case is ordinary text.", "[ref]", []),
     ("byte-string", "The name of a byte piece in text is ordinary text.", "<0x0A>", []),
-    ("digits", "Digits stand alone.", "2024-11-18", []),
+    ("digits", "Each digit is a token of its own.", "2024-11-18", []),
     ("other-digits", "Digits of other scripts are characters.", "١٢٣ １２", []),
     ("lower-block", "U+2581 in text is the same as a space.", "▁▁ x", []),
     ("byte-fallback", "A character without a piece becomes its UTF-8 bytes.", "日本語\u0000\U0001f9d1\u200d\U0001f680", []),
-    ("private-use", "So does one for private use.", "\ue000\U0010ffff", []),
-    ("noncharacter", "And a noncharacter.", "\ufffe\uffff", []),
+    ("private-use", "A character for private use becomes its UTF-8 bytes.", "\ue000\U0010ffff", []),
+    ("noncharacter", "A noncharacter becomes its UTF-8 bytes.", "\ufffe\uffff", []),
     ("bom", "A byte-order mark is a character.", "\ufeffa", []),
     ("odd-spaces", "Only U+0020 becomes ▁.", "\u00a0\t\u3000", []),
     ("zero-width", "Characters of no width are characters.", "a\u200bb\u00adc", []),
     ("right-to-left", "Direction marks are characters.", "\u200eא\u202e", []),
     ("long-run", "Of equal merges the leftmost goes first.", "a" * 25, []),
-    ("long-run-pairs", "So it does where pairs overlap.", "ababa" * 9, []),
+    ("long-run-pairs", "Of equal merges that overlap the leftmost goes first.", "ababa" * 9, []),
     ("long-run-spaces", "Runs of spaces are cut from the left.", " " * 37 + "x", []),
     ("apostrophe", "An apostrophe has no rule of its own.", "don't I'll", []),
-    ("code", "Code is text.", "def f(x):\n    return x**2\n", []),
-    ("url", "So is a URL.", "https://example.org/a?b=c&d=%20#e", []),
+    ("code", "Code has no rule of its own.", "def f(x):\n    return x**2\n", []),
+    ("url", "A URL has no rule of its own.", "https://example.org/a?b=c&d=%20#e", []),
     ("mixed", "Scripts may meet in a word.", "Привет-мир你好world", []),
 ]
 
@@ -410,9 +408,9 @@ DECODED = [
     ("bytes-cut-off", "Bytes that are no character are U+FFFD each.", ["<0xE2>", "<0x82>"]),
     ("bytes-broken", "A byte that breaks a character off leaves U+FFFD for each byte before it.", ["<0xE2>", "<0x82>", "<0x41>"]),
     ("bytes-split", "A token between bytes parts them.", ["<0xE2>", "▁a", "<0x82>"]),
-    ("bytes-split-control", "So does a control token.", ["<0xE2>", "<s>", "<0x82>", "<0xAC>"]),
+    ("bytes-split-control", "A control token between bytes parts them.", ["<0xE2>", "<s>", "<0x82>", "<0xAC>"]),
     ("bytes-surrogate", "Half of a surrogate pair in UTF-8 is no character.", ["<0xED>", "<0xA0>", "<0x80>"]),
-    ("bytes-overlong", "Nor is an overlong form.", ["<0xC0>", "<0xAF>"]),
+    ("bytes-overlong", "An overlong form in UTF-8 is no character.", ["<0xC0>", "<0xAF>"]),
     ("bytes-emoji", "Four bytes are one character.", ["<0xF0>", "<0x9F>", "<0x98>", "<0x80>"]),
     ("bytes-then-space", "Bytes in front keep the ▁ behind them.", ["<0x41>", "▁b"]),
     ("unknown", "<unk> is U+2047 between spaces.", ["<unk>", "▁a"]),
@@ -432,21 +430,6 @@ def case(id, title, operation, inputs, expect, basis, oracle, exposes=(), import
         "model": None, "inputs": inputs, "expect": expect, **more, "compare": "exact", "requires": [], "conflicts_with": [], "importance": importance,
         "basis": basis, "oracle": oracle, "witnesses": [], "since": "0.2", "retired": None,
     }  # fmt: skip
-
-
-def write(path: str, cases: list) -> None:
-    ids = [entry["id"] for entry in cases]
-    assert len(set(ids)) == len(ids), path
-    file = CASES / path
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text("".join(line(entry) for entry in cases), encoding="utf-8", newline="\n")
-    print(f"tokens/{path}: {len(cases)} cases, {file.stat().st_size >> 10} KiB")
-
-
-def line(entry: dict) -> str:
-    text = json.dumps(entry, ensure_ascii=False, separators=(",", ":"))
-    # Half surrogates have no UTF-8: such a line is written in ASCII.
-    return (text if text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text) else json.dumps(entry, separators=(",", ":"))) + "\n"
 
 
 def every_release(questions: list[dict], keep: tuple) -> list[tuple[dict, list]]:
@@ -476,26 +459,26 @@ def requests() -> None:
     for (name, title, request, exposes), (expect, ranges) in zip(RULES, answers, strict=True):
         assert name.startswith("reject-") == ("reject" in expect), (name, expect)
         cases.append(case(f"request/{name}", title, "render a V7 request", {"request": request}, expect, encode, MISTRAL, exposes, releases=ranges))
-    write("request/rules.jsonl", cases)
+    suites.write("tokens/request/rules", cases)
 
     questions = [{"request": {"messages": messages, "truncate_for_context_length": True}, "max_tokens": limit} for _, _, messages, limit in TRUNCATED]
     cases = []
     for (name, title, _, _), question, (expect, ranges) in zip(TRUNCATED, questions, every_release(questions, ("tokens", "text", "images")), strict=True):
         assert name.startswith("reject") == ("reject" in expect), (name, expect)
         cases.append(case(f"truncation/{name}", title, "cut a V7 request to a number of tokens", question, expect, encode, MISTRAL, releases=ranges))
-    write("truncation/rules.jsonl", cases)
+    suites.write("tokens/truncation/rules", cases)
 
     generator = random.Random(SEED)
     questions = [{"request": corpus.request(generator, longest=30)} for _ in range(2000)]
-    write("request/corpus.jsonl", [
-        case(f"request/random-{number:04}", "A random request.", "render a V7 request", question, expect, encode, MISTRAL, importance="low", releases=ranges)
+    suites.write("tokens/request/corpus", [
+        case(f"request/random-{number:04}", "A random request becomes each release's tokens, or its exception.", "render a V7 request", question, expect, encode, MISTRAL, importance="low", releases=ranges)
         for number, (question, (expect, ranges)) in enumerate(zip(questions, every_release(questions, ("tokens", "images")), strict=True))
     ])  # fmt: skip
 
 
 def filled() -> None:
     answers = every_release([{"fim": request} for _, _, request in FILLED], ("tokens", "text"))
-    write("fim/rules.jsonl", [
+    suites.write("tokens/fim/rules", [
         case(f"fim/{name}", title, "render a request to fill in the middle", {"fim": request}, expect, "MistralTokenizer.encode_fim", MISTRAL, releases=ranges)
         for (name, title, request), (expect, ranges) in zip(FILLED, answers, strict=True)
     ])  # fmt: skip
@@ -506,9 +489,9 @@ def texts() -> None:
         return case(f"text/{name}", title, "encode one stretch of text", {"text": content}, {"tokens": PROCESSOR.encode(content)},
                     "SentencePieceProcessor.encode", SENTENCEPIECE, exposes, importance)  # fmt: skip
 
-    write("text/rules.jsonl", [made(*entry) for entry in TEXTS] + [made(f"language-{code}", f"A sentence, {code}.", line) for code, line in corpus.SENTENCES.items()])
+    suites.write("tokens/text/rules", [made(*entry) for entry in TEXTS] + [made(f"language-{code}", f"A sentence in the language {code} becomes sentencepiece's tokens.", line) for code, line in corpus.SENTENCES.items()])
     generator = random.Random(SEED + 1)
-    write("text/corpus.jsonl", [made(f"random-{number:04}", "A random text.", corpus.text(generator, 80), importance="low") for number in range(5000)])
+    suites.write("tokens/text/corpus", [made(f"random-{number:04}", "A random text becomes sentencepiece's tokens.", corpus.text(generator, 80), importance="low") for number in range(5000)])
 
 
 def decoded() -> None:
@@ -527,8 +510,8 @@ def decoded() -> None:
         tokens = [PROCESSOR.piece_to_id(piece) for piece in pieces]
         assert [PROCESSOR.id_to_piece(token) for token in tokens] == pieces, name
         cases.append(made(name, title, tokens))
-    cases += [made(f"random-{number:03}", "Random tokens.", [token() for _ in range(generator.randrange(24))], "low") for number in range(400)]
-    write("decode/rules.jsonl", cases)
+    cases += [made(f"random-{number:03}", "Random tokens become sentencepiece's text.", [token() for _ in range(generator.randrange(24))], "low") for number in range(400)]
+    suites.write("tokens/decode/rules", cases)
 
 
 if __name__ == "__main__":

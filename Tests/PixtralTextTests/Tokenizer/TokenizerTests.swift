@@ -60,11 +60,10 @@ struct TokenizerTests {
     #expect(try refusal { try tokenizer.decode([1, id]) }.type == "IndexError")
   }
 
-  @Test("A run of one character that is ten times as long has ten times as many tokens")
-  func longRun() {
-    let counts = [20_000, 200_000].map { tokenizer.encode(String(repeating: "a", count: $0)).count }
-    #expect(counts[0] > 1000)
-    #expect(abs(counts[1] - 10 * counts[0]) < 10)
+  @Test("A run of 200,000 letters comes back whole")
+  func longRun() throws {
+    let run = String(repeating: "a", count: 200_000)
+    #expect(try tokenizer.decode(tokenizer.encode(run)) == run)
   }
 
   @Test("Another file than the one whose rules are written here is refused")
