@@ -13,16 +13,6 @@ import Testing
 struct CommandTests {
   let folder = try! TemporaryFolder()
 
-  /// The program that was built beside the tests, ready to run.
-  private func program(_ arguments: [String]) throws -> Process {
-    let process = Process()
-    let tests = try #require(try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe"))
-    process.executableURL = URL(fileURLWithPath: tests).deletingLastPathComponent().appending(
-      path: "pixtral-ref")
-    process.arguments = arguments
-    return process
-  }
-
   private func run(_ arguments: String...) throws -> (code: Int32, out: String, error: String) {
     let process = try program(arguments)
     let (out, error) = (Pipe(), Pipe())

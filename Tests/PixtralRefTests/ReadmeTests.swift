@@ -1,0 +1,60 @@
+import Foundation
+import TestSupport
+import Testing
+
+/// What README tells a reader to type, typed. (Tools/checks/check_walkthrough.py does the same with Python and
+/// transformers, and looks at the verdicts.)
+@Suite("README's commands")
+struct ReadmeTests {
+  let folder: TemporaryFolder
+
+  /// A folder in which README's names lead to something.
+  init() throws {
+    folder = try TemporaryFolder()
+    for (name, target) in [("Fixtures", fixtures), ("photo.jpg", "\(fixtures)/images/rocket.jpg")] {
+      try FileManager.default.createSymbolicLink(
+        atPath: "\(folder.path)/\(name)", withDestinationPath: target)
+    }
+  }
+
+  @Test("Every command of README runs and exits with 0")
+  func run() throws {
+    let commands = try commands()
+    #expect(commands.count >= 8, "README must show more commands of the program")
+    for command in commands {
+      // What another runtime would have written, and a checkpoint of the reader's own.
+      if command.contains("yours.safetensors") {
+        try FileManager.default.copyItem(
+          atPath: "\(folder.path)/reference/trace.safetensors", toPath: "\(folder.path)/yours.safetensors")
+      }
+      let process = try program(
+        command.map { word in
+          switch word {
+          // Of the full shape a test can only try that the options are right.
+          case "seeded:pixtral-large": "seeded:tiny"
+          case "FOLDER": "tiny-mistral"
+          default: word
+          }
+        }, in: folder.path)
+      let error = Pipe()
+      (process.standardOutput, process.standardError) = (FileHandle.nullDevice, error)
+      try process.run()
+      let message = String(decoding: error.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
+      process.waitUntilExit()
+      #expect(process.terminationStatus == 0, "pixtral-ref \(command.joined(separator: " ")): \(message)")
+    }
+  }
+
+  /// The arguments of each line that begins with the program's name, continued lines joined, comments dropped.
+  private func commands() throws -> [[String]] {
+    let readme = try String(contentsOfFile: "\(checkout)/README.md", encoding: .utf8)
+      .replacing("\\\n", with: " ")
+    let written = readme.split(separator: "\n").map { $0.trimmingPrefix(while: { $0 == " " }) }
+      .filter { $0.hasPrefix("pixtral-ref ") && !$0.contains("|") }
+      .map { line in
+        line.prefix { $0 != "#" }.split(separator: " ").dropFirst()
+          .map { String($0).replacing("'", with: "") }
+      }
+    return [["checkpoint", "write", "seeded:tiny", "--out", "tiny-mistral"]] + written
+  }
+}
