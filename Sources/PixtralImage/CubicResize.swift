@@ -4,8 +4,8 @@ import Glibc
 package struct StretchedImage: Sendable {
   package let width: Int
   package let height: Int
-  /// `height · width` pixels, row after row: R, G, B and nothing, each about 0…255 (nothing is
-  /// clamped).
+  /// `height · width` pixels, row after row: R, G, B and an unused lane. Values are about 0…255, and
+  /// are not clamped.
   package let pixels: [SIMD4<Float>]
 
   /// R, G and B of all pixels, row after row.

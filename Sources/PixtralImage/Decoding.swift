@@ -1,11 +1,9 @@
 import PixtralStorage
 
 /// RGB rows as a decoder makes them, from top to bottom.
-package final class Canvas {
+final class Canvas {
   private(set) var samples: [UInt8] = []
   private var rows = 0
-
-  package init() {}
 
   /// Adds the next of `height` rows: `paint` writes its `width · 3` samples.
   func addRow(of width: Int, height: Int, _ paint: (UnsafeMutablePointer<UInt8>) -> Void) {
@@ -41,7 +39,7 @@ protocol DecodedFile {
 }
 
 /// A C decoder: bytes and their number, the limit on pixels, who takes the rows.
-typealias Decoder<File> = (
+typealias CDecoder<File> = (
   UnsafePointer<UInt8>?, Int, UInt64,
   (@convention(c) (UnsafeMutableRawPointer?, UnsafeRawPointer?, UnsafePointer<UInt8>?) -> Void)?,
   UnsafeMutableRawPointer?
@@ -51,7 +49,7 @@ typealias Decoder<File> = (
 ///
 /// - paint: writes a row of RGB, given what is known of the file and the row as the decoder has it.
 func decode<File: DecodedFile>(
-  _ bytes: UnsafeRawBufferPointer, onto canvas: Canvas?, maxPixels: Int, with decoder: Decoder<File>,
+  _ bytes: UnsafeRawBufferPointer, onto canvas: Canvas?, maxPixels: Int, with decoder: CDecoder<File>,
   paint: @escaping (File, UnsafePointer<UInt8>, UnsafeMutablePointer<UInt8>) -> Void
 ) throws(DecodingFailure) -> ImageSize {
   let data = bytes.bindMemory(to: UInt8.self)

@@ -58,7 +58,7 @@ extension RGBImage {
     decoding bytes: UnsafeRawBufferPointer, place: String, maxPixels: Int = ImageSize.usualMaxPixels
   ) throws(InputError) {
     let canvas = Canvas()
-    let size = try ImageSize(decoding: bytes, onto: canvas, place: place, maxPixels: maxPixels)
+    let size = try decode(bytes, onto: canvas, place: place, maxPixels: maxPixels)
     self.init(size, samples: canvas.samples)
   }
 
@@ -82,30 +82,39 @@ extension ImageSize {
     }
   }
 
-  /// Decodes bytes to their end, onto a canvas if there is one.
+  /// The same of a file's bytes.
   package init(
-    decoding bytes: UnsafeRawBufferPointer, onto canvas: Canvas? = nil, place: String, maxPixels: Int
+    decoding bytes: UnsafeRawBufferPointer, place: String, maxPixels: Int
   ) throws(InputError) {
-    let format = ImageFormat(bytes)
-    guard format == .png || format == .jpeg else {
+    self = try decode(bytes, onto: nil, place: place, maxPixels: maxPixels)
+  }
+}
+
+/// Decodes a PNG or a JPEG to its end, onto a canvas if there is one.
+///
+/// - Returns: the size of the whole image.
+private func decode(
+  _ bytes: UnsafeRawBufferPointer, onto canvas: Canvas?, place: String, maxPixels: Int
+) throws(InputError) -> ImageSize {
+  let format = ImageFormat(bytes)
+  guard format == .png || format == .jpeg else {
+    throw InputError(
+      .wrongImage, place, expected: "a PNG or JPEG image", found: format.name,
+      advice: format.isImage ? "convert it first, for instance with ImageMagick: magick FILE FILE.png" : "")
+  }
+  do throws(DecodingFailure) {
+    let decode = format == .png ? PNG.decode : JPEG.decode
+    return try decode(bytes, canvas, maxPixels)
+  } catch {
+    switch error {
+    case .large(let found, let maxSide):
       throw InputError(
-        .wrongImage, place, expected: "a PNG or JPEG image", found: format.name,
-        advice: format.isImage ? "convert it first, for instance with ImageMagick: magick FILE FILE.png" : "")
-    }
-    do throws(DecodingFailure) {
-      let decode = format == .png ? PNG.decode : JPEG.decode
-      self = try decode(bytes, canvas, maxPixels)
-    } catch {
-      switch error {
-      case .large(let found, let maxSide):
-        throw InputError(
-          .largeImage, place, expected: "an image of at most \(maxPixels) pixels, \(maxSide) on a side",
-          found: found, advice: "raise the limit with --max-pixels")
-      case .broken(let kind, let message):
-        throw InputError(
-          kind, place, expected: "a PNG or JPEG image",
-          found: "\(format.name) that does not decode: \(message)")
-      }
+        .largeImage, place, expected: "an image of at most \(maxPixels) pixels, \(maxSide) on a side",
+        found: found, advice: "raise the limit with --max-pixels")
+    case .broken(let kind, let message):
+      throw InputError(
+        kind, place, expected: "a PNG or JPEG image",
+        found: "\(format.name) that does not decode: \(message)")
     }
   }
 }

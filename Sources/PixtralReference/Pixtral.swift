@@ -38,24 +38,21 @@ public struct Pixtral<Scalar: BLASScalar>: Sendable {
     logitRows: Int? = nil, trace: Trace = Trace()
   ) throws -> Matrix<Scalar> {
     let rule = checkpoint.parameters.imageRule
+    try checkpoint.parameters.checkImageTokens()
     let images = request.loadImages(loader)  // request → RGB
-    let grids = images.map { $0.map { rule.grid($0.size) } }  // RGB → columns and rows of patches
+    let grids = images.map { image in image.map { rule.grid($0.size) } }  // RGB → columns and rows of patches
     let rendered = try V7Template(tokenizer: tokenizer)(request, grids: grids)  // request, grids → tokens
 
-    // From here on the images are in the order in which they stand in the prompt.
-    let pictures = try rendered.images.map { try (image: images[$0].get(), grid: grids[$0].get()) }
-    let shape = PromptShape(
-      tokens: rendered.tokens, images: pictures.map { ImageShape(sent: $0.image.size, grid: $0.grid) })
+    // From here on the images are in the order of their tokens.
+    let pictures = try rendered.images.map { number in try (images[number].get(), grids[number].get()) }
+    let shape = PromptShape(rendered.tokens, pictures.map { ($0.size, $1) })
     try shape.check(against: checkpoint.parameters)
     try trace.begin(shape, checkpoint.parameters, logitRows: logitRows)
-
     let pixels = try pictures.enumerated().map { n, picture in
-      let rgb = try trace.rgb(picture.image.rgb, ofImage: n)
-      let stretched = try trace.resized(
-        rgb.stretched(to: picture.grid, patchSize: rule.patchSize), ofImage: n)
-      return Pixels(normalising: stretched)  // (3, rows · p, columns · p)
+      let (image, grid) = picture
+      return try normalised(image.rgb, n, grid, trace)  // RGB → (3, rows · p, columns · p)
     }
-    return try logits(Prompt(tokens: rendered.tokens, pixels: pixels), logitRows: logitRows, trace: trace)
+    return try run(Prompt(tokens: rendered.tokens, pixels: pixels), logitRows, trace)
   }
 
   /// Tokens and pixels, made elsewhere, to logits.
@@ -73,27 +70,34 @@ public struct Pixtral<Scalar: BLASScalar>: Sendable {
     _ prompt: Prompt, logitRows: Int? = nil, trace: Trace = Trace()
   ) throws -> Matrix<Scalar> {
     try prompt.check(against: checkpoint.parameters)
-    try trace.begin(
-      prompt.shape(patchSize: checkpoint.parameters.vision.patchSize), checkpoint.parameters,
-      logitRows: logitRows)
-    return try logits(prompt, logitRows: logitRows, trace: trace)
+    let shape = prompt.shape(patchSize: checkpoint.parameters.vision.patchSize)
+    try trace.begin(shape, checkpoint.parameters, logitRows: logitRows)
+    return try run(prompt, logitRows, trace)
   }
 
-  private func logits(_ prompt: Prompt, logitRows: Int?, trace: Trace) throws -> Matrix<Scalar> {
+  /// The n-th image of a prompt to what the vision encoder takes.
+  private func normalised(_ image: RGBImage, _ n: Int, _ grid: PatchGrid, _ trace: Trace) throws -> Pixels {
+    try trace.rgb(image, ofImage: n)
+    let stretched = image.stretched(to: grid, patchSize: checkpoint.parameters.vision.patchSize)
+    try trace.resized(stretched, ofImage: n)
+    return Pixels(normalising: stretched)
+  }
+
+  private func run(_ prompt: Prompt, _ logitRows: Int?, _ trace: Trace) throws -> Matrix<Scalar> {
     let decoder = Decoder<Scalar>(checkpoint: checkpoint)
-    return try decoder(embed(prompt, trace: trace), logitRows: logitRows, trace: trace)  // (T, dim) → (T, V)
+    return try decoder(embed(prompt, trace), logitRows: logitRows, trace: trace)  // (T, dim) → (T, V)
   }
 
   /// Tokens and pixels to the decoder's input: (T, dim).
-  private func embed(_ prompt: Prompt, trace: Trace) throws -> Matrix<Scalar> {
+  private func embed(_ prompt: Prompt, _ trace: Trace) throws -> Matrix<Scalar> {
     let patchSize = checkpoint.parameters.vision.patchSize
     let visionEncoder = VisionEncoder<Scalar>(checkpoint: checkpoint)
     let adapter = Adapter<Scalar>(checkpoint: checkpoint)
 
     var imageRows: Matrix<Scalar>?
     if !prompt.pixels.isEmpty {
-      let patches: Matrix<Scalar> = patches(of: prompt.pixels, patchSize: patchSize)  // (P, 3 · p · p)
       let grids = prompt.pixels.map { $0.grid(patchSize: patchSize) }
+      let patches: Matrix<Scalar> = flattenedPatches(of: prompt.pixels, patchSize: patchSize)  // (P, 3 · p · p)
       let features = try visionEncoder(patches, grids: grids, trace: trace)  // (P, hidden_size)
       imageRows = try adapter(features, trace: trace)  // (P, dim)
     }
@@ -114,7 +118,7 @@ extension Pixtral {
   @specialized(where Scalar == Double)
   public func embeddings(of prompt: Prompt) throws -> Matrix<Scalar> {
     try prompt.check(against: checkpoint.parameters)
-    return try embed(prompt, trace: Trace())
+    return try embed(prompt, Trace())
   }
 
   /// The next rows of a prompt to logits, through a cache that holds the keys and values of those

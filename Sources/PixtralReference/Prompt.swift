@@ -17,8 +17,7 @@ public struct Prompt: Sendable {
 
   /// What it is without the samples.
   func shape(patchSize: Int) -> PromptShape {
-    PromptShape(
-      tokens: tokens, images: pixels.map { ImageShape(sent: nil, grid: $0.grid(patchSize: patchSize)) })
+    PromptShape(tokens, pixels.map { (nil, $0.grid(patchSize: patchSize)) })
   }
 
   /// Makes sure that a model can take this prompt: whole patches, finite samples, and tokens that
@@ -60,6 +59,11 @@ public struct PromptShape: Sendable {
   public let tokens: [Int]
   /// Its images, in the order of their tokens.
   public let images: [ImageShape]
+
+  init(_ tokens: [Int], _ images: [(sent: ImageSize?, grid: PatchGrid)]) {
+    self.tokens = tokens
+    self.images = images.map { ImageShape(sent: $0.sent, grid: $0.grid) }
+  }
 
   /// Makes sure that every id is in the vocabulary and that each image has its tokens. Model.md
   /// 4.9.

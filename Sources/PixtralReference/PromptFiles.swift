@@ -4,8 +4,10 @@ import PixtralStorage
 extension Prompt {
   /// A prompt from files: token ids as JSON, and pixels as safetensors.
   ///
-  /// - Parameters: - tokensFile: `[1, 3, …]` or `{"tokens": [1, 3, …]}`. - pixelsFile: tensors
-  ///   `image0`, `image1`, … of [3, height, width]; nil for a prompt without images.
+  /// - Parameters:
+  ///   - tokensFile: `[1, 3, …]` or `{"tokens": [1, 3, …]}`.
+  ///   - pixelsFile: tensors `image0`, `image1`, … of [3, height, width]; nil for a prompt without
+  ///     images.
   /// - Throws: `InputError`.
   public init(tokensFile: String, pixelsFile: String? = nil) throws {
     let json = try JSON(file: tokensFile)

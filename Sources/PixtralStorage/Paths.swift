@@ -14,6 +14,12 @@ package func fileNames(in folder: String) -> [String]? {
   return names.sorted()
 }
 
+/// Whether a path leads to a folder.
+package func isFolder(_ path: String) -> Bool {
+  var status = stat()
+  return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
+}
+
 /// Whether two paths lead to one file that exists.
 package func isSameFile(_ a: String, _ b: String) -> Bool {
   var (first, second) = (stat(), stat())

@@ -140,9 +140,8 @@ def main():
             if distance(ours[tap], matrix).rel_f <= limit:
                 print(f"{tap} agrees without being put back")
                 fine = False
-            vision_heads = vision["num_attention_heads"]
-            of_decoder = params["n_kv_heads"] if "attention.k" in tap else params["n_heads"]
-            matrix = adjacent_pairs(matrix, vision_heads if tap.startswith("vision.") else of_decoder)
+            of_vision = vision["hidden_size"] // vision["num_attention_heads"]
+            matrix = adjacent_pairs(matrix, of_vision if tap.startswith("vision.") else params["head_dim"])
         moved = distance(ours[tap], matrix).rel_f
         worst = max(worst, (moved, tap))
         if not moved <= limit:

@@ -26,7 +26,7 @@ func attention<Scalar: BLASScalar>(
     for block in blocks(queries: q.rows, keys: k.rows, segments: segments, causal: causal) {
       inParallel(over: heads.query, by: 1) { head in
         let head = head.lowerBound
-        var scores = scores(q, k, head, of: heads, block)  // (queries of the block, keys)
+        var scores = scaledScores(q, k, head, of: heads, block)  // (queries of the block, keys)
         scores.softmaxRows(block.seen)
         multiply(
           scores.block(), v.block(rows: block.keys, columns: heads.sharedColumns(head)),
@@ -51,7 +51,7 @@ func attentionMaps<Scalar: BLASScalar>(
   for block in blocks(queries: q.rows, keys: k.rows, segments: segments, causal: causal) {
     for head in 0..<heads.query {
       let place = (row: block.queries.lowerBound, column: head * k.rows + block.keys.lowerBound)
-      var scores = scores(q, k, head, of: heads, block)
+      var scores = scaledScores(q, k, head, of: heads, block)
       maps.scores.copy(scores, to: place, block.seen)
       scores.softmaxRows(block.seen)
       maps.weights.copy(scores, to: place, block.seen)
@@ -61,7 +61,7 @@ func attentionMaps<Scalar: BLASScalar>(
 }
 
 /// `q · kᵀ / sqrt(head_dim)` of one head: (queries of the block, its keys).
-private func scores<Scalar: BLASScalar>(
+private func scaledScores<Scalar: BLASScalar>(
   _ q: Matrix<Scalar>, _ k: Matrix<Scalar>, _ head: Int, of heads: Heads, _ block: QueryBlock
 ) -> Matrix<Scalar> {
   Matrix(rows: block.queries.count, columns: block.keys.count) {

@@ -35,8 +35,8 @@ struct Rotation<Scalar: BLASScalar>: Sendable {
   }
 }
 
-/// `theta^(−2j / head_dim)` for j from 0 to head_dim / 2: the turn of pair j from one position to
-/// the next.
+/// `theta^(−2j / head_dim)` for j in 0 ..< head_dim / 2, in radians a position. The caller says which pair of
+/// columns turns with which.
 func rotaryFrequencies(theta: Double, headDim: Int) -> [Double] {
   (0..<headDim / 2).map { j in pow(theta, -2 * Double(j) / Double(headDim)) }
 }

@@ -97,8 +97,7 @@ package struct TraceFile: Sendable {
 
   /// - path: a trace folder, or a safetensors file of any runtime with taps as its tensors.
   package init(_ path: String) throws {
-    let isFile = path.isEmpty || path.hasSuffix(".safetensors")
-    let file = try Safetensors(isFile ? path : "\(path)/trace.safetensors")
+    let file = try Safetensors(isFolder(path) ? "\(path)/trace.safetensors" : path)
     self.path = path
     taps = try file.tensors.map { tensor in
       guard !tensor.shape.isEmpty, !tensor.range.isEmpty else {

@@ -4,8 +4,9 @@ import PixtralImage
 public protocol TraceRecorder: AnyObject {
   /// Told once, before anything is computed, what the run is about.
   ///
-  /// - Parameters: - prompt: tokens and the shapes of images. - taps: every tap of the run with its
-  ///   shape, in the order of computation, those on demand too.
+  /// - Parameters:
+  ///   - prompt: tokens and the shapes of images.
+  ///   - taps: every tap of the run with its shape, in the order of computation, those on demand too.
   /// - Throws: `InputError` to refuse the run.
   func begin(_ prompt: PromptShape, taps: [PlannedTap]) throws
   /// Whether a tap that costs extra to produce is wanted.
@@ -54,20 +55,18 @@ public struct Trace {
 
   /// An image as it was decoded, one row a pixel row: made a matrix only for a recorder that wants
   /// it.
-  func rgb(_ image: RGBImage, ofImage n: Int) throws -> RGBImage {
+  func rgb(_ image: RGBImage, ofImage n: Int) throws {
     try record("image.\(n).rgb") {
       Matrix(rows: image.height, columns: image.width * 3, values: image.samples.map(Float.init))
     }
-    return image
   }
 
   /// An image as it was stretched, one row a pixel row: made a matrix only for a recorder that
   /// wants it.
-  func resized(_ image: StretchedImage, ofImage n: Int) throws -> StretchedImage {
+  func resized(_ image: StretchedImage, ofImage n: Int) throws {
     try record("image.\(n).resized") {
       Matrix(rows: image.height, columns: image.width * 3, values: image.samples)
     }
-    return image
   }
 
   private func record(_ name: String, _ make: () -> Matrix<Float>) throws {

@@ -8,7 +8,7 @@ import PixtralImage
 /// row by row.
 ///
 /// - Returns: (patches of all images, C · p · p).
-func patches<Scalar: BLASScalar>(of images: [Pixels], patchSize p: Int) -> Matrix<Scalar> {
+func flattenedPatches<Scalar: BLASScalar>(of images: [Pixels], patchSize p: Int) -> Matrix<Scalar> {
   let rows = images.reduce(0) { $0 + $1.grid(patchSize: p).patches }
   let columns = Pixels.channels * p * p
   var values: [Scalar] = []

@@ -13,8 +13,8 @@ struct VisionEncoder<Scalar: BLASScalar> {
     let embedded = try trace(.patchConv, linear(patches, tensor("patch_conv.weight")))  // (P, hidden_size)
     var x = try trace(.lnPre, rmsNorm(embedded, tensor("ln_pre.weight"), epsilon: vision.normEpsilon))
 
-    // A patch sees all patches of its own image and no others. Mistral's own code drops this mask
-    // (V-no-mask).
+    // The mask between images: each image is a segment, whose patches see one another and no others.
+    // Mistral's own code drops it (V-no-mask).
     let view = View<Scalar>(
       rotation: Rotation(grids: grids, theta: vision.ropeTheta, headDim: vision.headDim),
       segments: segments(of: grids), causal: false)

@@ -20,9 +20,12 @@ public struct V7Template: Sendable {
 
   /// A request to tokens.
   ///
-  /// - Parameters: - grids: of the images of the request in its order, or why there is none
-  ///   (`ChatRequest.loadImages`). - maxTokens: for a request with `truncate_for_context_length`,
-  ///   how many tokens its messages may come to.
+  /// - Parameters:
+  ///   - request: messages and tools.
+  ///   - grids: of the images of the request in its order, or why there is none
+  ///     (`ChatRequest.loadImages`).
+  ///   - maxTokens: for a request with `truncate_for_context_length`, how many tokens its messages
+  ///     may come to.
   /// - Throws: `InputError` of kind `wrongRequest` with the exception that mistral-common raises,
   ///   if the request breaks a rule; that of the first image without a grid.
   public func callAsFunction(

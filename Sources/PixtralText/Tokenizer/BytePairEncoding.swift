@@ -1,16 +1,16 @@
 /// Byte-pair encoding, plainly: the definition of how text becomes tokens. Tokens.md 2.
 ///
-/// What else stands in this folder makes it fast: `Tokenizer.encode` must give the same tokens for
-/// every text.
+/// `FastMerge` and `PieceTable` make it fast: `Tokenizer.encode` must give the same tokens for every
+/// text. (A Swift string cannot hold what 2.1 refuses.)
 package struct BytePairEncoding {
-  /// Ids of the pieces that text may become, by their bytes in UTF-8: Swift's own comparison of
-  /// strings takes two spellings of `é` for one.
+  /// Ids of the normal pieces, by their bytes in UTF-8: Swift's own comparison of strings takes two
+  /// spellings of `é` for one.
   private var ids: [[UInt8]: Int] = [:]
   private let vocabulary: Vocabulary
 
   package init(_ vocabulary: Vocabulary) {
     self.vocabulary = vocabulary
-    for (id, piece) in vocabulary.pieces.enumerated() where piece.comesFromText {
+    for (id, piece) in vocabulary.pieces.enumerated() where piece.kind == .normal {
       ids[Array(piece.text.utf8)] = id
     }
   }
@@ -18,11 +18,10 @@ package struct BytePairEncoding {
   /// The tokens of one stretch of text; none for no text.
   package func encode(_ text: String) -> [Int] {
     if text.isEmpty { return [] }
-    // A ▁ goes in front, and every space is one.
+    // A ▁ goes in front, and every space is one. 2.3
     let scalars = ["▁"] + text.unicodeScalars.map { $0 == " " ? "▁" : $0 }
     var tokens: [Int] = []
-    // User-defined pieces stand for themselves, the longest first; what lies between them is
-    // merged.
+    // User-defined pieces stand for themselves, the longest first; what lies between is merged. 2.4
     var stretch: [Unicode.Scalar] = []
     var at = 0
     while at < scalars.count {
@@ -42,12 +41,11 @@ package struct BytePairEncoding {
 
   /// The tokens of characters that no user-defined piece interrupts.
   private func merged(_ scalars: [Unicode.Scalar]) -> [Int] {
-    // At first a symbol is a Unicode scalar, never a grapheme cluster (T-graphemes).
+    // At first a symbol is a Unicode scalar, never a grapheme cluster (T-graphemes). 2.5
     var symbols = scalars.map { Array(String($0).utf8) }
-    // Two neighbours that together are a piece become that piece: the best first, until there are
-    // none.
+    // Two neighbours that together are a piece become it: the best first, until there are none. 2.7
     while let left = bestPair(symbols) { symbols[left] += symbols.remove(at: left + 1) }
-    // A symbol that is no piece becomes its bytes.
+    // A symbol that is no piece becomes its bytes. 2.8
     return symbols.flatMap { symbol in
       ids[symbol].map { [$0] } ?? symbol.map { vocabulary.firstByte + Int($0) }
     }

@@ -8,12 +8,12 @@ struct PieceTable: Sendable {
   private var ids: [Int32] = []
   private var bytes: [UInt8] = []
 
-  /// A table of the pieces that text may become.
+  /// A table of the normal pieces.
   init(_ vocabulary: Vocabulary) {
     var capacity = 16
     while capacity < 2 * vocabulary.pieces.count { capacity *= 2 }
     slots = [Int32](repeating: -1, count: capacity)
-    for (id, piece) in vocabulary.pieces.enumerated() where piece.comesFromText {
+    for (id, piece) in vocabulary.pieces.enumerated() where piece.kind == .normal {
       let text = Array(piece.text.utf8)
       var slot = Self.hash(text[...]) & (capacity - 1)
       while slots[slot] >= 0 { slot = (slot + 1) & (capacity - 1) }

@@ -17,9 +17,6 @@ package struct Vocabulary: Sendable {
     package let text: String
     package let score: Float
     package let kind: Kind
-
-    /// Whether text may become this piece. Control pieces never come from text (T-control-in-text).
-    package var comesFromText: Bool { kind == .normal || kind == .userDefined }
   }
 
   /// Pieces by id.
