@@ -1,8 +1,8 @@
 """What a chat request may be, and which exception refuses another: Docs/Tokens.md, sections 5 to 9.
 
 Written from that page (by the page's author), rule by rule; used by tokens.py. Numbers in comments
-are the page's. What Python is the rule for is left to Python: `json` (section 4), `re` (8), `base64`
-(9.3). Of an image only the header is read, for its size.
+are the page's. What Python is the rule for is left to Python: `json` (section 4), `re` (8),
+`base64` (9.3). Of an image only the header is read, for its size.
 """
 
 import base64
@@ -111,7 +111,9 @@ def array(read):
 
 
 def record(**keys):
-    """An object with these keys and no other: each a type, and what stands for it where it is absent."""
+    """An object with these keys and no other: each a type, and what stands for it where it is
+    absent.
+    """
 
     def read(value):
         def read_key(key, type, absent):
@@ -223,7 +225,9 @@ REQUEST = record(  # 5.5
     model=(nullable(string), None),
     parallel_tool_calls=(boolean, True),
     tool_choice=(
-        either(word("auto", "none", "any", "required"), record(type=(FUNCTION, None), function=(NAMED, MUST))),
+        either(
+            word("auto", "none", "any", "required"), record(type=(FUNCTION, None), function=(NAMED, MUST))
+        ),
         None,
     ),
     response_format=(response_format, None),
@@ -247,7 +251,8 @@ def continued(request):
 
 
 def read(request, limit: int | None) -> dict:
-    """A request that keeps to sections 5 and 6, as Python's values; absent keys have their defaults.
+    """A request that keeps to sections 5 and 6, as Python's values; absent keys have their
+    defaults.
 
     - limit: the tokens to cut it to, if there is such a number.
     """

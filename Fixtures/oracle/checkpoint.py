@@ -1,11 +1,13 @@
 """Checkpoints behind one interface, and a writer of checkpoints for tests.
 
-A checkpoint has `params` (the dict of params.json), `shapes` (name -> shape) and `rows(name, start, stop)`: rows
-start ..< stop along the first dimension as float64, [stop - start, product of the other dimensions], or [stop - start]
-for a vector. Nothing is read or computed before it is asked for.
+A checkpoint has `params` (the dict of params.json), `shapes` (name -> shape) and `rows(name, start,
+stop)`: rows start ..< stop along the first dimension as float64, [stop - start, product of the
+other dimensions], or [stop - start] for a vector. Nothing is read or computed before it is asked
+for.
 
     python checkpoint.py --source seeded:tiny|DIR|PARAMS.json [--seed N] --dtype BF16 --shards 1 --out DIR
 """
+
 import argparse
 import json
 import math
@@ -35,7 +37,9 @@ class FolderCheckpoint:
             readers = {file: tensors.Reader(folder / file) for file in sorted(set(weight_map.values()))}
             for file, reader in readers.items():
                 for name in reader.names():
-                    assert weight_map.get(name) == file, f"{name} is in {file}, but the index does not say so."
+                    assert weight_map.get(name) == file, (
+                        f"{name} is in {file}, but the index does not say so."
+                    )
             for name, file in weight_map.items():
                 assert name in readers[file].entries, f"{name} is not in {file}, though the index says so."
                 self.where[name] = readers[file]
@@ -62,7 +66,9 @@ class DictCheckpoint:
         self.shapes = seeded.tensor_shapes(params)
         self.arrays = arrays
         for name, shape in self.shapes.items():
-            assert arrays[name].shape == shape, f"{name} has shape {arrays[name].shape}, and the parameters ask for {shape}."
+            assert arrays[name].shape == shape, (
+                f"{name} has shape {arrays[name].shape}, and the parameters ask for {shape}."
+            )
 
     def rows(self, name, start, stop):
         part = self.arrays[name][start:stop].astype("float64")
@@ -73,7 +79,9 @@ def open_checkpoint(name):
     """`seeded:NAME` or a folder."""
     if str(name).startswith("seeded:"):
         known = str(name).removeprefix("seeded:")
-        assert known in seeded.NAMED, f"There is no seeded checkpoint {name}; there are {', '.join(seeded.NAMED)}."
+        assert known in seeded.NAMED, (
+            f"There is no seeded checkpoint {name}; there are {', '.join(seeded.NAMED)}."
+        )
         return seeded.SeededCheckpoint(seeded.NAMED[known])
     return FolderCheckpoint(name)
 
@@ -86,9 +94,11 @@ def row_blocks(shape, values=1 << 22):
 
 
 def write_checkpoint(source, folder, dtype="BF16", shards=1, params=None):
-    """Writes params.json and the tensors of `source`: a checkpoint, or a dict of arrays (then with `params`).
+    """Writes params.json and the tensors of `source`: a checkpoint, or a dict of arrays (then with
+    `params`).
 
-    `dtype` is BF16, F16, F32 or F64. With shards > 1 the tensors are spread over that many files, with an index.
+    `dtype` is BF16, F16, F32 or F64. With shards > 1 the tensors are spread over that many files,
+    with an index.
     """
     if isinstance(source, dict):
         source = DictCheckpoint(params, source)
@@ -111,7 +121,11 @@ def write_checkpoint(source, folder, dtype="BF16", shards=1, params=None):
 
     weight_map = {}
     for number, group in enumerate(groups, start=1):
-        file = "consolidated.safetensors" if shards == 1 else f"consolidated-{number:05}-of-{shards:05}.safetensors"
+        file = (
+            "consolidated.safetensors"
+            if shards == 1
+            else f"consolidated-{number:05}-of-{shards:05}.safetensors"
+        )
         writer = tensors.Writer(folder / file, group)
         for name in group:
             shape = source.shapes[name]
@@ -127,7 +141,9 @@ def write_checkpoint(source, folder, dtype="BF16", shards=1, params=None):
 
 def main():
     parser = argparse.ArgumentParser(description="Writes a checkpoint in Mistral's layout.")
-    parser.add_argument("--source", required=True, help="seeded:NAME, a folder, or a params.json for seeded values")
+    parser.add_argument(
+        "--source", required=True, help="seeded:NAME, a folder, or a params.json for seeded values"
+    )
     parser.add_argument("--seed", type=int, default=seeded.SEED, help="with a params.json only")
     parser.add_argument("--dtype", default="BF16", choices=list(tensors.STORED))
     parser.add_argument("--shards", type=int, default=1)

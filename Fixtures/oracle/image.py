@@ -1,8 +1,9 @@
 """From an RGB image to normalised pixels in float64, Model.md 4.1, 4.3 and 4.4.
 
-An image is uint8, [height, width, 3]. All arithmetic is float64; where a side of the source is below 4 pixels, source
-positions are rounded to float32 first, as Model.md 4.3 has it.
+An image is uint8, [height, width, 3]. All arithmetic is float64; where a side of the source is
+below 4 pixels, source positions are rounded to float32 first, as Model.md 4.3 has it.
 """
+
 import numpy as np
 
 A = -0.75
@@ -31,7 +32,9 @@ def kernel(x):
 
 
 def taps(source, target, rounded):
-    """For each target sample along one side its four source samples and their weights, both [4, target]."""
+    """For each target sample along one side its four source samples and their weights, both [4,
+    target].
+    """
     scale = 1 / (target / source)
     position = (np.arange(target) + 0.5) * scale - 0.5
     if rounded:
@@ -43,8 +46,12 @@ def taps(source, target, rounded):
 
 
 def stretch(rgb, width, height, rounded=None):
-    """Model.md 4.3: [height, width, 3]. Positions are rounded to float32 if `rounded`, by default as 4.3 says."""
-    assert rgb.dtype == np.uint8 and rgb.ndim == 3 and rgb.shape[2] == 3, "An image is uint8, [height, width, 3]."
+    """Model.md 4.3: [height, width, 3]. Positions are rounded to float32 if `rounded`, by default
+    as 4.3 says.
+    """
+    assert rgb.dtype == np.uint8 and rgb.ndim == 3 and rgb.shape[2] == 3, (
+        "An image is uint8, [height, width, 3]."
+    )
     if rgb.shape[:2] == (height, width):
         return rgb.astype(np.float64)
     rounded = min(rgb.shape[:2]) < NARROW if rounded is None else rounded
@@ -53,7 +60,8 @@ def stretch(rgb, width, height, rounded=None):
     result = np.empty((height, width, 3))
     for start in range(0, height, BLOCK):
         stop = min(start + BLOCK, height)
-        # The two passes commute. Downward first: a target row then needs no more than four source rows.
+        # The two passes commute. Downward first: a target row then needs no more than four source
+        # rows.
         lines = sum(down_weights[k, start:stop, None, None] * rgb[down[k, start:stop]] for k in range(4))
         result[start:stop] = sum(sideways_weights[k, :, None] * lines[:, sideways[k]] for k in range(4))
     return result

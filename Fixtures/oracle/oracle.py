@@ -1,7 +1,9 @@
 """The forward pass in float64, step by step as in Docs/Model.md, with every tap of Model.md 8.
 
-Matrices have one row a patch or a token. Weights are streamed in blocks of rows and never held whole.
+Matrices have one row a patch or a token. Weights are streamed in blocks of rows and never held
+whole.
 """
+
 import math
 
 import numpy as np
@@ -16,7 +18,9 @@ class Finished(Exception):
 
 
 class Trace:
-    """Hands the taps in `wanted` to `keep(name, matrix)`, in the order of computation, and stops after `until`."""
+    """Hands the taps in `wanted` to `keep(name, matrix)`, in the order of computation, and stops
+    after `until`.
+    """
 
     def __init__(self, keep, wanted, until=None):
         self.keep, self.wanted, self.until = keep, set(wanted), until
@@ -32,9 +36,23 @@ class Trace:
 
 
 LAYER_TAPS = (
-    "attention_norm", "attention.q", "attention.k", "attention.v", "attention.q_rotated", "attention.k_rotated",
-    "attention.scores", "attention.weights", "attention.context", "attention.output", "residual",
-    "ffn_norm", "feed_forward.gate", "feed_forward.up", "feed_forward.hidden", "feed_forward.output", "output",
+    "attention_norm",
+    "attention.q",
+    "attention.k",
+    "attention.v",
+    "attention.q_rotated",
+    "attention.k_rotated",
+    "attention.scores",
+    "attention.weights",
+    "attention.context",
+    "attention.output",
+    "residual",
+    "ffn_norm",
+    "feed_forward.gate",
+    "feed_forward.up",
+    "feed_forward.hidden",
+    "feed_forward.output",
+    "output",
 )
 ON_DEMAND = ("attention.scores", "attention.weights")
 
@@ -77,7 +95,9 @@ def rms_norm(x, weight, eps):
 
 
 def rotate(x, angles, heads):
-    """Model.md 3.2. x [n, heads * d], angles [n, d / 2]: the i-th for columns (2i, 2i + 1) of every head."""
+    """Model.md 3.2. x [n, heads * d], angles [n, d / 2]: the i-th for columns (2i, 2i + 1) of every
+    head.
+    """
     d = x.shape[1] // heads
     cos, sin = np.cos(angles), np.sin(angles)
     result = np.empty_like(x)
@@ -90,7 +110,9 @@ def rotate(x, angles, heads):
 
 
 def attention(q, k, v, heads, kv_heads, sees, trace, prefix):
-    """Model.md 3.3. q [n, heads * d], k and v [n, kv_heads * d], sees [n, n]: whether row i sees row j. -> [n, heads * d]."""
+    """Model.md 3.3. q [n, heads * d], k and v [n, kv_heads * d], sees [n, n]: whether row i sees
+    row j. -> [n, heads * d].
+    """
     n = q.shape[0]
     d = q.shape[1] // heads
     context = np.empty_like(q)
@@ -137,7 +159,9 @@ def gelu(x):
 
 
 def layer(x, checkpoint, weights, eps, heads, kv_heads, angles, sees, trace, tap):
-    """Model.md 3.6. x [n, width]; `weights` and `tap` are the prefixes of the layer's tensors and taps."""
+    """Model.md 3.6. x [n, width]; `weights` and `tap` are the prefixes of the layer's tensors and
+    taps.
+    """
     normed = rms_norm(x, vector(checkpoint, weights + "attention_norm.weight"), eps)
     trace.put(tap + "attention_norm", normed)
     q = linear(normed, checkpoint, weights + "attention.wq.weight")
@@ -191,7 +215,9 @@ def grids(pixels, vision):
 
 
 def flatten_patches(image, p):
-    """Model.md 5.1: [C, rows * p, columns * p] -> [rows * columns, C * p * p], each row in the order (channel, y, x)."""
+    """Model.md 5.1: [C, rows * p, columns * p] -> [rows * columns, C * p * p], each row in the
+    order (channel, y, x).
+    """
     _, height, width = image.shape
     result = []
     for row in range(height // p):
@@ -230,8 +256,16 @@ def vision_encoder(checkpoint, pixels, trace):
     trace.put("vision.ln_pre", x)
     for n in range(vision["num_hidden_layers"]):
         x = layer(
-            x, checkpoint, f"vision_encoder.transformer.layers.{n}.", VISION_NORM_EPS,
-            heads, heads, angles, sees, trace, f"vision.layers.{n}.",
+            x,
+            checkpoint,
+            f"vision_encoder.transformer.layers.{n}.",
+            VISION_NORM_EPS,
+            heads,
+            heads,
+            angles,
+            sees,
+            trace,
+            f"vision.layers.{n}.",
         )
     return x
 
@@ -289,8 +323,16 @@ def decoder(checkpoint, x, trace):
     sees = positions[None, :] <= positions[:, None]  # Model.md 7.4: row i sees j <= i
     for n in range(params["n_layers"]):
         x = layer(
-            x, checkpoint, f"layers.{n}.", params["norm_eps"],
-            params["n_heads"], params["n_kv_heads"], angles, sees, trace, f"decoder.layers.{n}.",
+            x,
+            checkpoint,
+            f"layers.{n}.",
+            params["norm_eps"],
+            params["n_heads"],
+            params["n_kv_heads"],
+            angles,
+            sees,
+            trace,
+            f"decoder.layers.{n}.",
         )
     x = rms_norm(x, vector(checkpoint, "norm.weight"), params["norm_eps"])
     trace.put("decoder.norm", x)
@@ -305,13 +347,17 @@ def check(checkpoint, tokens, pixels):
     vision = params["vision_encoder"]
     assert tokens, "There are no tokens."
     for token in tokens:
-        assert type(token) is int and 0 <= token < params["vocab_size"], f"{token!r} is no token of a vocabulary of {params['vocab_size']}."
+        assert type(token) is int and 0 <= token < params["vocab_size"], (
+            f"{token!r} is no token of a vocabulary of {params['vocab_size']}."
+        )
     patches = sum(rows * columns for rows, columns in grids(pixels, vision))
     marks = sum(token == vision["image_token_id"] for token in tokens)
     assert marks == patches, f"The prompt has {marks} [IMG] tokens, but the images have {patches} patches."
     assert params["n_heads"] % params["n_kv_heads"] == 0, "n_heads must be a multiple of n_kv_heads."
     assert params["head_dim"] % 2 == 0, "head_dim must be even."
-    assert vision["hidden_size"] % (2 * vision["num_attention_heads"]) == 0, "The vision encoder's head_dim must be whole and even."
+    assert vision["hidden_size"] % (2 * vision["num_attention_heads"]) == 0, (
+        "The vision encoder's head_dim must be whole and even."
+    )
 
 
 def forward(checkpoint, tokens, pixels, trace):

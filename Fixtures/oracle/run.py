@@ -3,9 +3,11 @@
     python run.py --checkpoint seeded:tiny|DIR --tokens FILE.json [--pixels FILE.safetensors]
                   [--taps GLOB,...] [--until TAP] --out FILE.safetensors
 
-Without --taps all taps are written but the on-demand ones (attention.scores, attention.weights); a glob that matches
-an on-demand tap asks for it. `*` matches dots too. The pixels file holds image0, image1, ... as float32 [3, height, width].
+Without --taps all taps are written but the on-demand ones (attention.scores, attention.weights); a
+glob that matches an on-demand tap asks for it. `*` matches dots too. The pixels file holds image0,
+image1, ... as float32 [3, height, width].
 """
+
 import argparse
 import fnmatch
 import json
@@ -46,7 +48,9 @@ def select(names, globs, until):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--checkpoint", required=True)
     parser.add_argument("--tokens", required=True)
     parser.add_argument("--pixels")
@@ -65,7 +69,9 @@ def main():
 
     writer = tensors.Writer(options.out, wanted)
     oracle.forward(
-        checkpoint, tokens, pixels,
+        checkpoint,
+        tokens,
+        pixels,
         oracle.Trace(lambda name, matrix: writer.add(name, matrix.shape, "F64", [matrix]), wanted, last),
     )
     writer.close()

@@ -1,4 +1,7 @@
-"""Seeded checkpoints: parameters (Model.md 1), tensors (Model.md 2) and the seeded function (Model.md 9)."""
+"""Seeded checkpoints: parameters (Model.md 1), tensors (Model.md 2) and the seeded function
+(Model.md 9).
+"""
+
 import math
 
 import numpy as np
@@ -8,22 +11,50 @@ from tensors import bfloat16_to_float32
 SEED = 2411  # Model.md 9.6
 
 TINY = {
-    "dim": 80, "n_layers": 3, "n_heads": 6, "n_kv_heads": 2, "head_dim": 20, "hidden_dim": 208, "vocab_size": 32768,
-    "norm_eps": 1e-5, "rope_theta": 1e6,
+    "dim": 80,
+    "n_layers": 3,
+    "n_heads": 6,
+    "n_kv_heads": 2,
+    "head_dim": 20,
+    "hidden_dim": 208,
+    "vocab_size": 32768,
+    "norm_eps": 1e-5,
+    "rope_theta": 1e6,
     "vision_encoder": {
-        "hidden_size": 60, "num_hidden_layers": 2, "num_attention_heads": 5, "intermediate_size": 144,
-        "num_channels": 3, "patch_size": 16, "image_size": 1024, "rope_theta": 1e4,
-        "adapter_bias": False, "image_token_id": 10,
+        "hidden_size": 60,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 5,
+        "intermediate_size": 144,
+        "num_channels": 3,
+        "patch_size": 16,
+        "image_size": 1024,
+        "rope_theta": 1e4,
+        "adapter_bias": False,
+        "image_token_id": 10,
     },
 }
 
 PIXTRAL_LARGE = {
-    "dim": 12288, "n_layers": 88, "n_heads": 96, "n_kv_heads": 8, "head_dim": 128, "hidden_dim": 28672, "vocab_size": 32768,
-    "norm_eps": 1e-5, "rope_theta": 1e6,
+    "dim": 12288,
+    "n_layers": 88,
+    "n_heads": 96,
+    "n_kv_heads": 8,
+    "head_dim": 128,
+    "hidden_dim": 28672,
+    "vocab_size": 32768,
+    "norm_eps": 1e-5,
+    "rope_theta": 1e6,
     "vision_encoder": {
-        "hidden_size": 1408, "num_hidden_layers": 40, "num_attention_heads": 16, "intermediate_size": 6144,
-        "num_channels": 3, "patch_size": 16, "image_size": 1024, "rope_theta": 1e4,
-        "adapter_bias": False, "image_token_id": 10,
+        "hidden_size": 1408,
+        "num_hidden_layers": 40,
+        "num_attention_heads": 16,
+        "intermediate_size": 6144,
+        "num_channels": 3,
+        "patch_size": 16,
+        "image_size": 1024,
+        "rope_theta": 1e4,
+        "adapter_bias": False,
+        "image_token_id": 10,
     },
 }
 
@@ -139,7 +170,8 @@ class SeededTensor:
         x ^= x >> u32(16)
         # Model.md 9.3
         m = (x >> u32(8)).astype(np.int32) - np.int32(1 << 23)
-        # Model.md 9.4: two float32 operations, each rounded, then to bfloat16, nearest, ties to even
+        # Model.md 9.4: two float32 operations, each rounded, then to bfloat16, nearest, ties to
+        # even
         w = m.astype(np.float32)
         w *= self.step
         w += self.offset
@@ -148,7 +180,9 @@ class SeededTensor:
         return ((b + u32(0x7FFF) + even) >> u32(16)).astype(np.uint16)
 
     def row_bits(self, start, stop):
-        """Rows start ..< stop along the first dimension, [stop - start, fan_in], or [stop - start] for a vector."""
+        """Rows start ..< stop along the first dimension, [stop - start, fan_in], or [stop - start]
+        for a vector.
+        """
         width = math.prod(self.shape[1:])
         flat = self.bits(start * width, stop * width)
         return flat.reshape((stop - start, width)) if len(self.shape) > 1 else flat

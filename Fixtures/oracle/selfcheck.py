@@ -1,9 +1,11 @@
-"""Checks the oracle against plain loops, and reports the statistics that Model.md 9 claims for seeded:tiny.
+"""Checks the oracle against plain loops, and reports the statistics that Model.md 9 claims for
+seeded:tiny.
 
     python selfcheck.py
 
 The loops use Python numbers only and are written apart from oracle.py and seeded.py.
 """
+
 import math
 import pathlib
 import struct
@@ -54,7 +56,12 @@ def check_seeded():
         (tiny, "norm.weight", 1, 0.5),
         (tiny, "layers.2.attention.wq.weight", 0, 1.5 * math.sqrt(3 / 80)),
         (tiny, "layers.2.attention.wo.weight", 0, 1.5 * math.sqrt(3 / 120) / math.sqrt(6)),
-        (tiny, "vision_encoder.transformer.layers.1.feed_forward.w2.weight", 0, 1.5 * math.sqrt(3 / 144) / math.sqrt(4)),
+        (
+            tiny,
+            "vision_encoder.transformer.layers.1.feed_forward.w2.weight",
+            0,
+            1.5 * math.sqrt(3 / 144) / math.sqrt(4),
+        ),
         (tiny, "tok_embeddings.weight", 0, math.sqrt(3)),
         (large, "output.weight", 0, 2 * math.sqrt(3 / 12288)),
         (large, "vision_encoder.patch_conv.weight", 0, math.sqrt(3 / 768)),
@@ -155,7 +162,9 @@ def check_forward():
         return position * 1e6 ** (-2 * i / 20)
 
     for row in (5, 10):
-        check_attention(taps, "vision.layers.1.", row, 5, 5, 12, vision_angle, lambda i, j: (i < 6) == (j < 6))
+        check_attention(
+            taps, "vision.layers.1.", row, 5, 5, 12, vision_angle, lambda i, j: (i < 6) == (j < 6)
+        )
     for row in (0, 17):
         check_attention(taps, "decoder.layers.2.", row, 6, 2, 20, decoder_angle, lambda i, j: j <= i)
 
@@ -188,12 +197,19 @@ def check_forward():
         close(hidden[-1], taps[tap + "feed_forward.hidden"][4, c], "hidden")
     for c in range(0, 80, 9):
         fed = dot(part + "feed_forward.w2.weight", c, hidden)
-        out = taps["decoder.layers.0.output"][4, c] + dot(part + "attention.wo.weight", c, taps[tap + "attention.context"][4].tolist()) + fed
+        out = (
+            taps["decoder.layers.0.output"][4, c]
+            + dot(part + "attention.wo.weight", c, taps[tap + "attention.context"][4].tolist())
+            + fed
+        )
         close(out, taps[tap + "output"][4, c], "output")
     inner = []
     bias = source.rows("vision_language_adapter.w_in.bias", 0, 80).tolist()
     for c in range(80):
-        y = dot("vision_language_adapter.w_in.weight", c, taps["vision.layers.1.output"][6].tolist()) + bias[c]
+        y = (
+            dot("vision_language_adapter.w_in.weight", c, taps["vision.layers.1.output"][6].tolist())
+            + bias[c]
+        )
         inner.append(y * math.erfc(-y / math.sqrt(2)) / 2)
         close(inner[-1], taps["adapter.gelu"][6, c], "gelu")
     bias = source.rows("vision_language_adapter.w_out.bias", 0, 80).tolist()
@@ -203,14 +219,22 @@ def check_forward():
         close(y, taps["decoder.embeddings"][image_rows[6], c], "embeddings")
     after = image_rows[-1] + 1
     assert tokens[after] == END
-    assert np.array_equal(taps["decoder.embeddings"][after], source.rows("tok_embeddings.weight", END, END + 1)[0])
+    assert np.array_equal(
+        taps["decoder.embeddings"][after], source.rows("tok_embeddings.weight", END, END + 1)[0]
+    )
     for c in (0, 5, 32767):
         close(dot("output.weight", c, taps["decoder.norm"][-1].tolist()), taps["logits"][-1, c], "logits")
     print("forward pass: equal to the loops")
 
     # The same through folders: every dtype here holds the values that matter exactly or almost.
     with tempfile.TemporaryDirectory() as folder:
-        for dtype, shards, tolerance in (("BF16", 1, 0), ("BF16", 4, 0), ("F32", 2, 0), ("F64", 1, 0), ("F16", 1, 1e-3)):
+        for dtype, shards, tolerance in (
+            ("BF16", 1, 0),
+            ("BF16", 4, 0),
+            ("F32", 2, 0),
+            ("F64", 1, 0),
+            ("F16", 1, 1e-3),
+        ):
             target = pathlib.Path(folder) / f"{dtype}-{shards}"
             checkpoints.write_checkpoint(source, target, dtype, shards)
             opened = checkpoints.open_checkpoint(target)
@@ -252,7 +276,11 @@ def statistics(source, grids, text):
             print(
                 f"  layer {n}: scores deviate {deviation:.2f}; mean largest weight {weights.max(axis=2).mean():.3f}, "
                 f"uniform would be {np.mean(1 / seen):.3f}; over rows with 30 keys or more: "
-                + (f"{weights[seen >= 30].max(axis=2).mean():.3f} against {np.mean(1 / seen[seen >= 30]):.3f}" if (seen >= 30).any() else "none")
+                + (
+                    f"{weights[seen >= 30].max(axis=2).mean():.3f} against {np.mean(1 / seen[seen >= 30]):.3f}"
+                    if (seen >= 30).any()
+                    else "none"
+                )
             )
     print("RMS of the others")
     for name, matrix in taps.items():

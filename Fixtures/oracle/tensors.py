@@ -1,7 +1,9 @@
-"""A minimal reader and writer of safetensors files (8 bytes of header length, JSON header, data area).
+"""A minimal reader and writer of safetensors files (8 bytes of header length, JSON header, data
+area).
 
 BF16 has no NumPy type: its arrays are the bit patterns, uint16.
 """
+
 import json
 import os
 import struct
@@ -31,7 +33,9 @@ def widen(stored, dtype):
 
 
 def narrow(values, dtype):
-    """Float64 values as they are stored. BF16 goes through float32 (two roundings), which is exact for seeded values."""
+    """Float64 values as they are stored. BF16 goes through float32 (two roundings), which is exact
+    for seeded values.
+    """
     if dtype == "BF16":
         return float32_to_bfloat16(np.asarray(values, dtype=np.float32))
     return np.asarray(values).astype(STORED[dtype])
@@ -50,10 +54,14 @@ class Reader:
         self.base = 8 + length
         self.entries = header
         for name, entry in header.items():
-            assert entry["dtype"] in STORED, f"{self.path}: {name} is stored as {entry['dtype']}, which is not read here."
+            assert entry["dtype"] in STORED, (
+                f"{self.path}: {name} is stored as {entry['dtype']}, which is not read here."
+            )
             begin, end = entry["data_offsets"]
             size = int(np.prod(entry["shape"], dtype=np.int64)) * np.dtype(STORED[entry["dtype"]]).itemsize
-            assert end - begin == size and self.base + end <= self.data.size, f"{self.path}: {name} has wrong offsets."
+            assert end - begin == size and self.base + end <= self.data.size, (
+                f"{self.path}: {name} has wrong offsets."
+            )
 
     def names(self):
         """In the order of the data area."""
@@ -76,7 +84,8 @@ class Reader:
 class Writer:
     """Writes tensors one after another, without knowing them beforehand.
 
-    Space for the header is set aside first, filled in at the end, and padded with spaces, as the format allows.
+    Space for the header is set aside first, filled in at the end, and padded with spaces, as the
+    format allows.
     """
 
     def __init__(self, path, names):

@@ -1,12 +1,16 @@
-"""Tokens: pixtral-ref beside SentencePiece's C++ and mistral-common, in one run, on one thread, taking turns.
+"""Tokens: pixtral-ref beside SentencePiece's C++ and mistral-common, in one run, on one thread,
+taking turns.
 
     python bench_tokens.py BINARY [--rounds 5] [--out FILE.json]
 
-What is measured differs to our disadvantage and is left so: pixtral-ref is a fresh process each time, which starts, loads its tokenizer, reads JSON lines from
-a file and writes JSON lines with tokens and pieces; the peers are loaded already, get Python strings or objects, and their answers are not written anywhere.
-Texts are of three kinds, since how often words come again decides what is measured: sentences of 46 languages drawn again and again ("small", few different words), the sources of this
-Python's own standard library ("real text"), and random words that never come twice.
-Only for starting up the peer is a fresh process too. Requests are without images, whose pixels mistral-common would compute and `tokens` does not.
+What is measured differs to our disadvantage and is left so: pixtral-ref is a fresh process each
+time, which starts, loads its tokenizer, reads JSON lines from a file and writes JSON lines with
+tokens and pieces; the peers are loaded already, get Python strings or objects, and their answers
+are not written anywhere. Texts are of three kinds, since how often words come again decides what is
+measured: sentences of 46 languages drawn again and again ("small", few different words), the
+sources of this Python's own standard library ("real text"), and random words that never come twice.
+Only for starting up the peer is a fresh process too. Requests are without images, whose pixels
+mistral-common would compute and `tokens` does not.
 """
 
 import argparse
@@ -23,7 +27,9 @@ from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 if hasattr(os, "sched_setaffinity"):
-    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # one core for us, our children and the peers alike
+    os.sched_setaffinity(
+        0, {min(os.sched_getaffinity(0))}
+    )  # one core for us, our children and the peers alike
 
 from mistral_common.protocol.instruct.request import ChatCompletionRequest
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
@@ -66,7 +72,8 @@ def strange_documents(size: int, count: int) -> list[str]:
     r = random.Random(SEED)
     letters = "abcdefghijklmnopqrstuvwxyz"
     return [
-        " ".join("".join(r.choices(letters, k=r.randint(2, 11))) for _ in range(size // 7)) for _ in range(count)
+        " ".join("".join(r.choices(letters, k=r.randint(2, 11))) for _ in range(size // 7))
+        for _ in range(count)
     ]
 
 
@@ -83,7 +90,9 @@ def program(binary: str, arguments: list[str], stdin=subprocess.DEVNULL) -> None
 
 
 def lines(key: str, values: list):
-    """An open file of questions. (Through a pipe the peer's Python would take our core while it writes.)"""
+    """An open file of questions. (Through a pipe the peer's Python would take our core while it
+    writes.)
+    """
     file = tempfile.TemporaryFile()
     for number, value in enumerate(values):
         file.write(json.dumps({"id": number, key: value}, ensure_ascii=False).encode() + b"\n")
@@ -91,7 +100,9 @@ def lines(key: str, values: list):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("binary")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", help="write the figures as JSON too")
@@ -115,7 +126,11 @@ def main() -> None:
     load = f"from mistral_common.tokens.tokenizers.mistral import MistralTokenizer as M; M.from_file({str(releases.MODEL)!r})"
 
     inputs = {name: lines("text", found) for name, found in texts.items()}
-    inputs |= {"small": lines("text", small), "large": lines("text", large), "requests": lines("request", requests)}
+    inputs |= {
+        "small": lines("text", small),
+        "large": lines("text", large),
+        "requests": lines("request", requests),
+    }
     texts |= {"small": small, "large": large}
     bytes_of = {name: sum(len(text.encode()) for text in found) for name, found in texts.items()}
     tasks = {
@@ -164,10 +179,20 @@ def main() -> None:
     # The peak of a child of its own: getrusage knows only the largest so far.
     child = "import resource, subprocess, sys; subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL); print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
     peaks = [
-        int(subprocess.run([sys.executable, "-c", child, arguments.binary, *options], check=True, capture_output=True, text=True).stdout) / 1024
+        int(
+            subprocess.run(
+                [sys.executable, "-c", child, arguments.binary, *options],
+                check=True,
+                capture_output=True,
+                text=True,
+            ).stdout
+        )
+        / 1024
         for options in (["tokens", "--text", "hello"], ["tokens", "--help"])
     ]
-    print(f"memory: {peaks[0]:.0f} MB for the whole process with a tokenizer, {peaks[0] - peaks[1]:.0f} MB more than without one")
+    print(
+        f"memory: {peaks[0]:.0f} MB for the whole process with a tokenizer, {peaks[0] - peaks[1]:.0f} MB more than without one"
+    )
     figures["memory_mb"] = {"with_tokenizer": peaks[0], "without": peaks[1]}
     if arguments.out:
         with open(arguments.out, "w") as file:

@@ -1,14 +1,18 @@
-"""The full vision encoder and adapter of Pixtral Large on one 512x512 photo: pixtral-ref beside transformers, in one run.
+"""The full vision encoder and adapter of Pixtral Large on one 512x512 photo: pixtral-ref beside
+transformers, in one run.
 
     python bench.py BINARY [--rounds 3] [--threads N] [--out FILE.json]
 
-The two take turns, so that whatever else the machine does hits both. What is measured differs to our disadvantage and is left so:
-pixtral-ref is a fresh process each time, which starts, reads the photo, *makes the 1.5 billion weights it needs from the seeded function*, computes, writes
-the trace and ends; the peer keeps its weights in memory and is timed for its forward pass alone.
+The two take turns, so that whatever else the machine does hits both. What is measured differs to
+our disadvantage and is left so: pixtral-ref is a fresh process each time, which starts, reads the
+photo, *makes the 1.5 billion weights it needs from the seeded function*, computes, writes the trace
+and ends; the peer keeps its weights in memory and is timed for its forward pass alone.
 
-The machine's own limit is a bare float32 matrix product of a shape that the encoder uses (1024 x 6144 x 1408), by the system's OpenBLAS through
-ctypes with the same number of threads, measured before each round in a process of its own. The product counts 2*m*n*k operations; the encoder's operations are
-counted from the shapes: every linear layer, the patch convolution as one, scores and contexts, and the adapter.
+The machine's own limit is a bare float32 matrix product of a shape that the encoder uses (1024 x
+6144 x 1408), by the system's OpenBLAS through ctypes with the same number of threads, measured
+before each round in a process of its own. The product counts 2*m*n*k operations; the encoder's
+operations are counted from the shapes: every linear layer, the patch convolution as one, scores and
+contexts, and the adapter.
 """
 
 import argparse
@@ -33,7 +37,9 @@ E, LAYERS, INTERMEDIATE, DIM, PATCH_SAMPLES = 1408, 40, 6144, 12288, 3 * 16 * 16
 
 
 def operations(patches):
-    """Floating-point operations of one image, a multiplication and an addition counting two. Norms, softmax and activations are left out."""
+    """Floating-point operations of one image, a multiplication and an addition counting two. Norms,
+    softmax and activations are left out.
+    """
     a_layer = 4 * E * E + 3 * E * INTERMEDIATE  # wq wk wv wo; w1 w2 w3
     linear = patches * (PATCH_SAMPLES * E + LAYERS * a_layer + E * DIM + DIM * DIM)
     attention = LAYERS * 2 * patches * patches * E  # scores and contexts, all heads together
@@ -41,7 +47,9 @@ def operations(patches):
 
 
 def gemm_child(threads):
-    """Runs in a process of its own: prints the GFLOP/s of the best of several products of the system's OpenBLAS, and its name for the core."""
+    """Runs in a process of its own: prints the GFLOP/s of the best of several products of the
+    system's OpenBLAS, and its name for the core.
+    """
     import numpy as np
 
     blas = ctypes.CDLL(OPENBLAS, mode=ctypes.RTLD_LOCAL)
@@ -77,11 +85,15 @@ def gemm_child(threads):
 
 def gemm(threads, environment):
     command = [sys.executable, __file__, "--gemm-child", str(threads)]
-    return json.loads(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
+    return json.loads(
+        subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+    )
 
 
 def ours(binary, environment):
-    """Wall seconds from start to end of one process, and its peak resident memory in MiB, as wait4 tells it."""
+    """Wall seconds from start to end of one process, and its peak resident memory in MiB, as wait4
+    tells it.
+    """
     with tempfile.TemporaryDirectory() as out, tempfile.TemporaryFile() as messages:
         command = [binary, "trace", "--checkpoint", "seeded:pixtral-large", "--request", str(REQUEST),
                    "--until", "adapter.w_out", "--taps", "adapter.w_out", "--out", out]  # fmt: skip
@@ -92,7 +104,9 @@ def ours(binary, environment):
         child.returncode = os.waitstatus_to_exitcode(status)
         if child.returncode != 0:
             messages.seek(0)
-            sys.exit(f"{' '.join(command)}\nexit {child.returncode}\n{messages.read().decode(errors='replace')[-2000:]}")
+            sys.exit(
+                f"{' '.join(command)}\nexit {child.returncode}\n{messages.read().decode(errors='replace')[-2000:]}"
+            )
     return seconds, usage.ru_maxrss / 1024
 
 
@@ -101,7 +115,9 @@ class Peer:
 
     def __init__(self, threads, environment):
         command = [sys.executable, str(Path(__file__).with_name("vision_peer.py")), "--threads", str(threads)]
-        self.child = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+        self.child = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        )
         self.line()  # "ready"
 
     def line(self):
@@ -160,14 +176,23 @@ def main():
 
     limit = max(x["best"] for x in limits)
     our_median, peer_median = statistics.median(our_seconds), statistics.median(peer_seconds)
-    print(f"Pixtral Large vision encoder and adapter, {patches} patches, float32, {threads} threads, {platform.machine()}, {work:.0f} GFLOP")
+    print(
+        f"Pixtral Large vision encoder and adapter, {patches} patches, float32, {threads} threads, {platform.machine()}, {work:.0f} GFLOP"
+    )
     print("| who | median s | min s | GFLOP/s (median) | share of the bare GEMM | peak RSS MiB |")
     print("|---|---|---|---|---|---|")
-    rows = [("pixtral-ref (whole process)", our_seconds, max(our_peaks)), ("transformers (forward pass alone)", peer_seconds, peer_peak)]
+    rows = [
+        ("pixtral-ref (whole process)", our_seconds, max(our_peaks)),
+        ("transformers (forward pass alone)", peer_seconds, peer_peak),
+    ]
     for name, seconds, peak in rows:
         rate = work / statistics.median(seconds)
-        print(f"| {name} | {statistics.median(seconds):.2f} | {min(seconds):.2f} | {rate:.0f} | {rate / limit:.0%} | {peak:.0f} |")
-    print(f"peer / ours: {peer_median / our_median:.2f} (medians), {min(peer_seconds) / min(our_seconds):.2f} (best)")
+        print(
+            f"| {name} | {statistics.median(seconds):.2f} | {min(seconds):.2f} | {rate:.0f} | {rate / limit:.0%} | {peak:.0f} |"
+        )
+    print(
+        f"peer / ours: {peer_median / our_median:.2f} (medians), {min(peer_seconds) / min(our_seconds):.2f} (best)"
+    )
     print(f"bare GEMM {GEMM[0]}x{GEMM[1]}x{GEMM[2]}: {limit:.0f} GFLOP/s, {limits[0]['config']}")
     if arguments.out:
         record = {"threads": threads, "gflop": work, "ours": {"seconds": our_seconds, "peak_mib": our_peaks},

@@ -1,10 +1,13 @@
-"""The transformers side of bench.py: PixtralVisionModel and a plain adapter in the shape of seeded:pixtral-large, float32, on the CPU.
+"""The transformers side of bench.py: PixtralVisionModel and a plain adapter in the shape of
+seeded:pixtral-large, float32, on the CPU.
 
     python vision_peer.py [--threads N] [--columns 32 --rows 32] [--attention eager|sdpa]
 
-Speaks lines on stdin and stdout: prints "ready" once the model stands and has run once on a small image; for each line "run" does one forward
-pass and prints its seconds; at "quit" (or the end of stdin) prints the peak resident memory in MiB and ends. Weights are random, uniform and of
-unit gain: their values do not matter for time as long as activations stay normal numbers, and that is checked after every pass.
+Speaks lines on stdin and stdout: prints "ready" once the model stands and has run once on a small
+image; for each line "run" does one forward pass and prints its seconds; at "quit" (or the end of
+stdin) prints the peak resident memory in MiB and ends. Weights are random, uniform and of unit
+gain: their values do not matter for time as long as activations stay normal numbers, and that is
+checked after every pass.
 """
 
 import argparse
@@ -23,18 +26,30 @@ from transformers.models.pixtral.modeling_pixtral import PixtralVisionModel
 # Docs/Model.md, section 1, last column.
 DIM = 12288
 VISION = dict(
-    hidden_size=1408, intermediate_size=6144, num_hidden_layers=40, num_attention_heads=16, num_channels=3, image_size=1024, patch_size=16
+    hidden_size=1408,
+    intermediate_size=6144,
+    num_hidden_layers=40,
+    num_attention_heads=16,
+    num_channels=3,
+    image_size=1024,
+    patch_size=16,
 )
 
 
 def build(attention):
-    """The encoder and the adapter. Made without values first (meta), so that random initialisation costs nothing twice."""
-    config = PixtralVisionConfig(**VISION, hidden_act="silu", rope_parameters={"rope_type": "axial", "rope_theta": 1e4})
+    """The encoder and the adapter. Made without values first (meta), so that random initialisation
+    costs nothing twice.
+    """
+    config = PixtralVisionConfig(
+        **VISION, hidden_act="silu", rope_parameters={"rope_type": "axial", "rope_theta": 1e4}
+    )
     config._attn_implementation = attention
     with torch.device("meta"):
         tower = PixtralVisionModel(config)
         adapter = torch.nn.Sequential(
-            torch.nn.Linear(VISION["hidden_size"], DIM, bias=False), torch.nn.GELU(), torch.nn.Linear(DIM, DIM, bias=False)
+            torch.nn.Linear(VISION["hidden_size"], DIM, bias=False),
+            torch.nn.GELU(),
+            torch.nn.Linear(DIM, DIM, bias=False),
         )
     rotary = type(tower.patch_positional_embedding)(config)
     tower.to_empty(device="cpu")
@@ -56,7 +71,12 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--columns", type=int, default=32)
     parser.add_argument("--rows", type=int, default=32)
-    parser.add_argument("--attention", choices=["eager", "sdpa"], default="sdpa", help="sdpa is what transformers chooses by itself")
+    parser.add_argument(
+        "--attention",
+        choices=["eager", "sdpa"],
+        default="sdpa",
+        help="sdpa is what transformers chooses by itself",
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     tower, adapter = build(arguments.attention)

@@ -1,9 +1,11 @@
-"""Renders the tokens suite through transformers' `apply_chat_template`, with mistral-common's own Jinja template for V7, and says where the two differ.
+"""Renders the tokens suite through transformers' `apply_chat_template`, with mistral-common's own
+Jinja template for V7, and says where the two differ.
 
     python check_chat_template.py            (writes Docs/ChatTemplates.md)
 
-What a template gives is text, and how that becomes tokens depends on the tokenizer behind it. It is read in the most favourable way: the names of control
-tokens are those tokens, the single space that the template writes behind one is the space that SentencePiece puts in front of a text anyway, each
+What a template gives is text, and how that becomes tokens depends on the tokenizer behind it. It is
+read in the most favourable way: the names of control tokens are those tokens, the single space that
+the template writes behind one is the space that SentencePiece puts in front of a text anyway, each
 stretch between is encoded by SentencePiece, and an image is one [IMG], whatever its size.
 """
 
@@ -24,12 +26,14 @@ import releases  # noqa: E402
 import suites  # noqa: E402
 
 PROCESSOR = SentencePieceProcessor(model_file=str(releases.MODEL))
-CONTROLS = {PROCESSOR.id_to_piece(id): id for id in range(PROCESSOR.get_piece_size()) if PROCESSOR.is_control(id)}
-CONTROL = re.compile("(" + "|".join(re.escape(piece) for piece in sorted(CONTROLS, key=len, reverse=True)) + ")")
+CONTROLS = {
+    PROCESSOR.id_to_piece(id): id for id in range(PROCESSOR.get_piece_size()) if PROCESSOR.is_control(id)
+}
+CONTROL = re.compile(
+    "(" + "|".join(re.escape(piece) for piece in sorted(CONTROLS, key=len, reverse=True)) + ")"
+)
 IMAGE = CONTROLS["[IMG]"]
 BLOCK = {IMAGE, CONTROLS["[IMG_BREAK]"], CONTROLS["[IMG_END]"]}
-
-
 
 
 def tokens_of(text: str) -> list[int]:
@@ -57,7 +61,10 @@ def without_grids(tokens: list[int]) -> list[int]:
 def render(tokenizer: PreTrainedTokenizerFast, request: dict) -> str:
     messages = request["messages"]
     return tokenizer.apply_chat_template(
-        messages, tools=request.get("tools") or None, tokenize=False, continue_final_message=bool(request.get("continue_final_message", False))
+        messages,
+        tools=request.get("tools") or None,
+        tokenize=False,
+        continue_final_message=bool(request.get("continue_final_message", False)),
     )
 
 
@@ -98,7 +105,9 @@ def prose(text: str) -> str:
 
 
 def main() -> None:
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE()), bos_token="<s>", eos_token="</s>")
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(models.BPE()), bos_token="<s>", eos_token="</s>"
+    )
     tokenizer.chat_template = convert_tokenizer_to_chat_template(releases.MODEL)
     cases = suites.read("tokens/request/rules")
     count: collections.Counter = collections.Counter()
@@ -134,7 +143,11 @@ def main() -> None:
         """Each row shows where the two part: the first token that differs, in bold, with the pieces around
         it, or the exception of the one that refuses. An image is one `[IMG]` here.""",
     ]
-    table = ["| case | rule | with the template | mistral-common | the template |", "|---|---|---|---|---|", *rows]
+    table = [
+        "| case | rule | with the template | mistral-common | the template |",
+        "|---|---|---|---|---|",
+        *rows,
+    ]
     body = "\n\n".join(["# Chat templates beside mistral-common", *map(prose, paragraphs), "\n".join(table)])
     (releases.ROOT / "Docs" / "ChatTemplates.md").write_text(body + "\n", encoding="utf-8")
     print(dict(count))

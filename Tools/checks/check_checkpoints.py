@@ -1,4 +1,5 @@
-"""Runs the oracle, transformers and pixtral-ref on every checkpoint of make_checkpoints.py and compares them tap by tap.
+"""Runs the oracle, transformers and pixtral-ref on every checkpoint of make_checkpoints.py and
+compares them tap by tap.
 
     python check_checkpoints.py BINARY DIR [--only NAME,...] [--verbose]
 
@@ -8,7 +9,8 @@ For each folder of DIR:
 - float32: the worst ratio over all taps of (pixtral-ref against the oracle) to (transformers against the oracle). Limit 4: pixtral-ref may
   be as inexact as float32 is, and no more than four times as inexact as somebody else's float32 on the same tap.
 
-Exit 1 if a limit is passed, a tap is missing, or a program fails. Without BINARY ("-") only transformers is measured.
+Exit 1 if a limit is passed, a tap is missing, or a program fails. Without BINARY ("-") only
+transformers is measured.
 """
 
 import argparse
@@ -31,7 +33,9 @@ FLOAT32_LIMIT = 4.0
 
 
 def inputs(folder):
-    """The --tokens and --pixels arguments of a checkpoint folder; the oracle and pixtral-ref take the same."""
+    """The --tokens and --pixels arguments of a checkpoint folder; the oracle and pixtral-ref take
+    the same.
+    """
     result = ["--tokens", str(folder / "tokens.json")]
     if (folder / "pixels.safetensors").exists():
         result += ["--pixels", str(folder / "pixels.safetensors")]
@@ -40,26 +44,44 @@ def inputs(folder):
 
 def oracle_trace(folder, scratch):
     out = scratch / "oracle.safetensors"
-    subprocess.run([sys.executable, str(ORACLE), "--checkpoint", str(folder), *inputs(folder), "--out", str(out)], check=True, stdout=sys.stderr)
+    subprocess.run(
+        [sys.executable, str(ORACLE), "--checkpoint", str(folder), *inputs(folder), "--out", str(out)],
+        check=True,
+        stdout=sys.stderr,
+    )
     return load_file(out)
 
 
 def witness_trace(folder):
     pixels = folder / "pixels.safetensors"
-    tokens, images = witness_transformers.read_inputs(folder / "tokens.json", pixels if pixels.exists() else None)
+    tokens, images = witness_transformers.read_inputs(
+        folder / "tokens.json", pixels if pixels.exists() else None
+    )
     taps = witness_transformers.trace(str(folder), tokens, images, keep=witness_transformers.wanted(None))
     return {tap: matrix.numpy() for tap, matrix in taps.items()}
 
 
 def our_trace(binary, folder, precision, scratch):
     out = scratch / precision
-    command = [binary, "trace", "--checkpoint", str(folder), *inputs(folder), "--precision", precision, "--out", str(out)]
+    command = [
+        binary,
+        "trace",
+        "--checkpoint",
+        str(folder),
+        *inputs(folder),
+        "--precision",
+        precision,
+        "--out",
+        str(out),
+    ]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return load_file(out / "trace.safetensors")
 
 
 def ratios(expected, ours, witness):
-    """(tap, ratio) of ours to the witness, worst first. Where the witness is exact (the embeddings of a text), ours must be, too."""
+    """(tap, ratio) of ours to the witness, worst first. Where the witness is exact (the embeddings
+    of a text), ours must be, too.
+    """
     result = []
     for tap, noise in compare(expected, witness).items():
         d = distance(expected[tap], ours[tap]).rel_f if tap in ours else math.inf
@@ -91,7 +113,9 @@ def check(folder, binary, verbose):
             if missing:
                 line += f" | MISSING {missing[:5]}"
             if verbose:
-                line += "".join(f"\n    {t:42} ours {d:.2e} witness {n:.2e} ratio {r:.2f}" for t, r, d, n in ranked[:8])
+                line += "".join(
+                    f"\n    {t:42} ours {d:.2e} witness {n:.2e} ratio {r:.2f}" for t, r, d, n in ranked[:8]
+                )
     print(("ok   " if fine else "FAIL ") + line, flush=True)
     return fine
 
@@ -105,9 +129,15 @@ def main():
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     only = arguments.only.split(",") if arguments.only else None
-    folders = [f for f in sorted(arguments.folder.iterdir()) if (f / "params.json").exists() and (only is None or f.name in only)]
+    folders = [
+        f
+        for f in sorted(arguments.folder.iterdir())
+        if (f / "params.json").exists() and (only is None or f.name in only)
+    ]
     if not folders:
-        sys.exit(f"no checkpoint in {arguments.folder}; make_checkpoints.py --out {arguments.folder} writes them")
+        sys.exit(
+            f"no checkpoint in {arguments.folder}; make_checkpoints.py --out {arguments.folder} writes them"
+        )
     fine = True
     for folder in folders:
         try:

@@ -1,17 +1,20 @@
-"""Puts the faults of Docs/Faults.md into the oracle, one at a time, and measures in every model case where each shows first.
+"""Puts the faults of Docs/Faults.md into the oracle, one at a time, and measures in every model
+case where each shows first.
 
     python check_exposes.py [NAME ...]
 
-For each case and fault: the first tap, in the order of computation, that is further from the right one than the case's limit for float64 (1e-11), its
-relF, and how many of the case's float32 limits (4 times the witness' distance) that is; and the first tap beyond its float32 limit, where that
-is a later one or none. Exit 1 if
+For each case and fault: the first tap, in the order of computation, that is further from the right
+one than the case's limit for float64 (1e-11), its relF, and how many of the case's float32 limits
+(4 times the witness' distance) that is; and the first tap beyond its float32 limit, where that is a
+later one or none. Exit 1 if
 
 - a fault shows first at a tap that Docs/Faults.md does not name for it, or shows nowhere first at a tap which it does name;
 - it does not show in a model case that the page names for it;
 - its largest relF is not the page's figure, or the page has a figure for a fault that is not in faults.py, or the other way round;
 - a case claims a fault in `exposes` that does not show by 4 float32 limits (in pixels: by 1e-3).
 
-With NAMEs only the last is judged. Faults of tokens and grids, and those that end in a refused load, need no arithmetic and are not in here.
+With NAMEs only the last is judged. Faults of tokens and grids, and those that end in a refused
+load, need no arithmetic and are not in here.
 """
 
 import argparse
@@ -37,7 +40,9 @@ LIMITS_AWAY = 4.0
 
 
 def page_faults(text):
-    """{id: (places where it shows first, relF there or None, its case)} from the tables whose first column is the id."""
+    """{id: (places where it shows first, relF there or None, its case)} from the tables whose first
+    column is the id.
+    """
     result, header = {}, []
     for line in text.splitlines():
         cells = [cell.strip() for cell in line.strip().strip("|").split("|")] if line.startswith("|") else []
@@ -46,12 +51,18 @@ def page_faults(text):
         elif cells and re.fullmatch(r"`[A-Z]-[a-z0-9-]+`", cells[0]):
             row = dict(zip(header, cells, strict=True))
             figure = None if row["relF"] == "–" else float(row["relF"])
-            result[cells[0].strip("`")] = (set(re.findall(r"`([^`]+)`", row["shows first at"])), figure, row["case"].strip("`"))
+            result[cells[0].strip("`")] = (
+                set(re.findall(r"`([^`]+)`", row["shows first at"])),
+                figure,
+                row["case"].strip("`"),
+            )
     return result
 
 
 def checkpoint(base, fault=None):
-    """seeded:tiny, or with `base` the like of it with other parameters; as somebody with the fault reads it."""
+    """seeded:tiny, or with `base` the like of it with other parameters; as somebody with the fault
+    reads it.
+    """
     loaded = make_goldens.oracle_checkpoint.open_checkpoint(make_goldens.MODEL)
     if base:
         loaded = make_goldens.oracle_checkpoint.seeded.SeededCheckpoint(loaded.params | base)
@@ -59,15 +70,23 @@ def checkpoint(base, fault=None):
 
 
 def taps(loaded, case, pixels, keep):
-    """Runs the oracle and hands each tap, of its rows those that the case stores, to `keep(name, rows)`."""
+    """Runs the oracle and hands each tap, of its rows those that the case stores, to `keep(name,
+    rows)`.
+    """
     rows = case["expect"]["rows"]
-    names = [name for name in oracle.tap_names(loaded.params, bool(pixels)) if not name.endswith(oracle.ON_DEMAND)]
-    trace = oracle.Trace(lambda name, matrix: keep(name, matrix[rows[name]] if name in rows else matrix), names)
+    names = [
+        name for name in oracle.tap_names(loaded.params, bool(pixels)) if not name.endswith(oracle.ON_DEMAND)
+    ]
+    trace = oracle.Trace(
+        lambda name, matrix: keep(name, matrix[rows[name]] if name in rows else matrix), names
+    )
     oracle.forward(loaded, case["expect"]["tokens"], pixels, trace)
 
 
 def first_taps(case, expected, noise, fault):
-    """The first tap beyond its float64 limit and the first one beyond its float32 limit, each as (tap, relF), or None."""
+    """The first tap beyond its float64 limit and the first one beyond its float32 limit, each as
+    (tap, relF), or None.
+    """
     pixels = [expected[f"image{n}"] for n in range(len(case["expect"]["grids"]))]
     right, found = expected, {}
     if fault.base:
@@ -88,7 +107,9 @@ def first_taps(case, expected, noise, fault):
 
 
 def measure(name):
-    """Prints one case's table. Returns its measurements as (fault, tap, relF, case or "") and the claims of `exposes` that are false."""
+    """Prints one case's table. Returns its measurements as (fault, tap, relF, case or "") and the
+    claims of `exposes` that are false.
+    """
     folder = make_goldens.CASES / name
     case = json.loads((folder / "case.json").read_text())
     expected = load_file(folder / case["expect"]["tensors"])
@@ -97,8 +118,18 @@ def measure(name):
 
     def report(fault, tap, moved, shows, remark):
         claimed = fault in case["exposes"]
-        verdict = "claimed" if shows and claimed else "CLAIMED, BUT DOES NOT SHOW" if claimed else "shows, not claimed" if shows else "hidden"
-        print(f"{name:11} {fault:18} {tap or '–':40} {f'{moved:9.2e}' if tap else '':9} {remark:18} {verdict}")
+        verdict = (
+            "claimed"
+            if shows and claimed
+            else "CLAIMED, BUT DOES NOT SHOW"
+            if claimed
+            else "shows, not claimed"
+            if shows
+            else "hidden"
+        )
+        print(
+            f"{name:11} {fault:18} {tap or '–':40} {f'{moved:9.2e}' if tap else '':9} {remark:18} {verdict}"
+        )
         if tap:
             measured.append((fault, tap, moved, case["id"] if shows else ""))
         if claimed and not shows:
@@ -134,7 +165,9 @@ def differences(measured):
                 result.append(f"{fault} has a relF in the page and was not measured")
             continue
         if found != places:
-            result.append(f"{fault} shows first at {', '.join(sorted(found))}; the page says {', '.join(sorted(places))}")
+            result.append(
+                f"{fault} shows first at {', '.join(sorted(found))}; the page says {', '.join(sorted(places))}"
+            )
         if case.startswith("model/") and case not in {shows for _, _, shows in rows}:
             result.append(f"{fault} does not show in {case}")
         largest = max(moved for _, moved, _ in rows)

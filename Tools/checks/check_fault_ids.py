@@ -1,10 +1,12 @@
-"""Every fault id that is written anywhere (V-no-mask, D-tied) is explained in Docs/Faults.md, once. No packages needed.
+"""Every fault id that is written anywhere (V-no-mask, D-tied) is explained in Docs/Faults.md, once.
+No packages needed.
 
     python check_fault_ids.py
 
-Reads Sources, Tests, Tools, Docs, README.md and the cases of Fixtures (there, in JSON, an id is a whole string). Prints each id that the page does not
-define and where it stands, ids that the page defines twice, and ids with a row in a table and no section, or the other way round; exit 1 if there are any.
-Ends with the ids that no case claims in `exposes`.
+Reads Sources, Tests, Tools, Docs, README.md and the cases of Fixtures (there, in JSON, an id is a
+whole string). Prints each id that the page does not define and where it stands, ids that the page
+defines twice, and ids with a row in a table and no section, or the other way round; exit 1 if there
+are any. Ends with the ids that no case claims in `exposes`.
 """
 
 import re
@@ -33,18 +35,30 @@ def cited(folder):
 
 def main():
     text = PAGE.read_text(encoding="utf-8")
-    rows, sections = (Counter(re.findall(pattern, text, re.MULTILINE)) for pattern in (rf"^\| `({ID})` \|", rf"^### ({ID})$"))
+    rows, sections = (
+        Counter(re.findall(pattern, text, re.MULTILINE))
+        for pattern in (rf"^\| `({ID})` \|", rf"^### ({ID})$")
+    )
     problems = [f"{id} is defined twice" for id in rows if rows[id] > 1 or sections[id] > 1]
-    problems += [f"{id} has a row or a section in Docs/Faults.md, and not both" for id in sorted(set(rows) ^ set(sections))]
+    problems += [
+        f"{id} has a row or a section in Docs/Faults.md, and not both"
+        for id in sorted(set(rows) ^ set(sections))
+    ]
 
     claimed = {id for id, _ in cited(ROOT / "Fixtures" / "cases")}
-    places = [place for part in ("Sources", "Tests", "Tools", "Docs", "README.md", "Fixtures/cases") for place in cited(ROOT / part)]
+    places = [
+        place
+        for part in ("Sources", "Tests", "Tools", "Docs", "README.md", "Fixtures/cases")
+        for place in cited(ROOT / part)
+    ]
     if not rows or not claimed:
         problems.append(f"{len(rows)} ids in the page and {len(claimed)} in the cases: nothing was checked")
     undefined = sorted({id for id, _ in places} - set(rows))
     for id in undefined:
         where = [place for other, place in places if other == id]
-        problems.append(f"{id} is not in Docs/Faults.md: {', '.join(where[:3])}{f' and {len(where) - 3} more' if len(where) > 3 else ''}")
+        problems.append(
+            f"{id} is not in Docs/Faults.md: {', '.join(where[:3])}{f' and {len(where) - 3} more' if len(where) > 3 else ''}"
+        )
     for problem in problems:
         print(problem)
     print(f"{len(rows)} ids; no case claims {', '.join(sorted(set(rows) - claimed)) or 'none'}")

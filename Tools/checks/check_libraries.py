@@ -1,8 +1,10 @@
-"""A Swift program of somebody else's that only tokenises needs neither OpenBLAS nor libcrypto. Needs no packages.
+"""A Swift program of somebody else's that only tokenises needs neither OpenBLAS nor libcrypto.
+Needs no packages.
 
     python checks/check_libraries.py
 
-Makes a package outside of this one that depends on the library PixtralText, with Snippets/TextToTokens.swift as its program; builds it, runs it, and looks at what it is linked to.
+Makes a package outside of this one that depends on the library PixtralText, with
+Snippets/TextToTokens.swift as its program; builds it, runs it, and looks at what it is linked to.
 """
 
 import subprocess
@@ -26,7 +28,11 @@ def main() -> int:
         sources.mkdir(parents=True)
         Path(folder, "Package.swift").write_text(MANIFEST)
         (sources / "main.swift").write_text((ROOT / "Snippets" / "TextToTokens.swift").read_text())
-        subprocess.run(["swift", "build", "-c", "release", "--package-path", folder], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            ["swift", "build", "-c", "release", "--package-path", folder],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
         program = Path(folder, ".build", "release", "stranger")
         answer = subprocess.run([program], cwd=ROOT, check=True, capture_output=True, text=True).stdout
         linked = subprocess.run(["ldd", program], check=True, capture_output=True, text=True).stdout

@@ -1,8 +1,10 @@
-"""Fresh random requests, texts and tokens through `pixtral-ref tokens`, and through mistral-common and sentencepiece.
+"""Fresh random requests, texts and tokens through `pixtral-ref tokens`, and through mistral-common
+and sentencepiece.
 
     python check_tokens.py BINARY [COUNT [SEED]]        (COUNT requests, as many texts and token lists; 2,000 unless told)
 
-Everything must be the same: tokens, text and grids, or the class of the exception. Exit 1 and the smallest differing inputs if anything is not.
+Everything must be the same: tokens, text and grids, or the class of the exception. Exit 1 and the
+smallest differing inputs if anything is not.
 """
 
 import json
@@ -20,7 +22,9 @@ import releases  # noqa: E402
 
 def ask(binary: str, key: str, values: list) -> list[dict]:
     lines = "".join(json.dumps({"id": number, key: value}) + "\n" for number, value in enumerate(values))
-    output = subprocess.run([binary, "tokens", "--jsonl"], input=lines.encode(), check=True, capture_output=True).stdout.decode()
+    output = subprocess.run(
+        [binary, "tokens", "--jsonl"], input=lines.encode(), check=True, capture_output=True
+    ).stdout.decode()
     answers = [json.loads(line) for line in output.split("\n")[:-1]]
     assert [answer["id"] for answer in answers] == list(range(len(values)))
     return answers
@@ -44,7 +48,10 @@ def main() -> None:
     processor = SentencePieceProcessor(model_file=str(releases.MODEL))
     requests = [corpus.request(r) for _ in range(count)]
     texts = [corpus.text(r) for _ in range(count)]
-    lists = [[r.choice([r.randrange(32768), r.randrange(1100)]) for _ in range(r.randrange(30))] for _ in range(count)]
+    lists = [
+        [r.choice([r.randrange(32768), r.randrange(1100)]) for _ in range(r.randrange(30))]
+        for _ in range(count)
+    ]
 
     checks = {
         "requests": (requests, [request_answer(answer) for answer in ask(binary, "request", requests)],
@@ -58,7 +65,9 @@ def main() -> None:
         refused = sum(isinstance(answer, dict) and "reject" in answer for answer in expected)
         print(f"{name}: {count} with seed {seed}, {refused} of them to be refused, {len(wrong)} differ")
         for index in sorted(wrong, key=lambda index: len(json.dumps(inputs[index])))[:3]:
-            print(f"  {json.dumps(inputs[index])[:500]}\n    expected {json.dumps(expected[index])[:200]}\n    found    {json.dumps(found[index])[:200]}")
+            print(
+                f"  {json.dumps(inputs[index])[:500]}\n    expected {json.dumps(expected[index])[:200]}\n    found    {json.dumps(found[index])[:200]}"
+            )
         failed = failed or bool(wrong)
     sys.exit(failed)
 

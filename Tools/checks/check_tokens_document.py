@@ -1,4 +1,5 @@
-"""Every case of Fixtures/cases/tokens through Fixtures/oracle/tokens.py, which follows Docs/Tokens.md.
+"""Every case of Fixtures/cases/tokens through Fixtures/oracle/tokens.py, which follows
+Docs/Tokens.md.
 
     python check_tokens_document.py            (needs Python 3.11 and no package)
 
@@ -19,7 +20,9 @@ MODEL = ROOT / "Fixtures" / "tokenizer" / "mistral_instruct_tokenizer_241114.mod
 
 
 def suite(path: Path) -> list[dict]:
-    """The cases of NAME.jsonl. What all of them share may stand in NAME.json; a line's own key wins."""
+    """The cases of NAME.jsonl. What all of them share may stand in NAME.json; a line's own key
+    wins.
+    """
     common = path.with_suffix(".json")
     shared = json.loads(common.read_text(encoding="utf-8"))["shared"] if common.exists() else {}
     return [shared | json.loads(line) for line in path.read_text(encoding="utf-8").split("\n")[:-1]]

@@ -1,10 +1,12 @@
-"""Docs/Trace.md's account of transformers, run as it is written: its tables of modules and its `adjacent_pairs`.
+"""Docs/Trace.md's account of transformers, run as it is written: its tables of modules and its
+`adjacent_pairs`.
 
     python check_transformers_taps.py BINARY [--request FILE] [--dtype float32|float16|bfloat16]
 
-BINARY writes seeded:tiny in the Hugging Face layout and traces the request; LlavaForConditionalGeneration.from_pretrained reads the folder and gets the same
-tokens and pixels; hooks take what the tables say. Exit 1 if a tap is missing, is beyond the limit of Docs/Trace.md, or is named by the page and not by
-pixtral-ref; and if q and k agree without `adjacent_pairs`.
+BINARY writes seeded:tiny in the Hugging Face layout and traces the request;
+LlavaForConditionalGeneration.from_pretrained reads the folder and gets the same tokens and pixels;
+hooks take what the tables say. Exit 1 if a tap is missing, is beyond the limit of Docs/Trace.md, or
+is named by the page and not by pixtral-ref; and if q and k agree without `adjacent_pairs`.
 """
 
 import argparse
@@ -39,14 +41,28 @@ LIMITS = {"float32": 3e-5, "float16": 1e-2, "bfloat16": 5e-2}
 def page_function():
     """`adjacent_pairs`, from the page."""
     names = {}
-    exec(re.sub(r"^    ", "", re.search(r"^    def adjacent_pairs.*\n(?:    .*\n)+", PAGE, re.MULTILINE).group(), flags=re.MULTILINE), names)
+    exec(
+        re.sub(
+            r"^    ",
+            "",
+            re.search(r"^    def adjacent_pairs.*\n(?:    .*\n)+", PAGE, re.MULTILINE).group(),
+            flags=re.MULTILINE,
+        ),
+        names,
+    )
     return names["adjacent_pairs"]
 
 
 def page_rows(layers):
-    """[(tap, module, what to take)] from both tables. `layers` are the numbers of layers of vision encoder and decoder."""
+    """[(tap, module, what to take)] from both tables. `layers` are the numbers of layers of vision
+    encoder and decoder.
+    """
     around = re.findall(r"^\| `([\w.]+)` \| `([\w.]+)` \| ([\w, ]+) \|$", PAGE, re.MULTILINE)
-    inside = re.findall(r"^\| `([\w.]+)` \| (`[\w.]+`|the layer itself) \| (`[\w.]+`|the layer itself) \| ([\w, ]+) \|$", PAGE, re.MULTILINE)
+    inside = re.findall(
+        r"^\| `([\w.]+)` \| (`[\w.]+`|the layer itself) \| (`[\w.]+`|the layer itself) \| ([\w, ]+) \|$",
+        PAGE,
+        re.MULTILINE,
+    )
     result = [row for row in around if row[1].startswith(("model.", "lm_head"))]
     for part, module, column, count in (
         ("vision", "model.vision_tower.transformer.layers", 1, layers[0]), ("decoder", "model.language_model.layers", 2, layers[1])
@@ -65,7 +81,9 @@ def joined_heads(tensor):
 
 def transformers_taps(folder, rows, tokens, images, dtype):
     """{tap: matrix} as the page says to take them, q and k not yet put back."""
-    model = LlavaForConditionalGeneration.from_pretrained(folder, dtype=dtype, attn_implementation="eager").eval()
+    model = LlavaForConditionalGeneration.from_pretrained(
+        folder, dtype=dtype, attn_implementation="eager"
+    ).eval()
     taps, of_attention = {}, {}
 
     def keep(tap, tensor):
@@ -74,7 +92,10 @@ def transformers_taps(folder, rows, tokens, images, dtype):
     for tap, name, take in rows:
         module, what = model.get_submodule(name), take.split(",")[0]
         if what == "input":
-            module.register_forward_pre_hook(lambda _, given, named, tap=tap: keep(tap, given[0] if given else named["hidden_states"]), with_kwargs=True)
+            module.register_forward_pre_hook(
+                lambda _, given, named, tap=tap: keep(tap, given[0] if given else named["hidden_states"]),
+                with_kwargs=True,
+            )
         elif what == "output":
             module.register_forward_hook(lambda _, given, output, tap=tap: keep(tap, output))
         else:
@@ -96,7 +117,10 @@ def transformers_taps(folder, rows, tokens, images, dtype):
         batch = torch.zeros(len(images), 3, *(max(image.shape[axis] for image in images) for axis in (1, 2)))
         for row, image in zip(batch, images):
             row[:, : image.shape[1], : image.shape[2]] = torch.from_numpy(image)
-        inputs |= {"pixel_values": batch.to(dtype), "image_sizes": torch.tensor([image.shape[1:] for image in images])}
+        inputs |= {
+            "pixel_values": batch.to(dtype),
+            "image_sizes": torch.tensor([image.shape[1:] for image in images]),
+        }
     with torch.inference_mode():
         model(**inputs, use_cache=False)
     return taps
@@ -112,26 +136,52 @@ def main():
         out, files = Path(scratch), ["--tokenizer", str(TOKENIZER)]
 
         def run(*words):
-            subprocess.run([arguments.binary, *words, *files], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            subprocess.run(
+                [arguments.binary, *words, *files],
+                check=True,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
 
         run("checkpoint", "write", "seeded:tiny", "--layout", "hf", "--out", str(out / "hf"))
         run("trace", "--request", arguments.request, "--out", str(out / "ordinary"))
-        run("trace", "--request", arguments.request, "--taps", "*.attention.weights", "--out", str(out / "weights"))
+        run(
+            "trace",
+            "--request",
+            arguments.request,
+            "--taps",
+            "*.attention.weights",
+            "--out",
+            str(out / "weights"),
+        )
         request = json.loads(Path(arguments.request).read_text())
-        urls = [c["image_url"]["url"] for m in request["messages"] if isinstance(m["content"], list) for c in m["content"] if c["type"] == "image_url"]
+        urls = [
+            c["image_url"]["url"]
+            for m in request["messages"]
+            if isinstance(m["content"], list)
+            for c in m["content"]
+            if c["type"] == "image_url"
+        ]
         images = []
         for n, url in enumerate(urls):
             subprocess.run([arguments.binary, "image", str(Path(arguments.request).parent / url), "--pixels", str(out / f"{n}.safetensors")],
                            check=True, stdout=subprocess.DEVNULL)  # fmt: skip
             images += load_file(out / f"{n}.safetensors").values()
-        ours = load_file(out / "ordinary" / "trace.safetensors") | load_file(out / "weights" / "trace.safetensors")
+        ours = load_file(out / "ordinary" / "trace.safetensors") | load_file(
+            out / "weights" / "trace.safetensors"
+        )
         about = json.loads((out / "ordinary" / "trace.json").read_text())
         params = about["parameters"]
         vision = params["vision_encoder"]
         rows = page_rows((vision["num_hidden_layers"], params["n_layers"]))
         theirs = transformers_taps(out / "hf", rows, about["tokens"], images, getattr(torch, arguments.dtype))
 
-    adjacent_pairs, limit, fine, worst = page_function(), LIMITS[arguments.dtype], set(ours) == set(theirs), (0.0, "")
+    adjacent_pairs, limit, fine, worst = (
+        page_function(),
+        LIMITS[arguments.dtype],
+        set(ours) == set(theirs),
+        (0.0, ""),
+    )
     if not fine:
         print("taps on one side only:", *sorted(set(ours) ^ set(theirs)))
     for tap, _, take in rows:

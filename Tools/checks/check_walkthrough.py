@@ -1,15 +1,17 @@
-"""Follows README's section "Check your runtime" word for word, and then again with faults in the runtime.
+"""Follows README's section "Check your runtime" word for word, and then again with faults in the
+runtime.
 
     python check_walkthrough.py BINARY
 
-The commands are the ```sh blocks of that section. They run in a new folder that holds the repository's Fixtures and
-Tools, with BINARY as `pixtral-ref` and this Python as `python3`. The section must end in "all … taps are close" and
-exit code 0.
+The commands are the ```sh blocks of that section. They run in a new folder that holds the
+repository's Fixtures and Tools, with BINARY as `pixtral-ref` and this Python as `python3`. The
+section must end in "all … taps are close" and exit code 0.
 
-Then the same commands run once for each fault below. A fault is put into transformers, in the process that runs
-Tools/runtimes/transformers_trace.py; that file knows nothing of it. `compare` must then exit with 1, and the first tap
-that its verdict names must be the one at which the fault first shows. The two tables that README prints must name the
-taps and give the verdict of the runs here. Exit 1 if anything of this is not so.
+Then the same commands run once for each fault below. A fault is put into transformers, in the
+process that runs Tools/runtimes/transformers_trace.py; that file knows nothing of it. `compare`
+must then exit with 1, and the first tap that its verdict names must be the one at which the fault
+first shows. The two tables that README prints must name the taps and give the verdict of the runs
+here. Exit 1 if anything of this is not so.
 """
 
 import argparse
@@ -94,7 +96,9 @@ def run_as_python(fault, script, *arguments):
 
 def section():
     """The lines of README between the heading and the next of its level."""
-    found = re.search(rf"^## {HEADING}\n(.*?)(?=^## )", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    found = re.search(
+        rf"^## {HEADING}\n(.*?)(?=^## )", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL
+    )
     if not found:
         sys.exit(f'README.md has no section "{HEADING}"')
     return found[1]
@@ -105,7 +109,9 @@ def blocks(text, language):
 
 
 def follow(commands, binary, fault=None):
-    """Runs the commands as a reader would. Returns the exit code and the standard output of the last one."""
+    """Runs the commands as a reader would. Returns the exit code and the standard output of the
+    last one.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for part in ("Fixtures", "Tools"):
@@ -137,7 +143,9 @@ def first_tap(output):
 
 
 def differs(sample, output):
-    """How a table in README differs from what the program printed: in its taps or their order, or in its verdict."""
+    """How a table in README differs from what the program printed: in its taps or their order, or
+    in its verdict.
+    """
     printed, taps = (re.findall(rf"^({TAP.pattern}) ", text, re.MULTILINE) for text in (sample, output))
     if printed != [tap for tap in taps if tap in printed]:
         return "has other taps"

@@ -1,6 +1,8 @@
-"""The faults of Docs/Faults.md that NumPy can have: each puts one mistake into a copy of the oracle, or into the pixels it is given.
+"""The faults of Docs/Faults.md that NumPy can have: each puts one mistake into a copy of the
+oracle, or into the pixels it is given.
 
-`FAULTS` has those of the model, by id. `pixel_faults` has those of image processing that keep the grid. check_exposes.py runs them.
+`FAULTS` has those of the model, by id. `pixel_faults` has those of image processing that keep the
+grid. check_exposes.py runs them.
 """
 
 import contextlib
@@ -19,7 +21,9 @@ class Fault:
     patches: dict = dataclasses.field(default_factory=dict)  # functions of the oracle, replaced
     params: dict = dataclasses.field(default_factory=dict)  # parameters read wrongly
     renamed: dict = dataclasses.field(default_factory=dict)  # tensors read in place of others
-    base: dict = dataclasses.field(default_factory=dict)  # parameters changed for right and wrong alike, where seeded:tiny cannot have it
+    base: dict = dataclasses.field(
+        default_factory=dict
+    )  # parameters changed for right and wrong alike, where seeded:tiny cannot have it
 
 
 @contextlib.contextmanager
@@ -93,7 +97,9 @@ def float16_patches(image, p, plain=oracle.flatten_patches):
 
 
 def linear_with_bias(x, checkpoint, name, plain=oracle.linear):
-    """A random bias with the standard deviation of a freshly made layer, 0.02, where the adapter has none."""
+    """A random bias with the standard deviation of a freshly made layer, 0.02, where the adapter
+    has none.
+    """
     result = plain(x, checkpoint, name)
     if name.startswith("vision_language_adapter."):
         result = result + np.random.default_rng(1).normal(0, 0.02, result.shape[1])
@@ -114,7 +120,11 @@ def embeddings_everywhere(checkpoint, tokens, images, trace):
     rows, seen = [], 0
     for token in tokens:
         seen += token == 10
-        rows.append(images[seen - 1] if token in (10, 14, 15) else checkpoint.rows("tok_embeddings.weight", token, token + 1)[0])
+        rows.append(
+            images[seen - 1]
+            if token in (10, 14, 15)
+            else checkpoint.rows("tok_embeddings.weight", token, token + 1)[0]
+        )
     trace.put("decoder.embeddings", np.array(rows))
     return np.array(rows)
 
@@ -131,18 +141,24 @@ def embeddings_without_break(checkpoint, tokens, images, trace, plain=oracle.emb
 
 
 def half_split_order(columns, heads):
-    """Where a converter to the half-split order takes each column from: of every head 0, 2, 4, ... and then 1, 3, 5, ..."""
+    """Where a converter to the half-split order takes each column from: of every head 0, 2, 4, ...
+    and then 1, 3, 5, ...
+    """
     return np.arange(columns).reshape(heads, -1, 2).swapaxes(1, 2).reshape(-1)
 
 
 def linear_with_k_permuted(x, checkpoint, name, plain=oracle.linear):
-    """wk converted with the number of query heads, read with that of key-value heads, and k put back into the order of taps."""
+    """wk converted with the number of query heads, read with that of key-value heads, and k put
+    back into the order of taps.
+    """
     result = plain(x, checkpoint, name)
     if not (name.startswith("layers.") and name.endswith("attention.wk.weight")):
         return result
     columns = result.shape[1]
     put_back = np.empty_like(result)
-    put_back[:, half_split_order(columns, checkpoint.params["n_kv_heads"])] = result[:, half_split_order(columns, checkpoint.params["n_heads"])]
+    put_back[:, half_split_order(columns, checkpoint.params["n_kv_heads"])] = result[
+        :, half_split_order(columns, checkpoint.params["n_heads"])
+    ]
     return put_back
 
 
@@ -161,7 +177,8 @@ FAULTS = {
     "M-scatter": Fault({"embeddings": embeddings_everywhere}),
     "D-eps": Fault(params={"norm_eps": 1e-6}),
     "D-theta": Fault(params={"rope_theta": 1e9}),
-    # seeded:tiny's 40 rows of wk cannot be divided among 6 query heads: a converter with this fault stops there. 60 rows can.
+    # seeded:tiny's 40 rows of wk cannot be divided among 6 query heads: a converter with this fault
+    # stops there. 60 rows can.
     "D-k-permute": Fault({"linear": linear_with_k_permuted}, base={"n_kv_heads": 3}),
     "D-tied": Fault(renamed={"output.weight": "tok_embeddings.weight"}),
 }
@@ -178,7 +195,9 @@ def normalised(rgb):
 
 
 def pixel_faults(file, right):
-    """{fault: pixels} of one image, for the faults that keep the grid. `right` are its right pixels, [3, height, width]."""
+    """{fault: pixels} of one image, for the faults that keep the grid. `right` are its right
+    pixels, [3, height, width].
+    """
     size = (right.shape[2], right.shape[1])
     with PIL.Image.open(file) as opened:
         opened.load()

@@ -1,9 +1,11 @@
-"""Throws mutated files at what reads strangers' bytes: the PNG and JPEG decoders, the safetensors and the JSON reader.
+"""Throws mutated files at what reads strangers' bytes: the PNG and JPEG decoders, the safetensors
+and the JSON reader.
 
     python fuzz.py BINARY [--seconds 600] [--readers png,jpeg,safetensors,json] [--corpus FOLDER]
 
-BINARY is Fuzz/Fuzz.swift with libFuzzer and AddressSanitizer; `make fuzz` builds it. The seeds are the fixtures: every kind of PNG and JPEG, every request that shows a
-rule, small safetensors files. Two readers run at a time. What is found lies in FOLDER/findings; exit 1 if anything is.
+BINARY is Fuzz/Fuzz.swift with libFuzzer and AddressSanitizer; `make fuzz` builds it. The seeds are
+the fixtures: every kind of PNG and JPEG, every request that shows a rule, small safetensors files.
+Two readers run at a time. What is found lies in FOLDER/findings; exit 1 if anything is.
 """
 
 import argparse
@@ -26,7 +28,11 @@ def safetensors(tensors: dict, **more) -> bytes:
     """- tensors: name to (dtype, shape, bytes)."""
     header, content = dict(more), b""
     for name, (dtype, shape, data) in tensors.items():
-        header[name] = {"dtype": dtype, "shape": shape, "data_offsets": [len(content), len(content) + len(data)]}
+        header[name] = {
+            "dtype": dtype,
+            "shape": shape,
+            "data_offsets": [len(content), len(content) + len(data)],
+        }
         content += data
     text = json.dumps(header).encode()
     return struct.pack("<Q", len(text)) + text + content
@@ -39,7 +45,10 @@ def seeds(reader: str):
     elif reader == "safetensors":
         pixels = struct.pack("<12f", *(0.25 * n for n in range(12)))
         yield safetensors({"image0": ("F32", [3, 2, 2], pixels)})
-        yield safetensors({"image0": ("F32", [3, 2, 2], pixels), "image1": ("BF16", [3, 1, 4], bytes(24))}, __metadata__={"format": "pt"})
+        yield safetensors(
+            {"image0": ("F32", [3, 2, 2], pixels), "image1": ("BF16", [3, 1, 4], bytes(24))},
+            __metadata__={"format": "pt"},
+        )
         yield safetensors({"image0": ("F64", [3, 1, 1], bytes(24)), "image1": ("F16", [3, 0, 4], b"")})
         yield safetensors({})
     else:
@@ -47,7 +56,11 @@ def seeds(reader: str):
             yield json.dumps(case["inputs"], ensure_ascii=False).encode()
             if "request" in case["inputs"]:
                 yield json.dumps(case["inputs"]["request"], ensure_ascii=False).encode()
-        yield from (b'{"id": 1, "text": "a\\u00e9\\ud83d\\ude00"}', b'{"id": [], "tokens": [1, 2, 32767]}', b'{"fim": {"prompt": "a", "suffix": "b"}}')
+        yield from (
+            b'{"id": 1, "text": "a\\u00e9\\ud83d\\ude00"}',
+            b'{"id": [], "tokens": [1, 2, 32767]}',
+            b'{"fim": {"prompt": "a", "suffix": "b"}}',
+        )
 
 
 def run(binary: Path, reader: str, seconds: int, corpus: Path) -> tuple[str, int, str]:
@@ -56,15 +69,39 @@ def run(binary: Path, reader: str, seconds: int, corpus: Path) -> tuple[str, int
     findings.mkdir(exist_ok=True)
     for number, seed in enumerate(seeds(reader)):
         (folder / f"seed-{number}").write_bytes(seed)
-    command = [binary, folder, f"-max_total_time={seconds}", "-timeout=5", "-rss_limit_mb=512", "-max_len=20000", f"-artifact_prefix={findings}/{reader}-", "-print_final_stats=1"]
-    environment = {**os.environ, "FUZZ": reader, "ASAN_OPTIONS": "quarantine_size_mb=16:detect_leaks=1", "OPENBLAS_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace")
+    command = [
+        binary,
+        folder,
+        f"-max_total_time={seconds}",
+        "-timeout=5",
+        "-rss_limit_mb=512",
+        "-max_len=20000",
+        f"-artifact_prefix={findings}/{reader}-",
+        "-print_final_stats=1",
+    ]
+    environment = {
+        **os.environ,
+        "FUZZ": reader,
+        "ASAN_OPTIONS": "quarantine_size_mb=16:detect_leaks=1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+    )
     (findings / f"{reader}.log").write_text(done.stderr[-100_000:])
     return reader, done.returncode, done.stderr
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("binary", type=Path)
     parser.add_argument("--seconds", type=int, default=600)
     parser.add_argument("--readers", default="png,jpeg,safetensors,json")
@@ -74,11 +111,18 @@ def main() -> int:
     if sys.stderr.isatty():
         print(f"{arguments.readers}: {arguments.seconds} seconds each, two at a time", file=sys.stderr)
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        jobs = [pool.submit(run, arguments.binary.resolve(), reader, arguments.seconds, arguments.corpus.resolve()) for reader in arguments.readers.split(",")]
+        jobs = [
+            pool.submit(
+                run, arguments.binary.resolve(), reader, arguments.seconds, arguments.corpus.resolve()
+            )
+            for reader in arguments.readers.split(",")
+        ]
         for job in concurrent.futures.as_completed(jobs):
             reader, code, log = job.result()
             figures = dict(line[6:].split(":") for line in log.splitlines() if line.startswith("stat::"))
-            inputs, peak = (figures.get(key, "?").strip() for key in ("number_of_executed_units", "peak_rss_mb"))
+            inputs, peak = (
+                figures.get(key, "?").strip() for key in ("number_of_executed_units", "peak_rss_mb")
+            )
             outcome = "nothing found" if code == 0 else f"a finding, see {arguments.corpus / 'findings'}"
             print(f"{reader}: {inputs} inputs, peak {peak} MB: {outcome}", flush=True)
             wrong += code != 0

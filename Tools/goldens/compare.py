@@ -1,8 +1,10 @@
-"""How far two traces are apart, tap by tap. Used by the makers, and by hand: python compare.py EXPECTED ACTUAL.
+"""How far two traces are apart, tap by tap. Used by the makers, and by hand: python compare.py
+EXPECTED ACTUAL.
 
-The measure is relF = |a - e| / |e| (Frobenius norms, summed in float64): one number a tap which says by what part of its own size a
-tensor is off, and which a single unlucky element near zero cannot spoil. The worst row is the same for the row that is most off:
-it shows a fault that touches few tokens and drowns in the whole. Both sides must be finite; -inf at the same places (attention
+The measure is relF = |a - e| / |e| (Frobenius norms, summed in float64): one number a tap which
+says by what part of its own size a tensor is off, and which a single unlucky element near zero
+cannot spoil. The worst row is the same for the row that is most off: it shows a fault that touches
+few tokens and drowns in the whole. Both sides must be finite; -inf at the same places (attention
 scores that may not be seen) counts as equal.
 """
 
@@ -15,7 +17,9 @@ import numpy as np
 
 @dataclass
 class Distance:
-    """The distance of one tap. `rel_f` is infinite where shapes differ or where one side alone is not finite."""
+    """The distance of one tap. `rel_f` is infinite where shapes differ or where one side alone is
+    not finite.
+    """
 
     rel_f: float
     worst_row: int = -1

@@ -1,10 +1,12 @@
-"""Random texts and chat requests, the same for the same seed: what the tokens suites and the checks are fed with.
+"""Random texts and chat requests, the same for the same seed: what the tokens suites and the checks
+are fed with.
 
     python corpus.py texts SEED COUNT       (JSON lines {"id", "text"})
     python corpus.py requests SEED COUNT    (JSON lines {"id", "request"})
 
-Both are made to hurt: every script and kind of white space, strings that look like control tokens, JSON that is none, tools, results, prefixes,
-images of every proportion; about a third of the requests break a rule somewhere.
+Both are made to hurt: every script and kind of white space, strings that look like control tokens,
+JSON that is none, tools, results, prefixes, images of every proportion; about a third of the
+requests break a rule somewhere.
 """
 
 import base64
@@ -16,7 +18,8 @@ import sys
 
 from PIL import Image
 
-# One plain sentence, in the makers' own words, in 46 languages and 19 scripts: "The train leaves at seven, and it will rain tomorrow."
+# One plain sentence, in the makers' own words, in 46 languages and 19 scripts: "The train leaves at
+# seven, and it will rain tomorrow."
 SENTENCES = {
     "en": "The train leaves at seven, and it will rain tomorrow.",
     "de": "Der Zug fährt um sieben, und morgen wird es regnen.",
@@ -123,9 +126,14 @@ def fragment(r: random.Random) -> str:
         case 8:
             return "".join(r.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(r.randint(1, 30)))
         case 9:
-            return r.choice(["a", "ab", "aab", ". ", "- ", "=-", "\n ", "\r\n", "的", " the", "0", "é", "😀", "▁"]) * r.randint(1, 40)
+            return r.choice(
+                ["a", "ab", "aab", ". ", "- ", "=-", "\n ", "\r\n", "的", " the", "0", "é", "😀", "▁"]
+            ) * r.randint(1, 40)
         case _:
-            return "".join(chr(r.choice([r.randrange(0xD800), r.randrange(0xE000, 0x110000)])) for _ in range(r.randint(1, 12)))
+            return "".join(
+                chr(r.choice([r.randrange(0xD800), r.randrange(0xE000, 0x110000)]))
+                for _ in range(r.randint(1, 12))
+            )
 
 
 def text(r: random.Random, longest: int = 10**9) -> str:
@@ -138,7 +146,22 @@ def text(r: random.Random, longest: int = 10**9) -> str:
 
 # ---- requests ----
 
-SIZES = [(1, 1), (1, 2), (15, 16), (16, 16), (17, 16), (32, 48), (100, 80), (1024, 16), (1025, 49), (2048, 33), (1025, 1), (4000, 1), (1, 4000), (64, 33)]
+SIZES = [
+    (1, 1),
+    (1, 2),
+    (15, 16),
+    (16, 16),
+    (17, 16),
+    (32, 48),
+    (100, 80),
+    (1024, 16),
+    (1025, 49),
+    (2048, 33),
+    (1025, 1),
+    (4000, 1),
+    (1, 4000),
+    (64, 33),
+]
 
 
 @functools.cache
@@ -152,7 +175,12 @@ def picture(width: int, height: int, mode: str = "RGB") -> str:
 def image(r: random.Random) -> dict:
     size = r.choice(SIZES) if r.random() < 0.3 else (r.randint(1, 50), r.randint(1, 50))
     url = picture(*size, r.choice(["RGB", "L", "RGBA"]))
-    return {"type": "image_url", "image_url": r.choice([url, {"url": url}, {"url": url}, {"url": url, "detail": r.choice(["high", "auto", None])}])}
+    return {
+        "type": "image_url",
+        "image_url": r.choice(
+            [url, {"url": url}, {"url": url}, {"url": url, "detail": r.choice(["high", "auto", None])}]
+        ),
+    }
 
 
 def content(r: random.Random, role: str, wild: bool, longest: int):
@@ -163,7 +191,10 @@ def content(r: random.Random, role: str, wild: bool, longest: int):
         return text(r, longest)
     pictures = 0.4 if role == "user" else 0.1 if wild else 0
     return [
-        image(r) if r.random() < pictures else {"type": "text", "text": "" if r.random() < 0.15 else text(r, longest)} for _ in range(r.choice([0, 1, 1, 2, 2, 3, 4]))
+        image(r)
+        if r.random() < pictures
+        else {"type": "text", "text": "" if r.random() < 0.15 else text(r, longest)}
+        for _ in range(r.choice([0, 1, 1, 2, 2, 3, 4]))
     ]
 
 
@@ -185,16 +216,55 @@ def json_text(r: random.Random, depth: int = 0) -> str:
     if depth > 3 or kind < 0.3:
         return space() + r.choice(NUMBERS + ["1", "2", "true", "false", "null", "True", "{}", "[]"]) + space()
     if kind < 0.5:
-        return space() + r.choice([json.dumps(text(r, 40), ensure_ascii=r.random() < 0.5), f'"{r.choice(STRINGS)}"']) + space()
+        return (
+            space()
+            + r.choice([json.dumps(text(r, 40), ensure_ascii=r.random() < 0.5), f'"{r.choice(STRINGS)}"'])
+            + space()
+        )
     if kind < 0.65:
-        return space() + "[" + ",".join(json_text(r, depth + 1) for _ in range(r.randint(0, 4))) + r.choice(["", "", "", "", ","]) + "]" + space()
-    keys = [r.choice(['"a"', '"b"', '"a"', '"é"', '"\\u0061"', '""', f'"{r.choice(STRINGS)}"']) for _ in range(r.randint(0, 4))]
-    return space() + "{" + ",".join(f"{space()}{key}{space()}:{json_text(r, depth + 1)}" for key in keys) + "}" + space()
+        return (
+            space()
+            + "["
+            + ",".join(json_text(r, depth + 1) for _ in range(r.randint(0, 4)))
+            + r.choice(["", "", "", "", ","])
+            + "]"
+            + space()
+        )
+    keys = [
+        r.choice(['"a"', '"b"', '"a"', '"é"', '"\\u0061"', '""', f'"{r.choice(STRINGS)}"'])
+        for _ in range(r.randint(0, 4))
+    ]
+    return (
+        space()
+        + "{"
+        + ",".join(f"{space()}{key}{space()}:{json_text(r, depth + 1)}" for key in keys)
+        + "}"
+        + space()
+    )
 
 
 def value(r: random.Random, depth: int = 0):
     if depth > 2 or r.random() < 0.5:
-        return r.choice([0, 1, -1, True, False, None, 1.5, 1e16, 1e-7, 123456789012345678901234567890, -0.0, 0.1, 2.0, float("inf"), float("nan"), text(r, 30)])
+        return r.choice(
+            [
+                0,
+                1,
+                -1,
+                True,
+                False,
+                None,
+                1.5,
+                1e16,
+                1e-7,
+                123456789012345678901234567890,
+                -0.0,
+                0.1,
+                2.0,
+                float("inf"),
+                float("nan"),
+                text(r, 30),
+            ]
+        )
     if r.random() < 0.5:
         return [value(r, depth + 1) for _ in range(r.randint(0, 3))]
     return {r.choice(["a", "b", "é", text(r, 6)]): value(r, depth + 1) for _ in range(r.randint(0, 3))}
@@ -207,16 +277,45 @@ def arguments(r: random.Random, wild: bool):
     if kind < 0.6:
         return {r.choice(["a", "b", text(r, 6)]): value(r) for _ in range(r.randint(0, 3))}
     if kind < 0.7:
-        return r.choice(["", "{}", "null", "[]", "   ", "\ufeff{}", '{"a":1}x', '"x"', "NaN", "-", '{"a"', '{"a":1,}', "{'a':1}", "1 2", "\xa01", "//x", text(r, 60)])
+        return r.choice(
+            [
+                "",
+                "{}",
+                "null",
+                "[]",
+                "   ",
+                "\ufeff{}",
+                '{"a":1}x',
+                '"x"',
+                "NaN",
+                "-",
+                '{"a"',
+                '{"a":1,}',
+                "{'a':1}",
+                "1 2",
+                "\xa01",
+                "//x",
+                text(r, 60),
+            ]
+        )
     if wild and kind < 0.74:
         return r.choice([None, 3, [1], True])
-    return json.dumps({r.choice(["location", "n", "unit"]): r.choice(["Paris", 3, 1.5, None, ["a"], {"x": 1}]) for _ in range(r.randint(0, 3))})
+    return json.dumps(
+        {
+            r.choice(["location", "n", "unit"]): r.choice(["Paris", 3, 1.5, None, ["a"], {"x": 1}])
+            for _ in range(r.randint(0, 3))
+        }
+    )
 
 
 def call_id(r: random.Random, wild: bool):
     if wild and r.random() < 0.08:
-        return r.choice(["null", "", "short", "toolongid0", "abc-12345", "abcdefghi\n", "é23456789", "١٢٣٤٥٦٧٨٩", None, 5])
-    return "".join(r.choice("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") for _ in range(9))
+        return r.choice(
+            ["null", "", "short", "toolongid0", "abc-12345", "abcdefghi\n", "é23456789", "١٢٣٤٥٦٧٨٩", None, 5]
+        )
+    return "".join(
+        r.choice("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789") for _ in range(9)
+    )
 
 
 def name(r: random.Random, wild: bool):
@@ -241,7 +340,10 @@ def tool(r: random.Random, wild: bool):
         {"type": "object", "properties": {"a": {"enum": [value(r, 2)], "default": value(r, 1)}}, "additionalProperties": r.choice([True, False, {}])},
         {"title": text(r, 20), "foo": value(r, 1)},
     ])  # fmt: skip
-    function = {"name": name(r, wild), "parameters": r.choice(FAULTS) if wild and r.random() < 0.2 else schema}
+    function = {
+        "name": name(r, wild),
+        "parameters": r.choice(FAULTS) if wild and r.random() < 0.2 else schema,
+    }
     if r.random() < 0.7:
         function["description"] = text(r, 60)
     if r.random() < 0.4:
@@ -256,10 +358,21 @@ def message(r: random.Random, role: str, wild: bool, ids: list, longest: int) ->
         if r.random() < 0.35:
             new = [call_id(r, wild) for _ in range(r.choice([1, 1, 2, 3]))]
             ids += new
-            found["tool_calls"] = [{"id": id, "type": "function", "function": {"name": name(r, wild), "arguments": arguments(r, wild)}} for id in new]
+            found["tool_calls"] = [
+                {
+                    "id": id,
+                    "type": "function",
+                    "function": {"name": name(r, wild), "arguments": arguments(r, wild)},
+                }
+                for id in new
+            ]
             found["content"] = r.choice([found["content"], None, ""])
         elif not wild:
-            while not found["content"] or isinstance(found["content"], list) and not any(chunk["text"] for chunk in found["content"]):
+            while (
+                not found["content"]
+                or isinstance(found["content"], list)
+                and not any(chunk["text"] for chunk in found["content"])
+            ):
                 found["content"] = content(r, role, False, longest)
         if wild and r.random() < 0.15:
             found["prefix"] = r.choice([True, False, "x", None, 1])
@@ -275,7 +388,16 @@ def message(r: random.Random, role: str, wild: bool, ids: list, longest: int) ->
     return found
 
 
-SETTINGS = [{"model": "x"}, {"temperature": 0.3}, {"max_tokens": 5}, {"random_seed": 1}, {"tools": None}, {"tool_choice": "auto"}, {"response_format": {"type": "text"}}, {"top_p": 1}]
+SETTINGS = [
+    {"model": "x"},
+    {"temperature": 0.3},
+    {"max_tokens": 5},
+    {"random_seed": 1},
+    {"tools": None},
+    {"tool_choice": "auto"},
+    {"response_format": {"type": "text"}},
+    {"top_p": 1},
+]
 WRONG_SETTINGS = [
     {"temperature": 1.5}, {"max_tokens": -1}, {"stream": True}, {"tools": 5}, {"tool_choice": "x"}, {"reasoning_effort": "low"}, {"reasoning_effort": "foo"},
     {"truncate_for_context_length": True}, {"continue_final_message": "x"}, {"messages": None},
@@ -289,7 +411,15 @@ def request(r: random.Random, longest: int = 300) -> dict:
     ids: list = []
     if wild:
         for _ in range(r.randint(0 if r.random() < 0.05 else 1, 5)):
-            messages.append(message(r, r.choice(["user", "user", "assistant", "assistant", "system", "tool"]), True, ids, longest))
+            messages.append(
+                message(
+                    r,
+                    r.choice(["user", "user", "assistant", "assistant", "system", "tool"]),
+                    True,
+                    ids,
+                    longest,
+                )
+            )
     else:
         if r.random() < 0.5:
             messages += [message(r, "system", False, [], longest) for _ in range(r.choice([1, 1, 2]))]
@@ -300,7 +430,10 @@ def request(r: random.Random, longest: int = 300) -> dict:
             for _ in range(r.choice([1, 1, 1, 2])):
                 ids = []
                 messages.append(message(r, "assistant", False, ids, longest))
-                messages += [{"role": "tool", "tool_call_id": id, "content": content(r, "tool", False, longest)} for id in ids]
+                messages += [
+                    {"role": "tool", "tool_call_id": id, "content": content(r, "tool", False, longest)}
+                    for id in ids
+                ]
         if messages[-1]["role"] == "assistant":
             if r.random() < 0.6:
                 messages[-1]["prefix"] = True

@@ -1,12 +1,15 @@
-"""Writes small random checkpoints of odd but consistent shapes, with random tokens and pixels, for check_checkpoints.py.
+"""Writes small random checkpoints of odd but consistent shapes, with random tokens and pixels, for
+check_checkpoints.py.
 
     python make_checkpoints.py --out DIR [--only NAME,...]
 
-One folder a checkpoint, in Mistral's layout: params.json, consolidated.safetensors (or shards with an index), tokens.json and, if the tokens
-hold images, pixels.safetensors. The shapes are those that a reader tuned to one real model gets wrong: heads that are no power of two,
-heads * head_dim unlike dim, 12 query heads on 3 key-value heads, adapter with and without bias, other patch and image sizes, other
-dtypes. Weights are uniform with the scales of Docs/Model.md 9 in spirit (norms away from 1, peaked attention, activations of unit scale), but
-they come from NumPy's generator and owe nothing to the seeded function. DIR should lie outside the repository.
+One folder a checkpoint, in Mistral's layout: params.json, consolidated.safetensors (or shards with
+an index), tokens.json and, if the tokens hold images, pixels.safetensors. The shapes are those that
+a reader tuned to one real model gets wrong: heads that are no power of two, heads * head_dim unlike
+dim, 12 query heads on 3 key-value heads, adapter with and without bias, other patch and image
+sizes, other dtypes. Weights are uniform with the scales of Docs/Model.md 9 in spirit (norms away
+from 1, peaked attention, activations of unit scale), but they come from NumPy's generator and owe
+nothing to the seeded function. DIR should lie outside the repository.
 """
 
 import argparse
@@ -24,7 +27,9 @@ DTYPES = {"bf16": torch.bfloat16, "f16": torch.float16, "f32": torch.float32}
 
 
 def shape(name, **changes):
-    """One checkpoint: a plain base case with some changes. `images` are (columns, rows); `shards` is 1 for one file."""
+    """One checkpoint: a plain base case with some changes. `images` are (columns, rows); `shards`
+    is 1 for one file.
+    """
     base = dict(
         name=name, dim=48, layers=2, heads=4, kv_heads=2, head_dim=16, hidden=112, vocab=300, eps=1e-5, theta=1e6,
         v_width=48, v_layers=2, v_heads=4, v_hidden=104, patch=16, image_size=1024, v_theta=1e4, bias=False, channels=3,
@@ -54,7 +59,9 @@ SHAPES = [
 
 
 def params_json(s):
-    """The params.json of a shape. `adapter_bias` is left out where the shape says None: the format's default is true."""
+    """The params.json of a shape. `adapter_bias` is left out where the shape says None: the
+    format's default is true.
+    """
     vision = {
         "hidden_size": s["v_width"],
         "num_channels": s["channels"],
@@ -83,7 +90,9 @@ def params_json(s):
 
 
 def tensors(s, random):
-    """All tensors of a shape in Model.md's names, as float32, with scales under which every operation matters."""
+    """All tensors of a shape in Model.md's names, as float32, with scales under which every
+    operation matters.
+    """
 
     def uniform(shape_, scale, offset=0.0):
         return torch.from_numpy((offset + random.uniform(-scale, scale, shape_)).astype(np.float32))
@@ -127,7 +136,9 @@ def tensors(s, random):
 
 
 def write_tensors(folder, all_tensors, shards):
-    """One file, or shards that deal the tensors out like cards, so that neighbours lie in different files."""
+    """One file, or shards that deal the tensors out like cards, so that neighbours lie in different
+    files.
+    """
     if shards == 1:
         save_file(all_tensors, folder / "consolidated.safetensors")
         return
@@ -143,7 +154,9 @@ def write_tensors(folder, all_tensors, shards):
 
 
 def tokens(s, random):
-    """<s>, then text and images in turn, and text at the end. Text never holds one of the three image tokens."""
+    """<s>, then text and images in turn, and text at the end. Text never holds one of the three
+    image tokens.
+    """
     choices = np.array([t for t in range(2, s["vocab"]) if t not in (IMG, IMG_BREAK, IMG_END)])
     parts = len(s["images"]) + 1
     result = [1]
@@ -165,7 +178,11 @@ def write(folder, s, seed):
     (folder / "tokens.json").write_text(json.dumps({"tokens": tokens(s, random)}) + "\n")
     if s["images"]:
         pixels = {
-            f"image{n}": torch.from_numpy(random.standard_normal((s["channels"], rows * s["patch"], columns * s["patch"])).astype(np.float32))
+            f"image{n}": torch.from_numpy(
+                random.standard_normal((s["channels"], rows * s["patch"], columns * s["patch"])).astype(
+                    np.float32
+                )
+            )
             for n, (columns, rows) in enumerate(s["images"])
         }
         save_file(pixels, folder / "pixels.safetensors")

@@ -1,15 +1,18 @@
-"""Makes the model cases: Fixtures/cases/model/tiny/NAME/{request.json, expected.safetensors, case.json}.
+"""Makes the model cases: Fixtures/cases/model/tiny/NAME/{request.json, expected.safetensors,
+case.json}.
 
     python make_goldens.py [NAME ...]
 
-A case goes the whole way from a chat request to logits, with seeded:tiny. No part of what it expects comes from the Swift code:
+A case goes the whole way from a chat request to logits, with seeded:tiny. No part of what it
+expects comes from the Swift code:
 
 - tokens, text, grids and pixels are the output of mistral-common, the rule for the template and for images;
 - every tap is the oracle's (Fixtures/oracle, float64 NumPy, written from Docs/Model.md);
 - transformers in float32 is the witness: its distance from the oracle, tap by tap and on the stored rows, is the noise that honest
   float32 arithmetic has there, and the limit for float32 is a multiple of it.
 
-A second run gives the same bytes wherever NumPy's BLAS gives the same bits: one thread, nothing dated, distances to three digits.
+A second run gives the same bytes wherever NumPy's BLAS gives the same bits: one thread, nothing
+dated, distances to three digits.
 """
 
 import argparse
@@ -61,12 +64,28 @@ def image(file):
 
 
 def log_of_a_lighthouse(days):
-    """English prose of any length, the same each time: the log of a lighthouse keeper, a few sentences a day.
+    """English prose of any length, the same each time: the log of a lighthouse keeper, a few
+    sentences a day.
 
-    Word lists of pairwise coprime lengths keep sentences from repeating, so that a mistake in far positions has something to break.
+    Word lists of pairwise coprime lengths keep sentences from repeating, so that a mistake in far
+    positions has something to break.
     """
-    winds = ["a light north wind", "no wind at all", "a gale from the west", "gusts off the land", "a steady breeze"]
-    seas = ["grey and slow", "white as far as one could see", "flat", "heavy on the outer reef", "restless", "green under the cliff", "quiet"]
+    winds = [
+        "a light north wind",
+        "no wind at all",
+        "a gale from the west",
+        "gusts off the land",
+        "a steady breeze",
+    ]
+    seas = [
+        "grey and slow",
+        "white as far as one could see",
+        "flat",
+        "heavy on the outer reef",
+        "restless",
+        "green under the cliff",
+        "quiet",
+    ]
     visitors = ["the supply boat", "two fishermen", "a seal", "nobody", "the inspector with his ledger", "a flock of terns", "the doctor",
                 "a boy who asked how far the beam reaches", "the mail", "a lost pilot", "my sister"]  # fmt: skip
     chores = ["trimmed the wick", "polished the great lens", "wound the clockwork", "painted the railing", "counted the oil cans",
@@ -82,7 +101,8 @@ def log_of_a_lighthouse(days):
 
 
 def requests():
-    """The messages of each case, with what the case states, what it would show, and which features a runtime needs for it.
+    """The messages of each case, with what the case states, what it would show, and which features
+    a runtime needs for it.
 
     check_exposes.py computes the faults that can be computed and so proves these lists.
     """
@@ -155,30 +175,54 @@ def with_file_urls(messages, folder):
         if isinstance(message["content"], list):
             for chunk in message["content"]:
                 if chunk["type"] == "image_url":
-                    chunk["image_url"]["url"] = "file://" + str((folder / chunk["image_url"]["url"]).resolve())
+                    chunk["image_url"]["url"] = "file://" + str(
+                        (folder / chunk["image_url"]["url"]).resolve()
+                    )
     return result
 
 
 def image_paths(messages):
     """The image paths of a request, in order, as written."""
-    chunks = [chunk for message in messages if isinstance(message["content"], list) for chunk in message["content"]]
+    chunks = [
+        chunk for message in messages if isinstance(message["content"], list) for chunk in message["content"]
+    ]
     return [chunk["image_url"]["url"] for chunk in chunks if chunk["type"] == "image_url"]
 
 
 def rows_to_keep(tokens, long):
     """Which rows of the decoder's taps and of the logits are stored; None stands for all.
 
-    Logits are 32,768 columns wide: the middle row and the last one, which decides the next token. Of a long prompt 16 rows: the first ones,
-    powers of two, both sides of 1,000, the first and last patch of the image with its break and end, and the last token.
+    Logits are 32,768 columns wide: the middle row and the last one, which decides the next token.
+    Of a long prompt 16 rows: the first ones, powers of two, both sides of 1,000, the first and last
+    patch of the image with its break and end, and the last token.
     """
     count = len(tokens)
     logits = sorted({count // 2, count - 1})
     if not long:
         return None, logits
     img = [n for n, token in enumerate(tokens) if token == 10]
-    chosen = {0, 1, 2, 3, 16, 64, 256, 512, 999, 1000, 1023, img[0], tokens.index(14), img[-1], tokens.index(15), count - 1}
+    chosen = {
+        0,
+        1,
+        2,
+        3,
+        16,
+        64,
+        256,
+        512,
+        999,
+        1000,
+        1023,
+        img[0],
+        tokens.index(14),
+        img[-1],
+        tokens.index(15),
+        count - 1,
+    }
     if len(chosen) != 16 or count <= 1024:
-        raise ValueError(f"the long prompt has {count} tokens and {len(chosen)} rows were chosen: {sorted(chosen)}")
+        raise ValueError(
+            f"the long prompt has {count} tokens and {len(chosen)} rows were chosen: {sorted(chosen)}"
+        )
     return sorted(chosen), sorted({1000, count - 1})
 
 
@@ -208,7 +252,11 @@ def sha256(path):
 def write_json(path, value):
     """Indented JSON, lists of numbers on one line, keys in the order of writing."""
     string = json.dumps(value, indent=2, ensure_ascii=False)
-    string = re.sub(r"\[[-0-9.e,\s]*\]", lambda m: "[" + ", ".join(m.group()[1:-1].replace(",", " ").split()) + "]", string)
+    string = re.sub(
+        r"\[[-0-9.e,\s]*\]",
+        lambda m: "[" + ", ".join(m.group()[1:-1].replace(",", " ").split()) + "]",
+        string,
+    )
     path.write_text(string + "\n", encoding="utf-8")
 
 
@@ -222,7 +270,9 @@ def make(name, case, tokenizer):
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "request.json", {"messages": case["messages"]})
 
-    encoded = tokenizer.encode_chat_completion(ChatCompletionRequest(messages=with_file_urls(case["messages"], folder)))
+    encoded = tokenizer.encode_chat_completion(
+        ChatCompletionRequest(messages=with_file_urls(case["messages"], folder))
+    )
     tokens, pixels = list(encoded.tokens), [np.ascontiguousarray(p) for p in encoded.images]
     if any(p.dtype != np.float32 for p in pixels):
         raise TypeError("mistral-common's pixels are not float32")
@@ -230,7 +280,14 @@ def make(name, case, tokenizer):
     grids = []
     for path, p in zip(paths, pixels, strict=True):
         with PIL.Image.open(folder / path) as file:
-            grids.append({"width": file.width, "height": file.height, "columns": p.shape[2] // 16, "rows": p.shape[1] // 16})
+            grids.append(
+                {
+                    "width": file.width,
+                    "height": file.height,
+                    "columns": p.shape[2] // 16,
+                    "rows": p.shape[1] // 16,
+                }
+            )
 
     decoder_rows, logits_rows = rows_to_keep(tokens, long=name == "long")
     rows = {}
@@ -245,10 +302,14 @@ def make(name, case, tokenizer):
     taps, params = oracle_trace(tokens, pixels, select)
     witness = {
         tap: np.asarray(select(tap, matrix.numpy()))
-        for tap, matrix in witness_transformers.trace(MODEL, tokens, pixels, keep=witness_transformers.wanted(None)).items()
+        for tap, matrix in witness_transformers.trace(
+            MODEL, tokens, pixels, keep=witness_transformers.wanted(None)
+        ).items()
     }
     if set(witness) != set(taps):
-        raise RuntimeError(f"{name}: oracle and witness have different taps: {sorted(set(witness) ^ set(taps))}")
+        raise RuntimeError(
+            f"{name}: oracle and witness have different taps: {sorted(set(witness) ^ set(taps))}"
+        )
     distances = compare(taps, witness)
 
     expected = folder / "expected.safetensors"
@@ -257,7 +318,9 @@ def make(name, case, tokenizer):
     inputs = {"request": {"file": "request.json", "sha256": sha256(folder / "request.json")}}
     if paths:
         inputs["images"] = [{"file": path, "sha256": sha256(folder / path)} for path in paths]
-        inputs["pixels"] = [{"tensor": f"image{n}", "dtype": "F32", "shape": list(p.shape)} for n, p in enumerate(pixels)]
+        inputs["pixels"] = [
+            {"tensor": f"image{n}", "dtype": "F32", "shape": list(p.shape)} for n, p in enumerate(pixels)
+        ]
     write_json(
         folder / "case.json",
         {
@@ -265,7 +328,9 @@ def make(name, case, tokenizer):
             "title": case["title"],
             "stage": "model",
             "exposes": case["exposes"],
-            "subject": {"operation": "from a chat request to logits, Docs/Model.md 4 to 7"} | params | {"vision_norm_eps": oracle.VISION_NORM_EPS},
+            "subject": {"operation": "from a chat request to logits, Docs/Model.md 4 to 7"}
+            | params
+            | {"vision_norm_eps": oracle.VISION_NORM_EPS},
             "model": MODEL,
             "inputs": inputs,
             "expect": {
@@ -282,7 +347,10 @@ def make(name, case, tokenizer):
             "importance": "high",
             "why": case["why"],
             "basis": "MistralTokenizer.encode_chat_completion; for the taps Docs/Model.md 5 to 7",
-            "oracle": {"name": "Fixtures/oracle", "version": f"numpy {np.__version__}, python {platform.python_version()}"},
+            "oracle": {
+                "name": "Fixtures/oracle",
+                "version": f"numpy {np.__version__}, python {platform.python_version()}",
+            },
             "witnesses": [
                 {
                     "name": "transformers",
@@ -314,7 +382,10 @@ def main():
     for name in arguments.names or all_cases:
         tokens, distances, size = make(name, all_cases[name], tokenizer)
         tap, d = worst(distances)
-        print(f"{name:12} {len(tokens):5} tokens  {size / 1e6:5.2f} MB  worst tap of transformers float32: {tap} {d.rel_f:.2e}", flush=True)
+        print(
+            f"{name:12} {len(tokens):5} tokens  {size / 1e6:5.2f} MB  worst tap of transformers float32: {tap} {d.rel_f:.2e}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

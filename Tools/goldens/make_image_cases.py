@@ -1,9 +1,11 @@
-"""Makes the image cases of size to grid and of RGB to pixels. Those of file to RGB are make_rgb_cases.py's.
+"""Makes the image cases of size to grid and of RGB to pixels. Those of file to RGB are
+make_rgb_cases.py's.
 
     python make_image_cases.py        (writes below Fixtures/cases/image; deterministic)
 
-The oracle is mistral-common; of the cases named huggingface it is transformers' PixtralImageProcessor with its PIL backend, and those are in conflict with
-mistral-common's case of the same size where both differ. The tensors of a suite are in a safetensors file beside it.
+The oracle is mistral-common; of the cases named huggingface it is transformers'
+PixtralImageProcessor with its PIL backend, and those are in conflict with mistral-common's case of
+the same size where both differ. The tensors of a suite are in a safetensors file beside it.
 """
 
 import base64
@@ -17,10 +19,20 @@ from pathlib import Path
 import numpy as np
 import torch
 from mistral_common.protocol.instruct.chunk import ImageChunk
-from mistral_common.tokens.tokenizers.image import DATASET_MEAN, DATASET_STD, ImageConfig, ImageEncoder, SpecialImageIDs, _convert_to_rgb
+from mistral_common.tokens.tokenizers.image import (
+    DATASET_MEAN,
+    DATASET_STD,
+    ImageConfig,
+    ImageEncoder,
+    SpecialImageIDs,
+    _convert_to_rgb,
+)
 from PIL import Image
 from safetensors.numpy import save_file
-from transformers.models.pixtral.image_processing_pil_pixtral import PixtralImageProcessorPil, get_resize_output_image_size
+from transformers.models.pixtral.image_processing_pil_pixtral import (
+    PixtralImageProcessorPil,
+    get_resize_output_image_size,
+)
 
 FIXTURES = Path(__file__).resolve().parent.parent.parent / "Fixtures"
 sys.path.insert(0, str(FIXTURES / "oracle"))
@@ -30,9 +42,22 @@ import suites  # noqa: E402
 
 # Width, height, and what would go wrong: DIVERGENCES.md, rows G-.
 SIZES = [
-    (1, 1, []), (16, 16, []), (17, 16, []), (100, 80, ["G-upscale"]), (1024, 1024, []), (1025, 49, ["G-floor"]), (1025, 577, ["G-ceil"]),
-    (1025, 1237, ["G-floor"]), (2048, 33, ["G-half-away"]), (2048, 35, []), (3000, 2000, ["G-32"]), (3000, 1, []), (1, 3000, []),
-    (4000, 3000, []), (1365, 1024, []), (5000, 4999, []),
+    (1, 1, []),
+    (16, 16, []),
+    (17, 16, []),
+    (100, 80, ["G-upscale"]),
+    (1024, 1024, []),
+    (1025, 49, ["G-floor"]),
+    (1025, 577, ["G-ceil"]),
+    (1025, 1237, ["G-floor"]),
+    (2048, 33, ["G-half-away"]),
+    (2048, 35, []),
+    (3000, 2000, ["G-32"]),
+    (3000, 1, []),
+    (1, 3000, []),
+    (4000, 3000, []),
+    (1365, 1024, []),
+    (5000, 4999, []),
 ]
 
 
@@ -82,7 +107,11 @@ def mistaken(width: int, height: int) -> dict:
         sides = [max(whole(side / ratio), 1) if ratio > 1 else side for side in (width, height)]
         return tuple((side - 1) // 16 + 1 for side in sides)
 
-    return {"G-floor": grid(math.floor), "G-ceil": grid(math.ceil), "G-half-away": grid(lambda side: math.floor(side + 0.5))}
+    return {
+        "G-floor": grid(math.floor),
+        "G-ceil": grid(math.ceil),
+        "G-half-away": grid(lambda side: math.floor(side + 0.5)),
+    }
 
 
 def tells(width: int, height: int) -> list:
@@ -94,14 +123,19 @@ def tells(width: int, height: int) -> list:
 def halves() -> list:
     """Every size up to 5000 whose grid depends on which way a half is rounded.
 
-    A side is scaled to a half and a multiple of 16 only where the longest is an even multiple of 1024: 2048 or 4096.
+    A side is scaled to a half and a multiple of 16 only where the longest is an even multiple of
+    1024: 2048 or 4096.
     """
-    sizes = [(times * 1024, times // 2 * (32 * sixteens + 1)) for times in (2, 4) for sixteens in range(1, 32)]
+    sizes = [
+        (times * 1024, times // 2 * (32 * sixteens + 1)) for times in (2, 4) for sixteens in range(1, 32)
+    ]
     return sizes + [(height, width) for width, height in sizes]
 
 
 def random_sizes() -> list:
-    """Sizes up to 5000 that floor gets wrong, that ceil gets wrong, that neither does, and slender ones: 760 of each."""
+    """Sizes up to 5000 that floor gets wrong, that ceil gets wrong, that neither does, and slender
+    ones: 760 of each.
+    """
     generator = random.Random(3000)
     wanted = {"G-floor": 760, "G-ceil": 760, "neither": 760, "slender": 760}
     found = set()
@@ -128,7 +162,10 @@ def hugging_face_grid(width: int, height: int) -> tuple:
     return columns // 16, rows // 16
 
 
-NUMBERS = {"inputs": {"width": "{width}", "height": "{height}"}, "expect": {"columns": "{columns}", "rows": "{rows}"}}
+NUMBERS = {
+    "inputs": {"width": "{width}", "height": "{height}"},
+    "expect": {"columns": "{columns}", "rows": "{rows}"},
+}
 SUBJECT = {"operation": "image size to grid", "patch_size": 16, "image_size": 1024}
 
 MISTRAL_GRID = case(
@@ -154,15 +191,27 @@ def grids() -> None:
         right, other = mistral_grid(width, height), hugging_face_grid(width, height)
         exposes = " ".join(sorted({*chosen.get((width, height), []), *tells(width, height)}))
         conflicts = f"image/grid/huggingface-{width}x{height}" if right != other else ""
-        mistral.append([width, height, *right, exposes, conflicts, "0.1" if (width, height) in chosen else ""])
+        mistral.append(
+            [width, height, *right, exposes, conflicts, "0.1" if (width, height) in chosen else ""]
+        )
         if min(other) == 0:
             refused.append([width, height])
         elif right != other:
             hugging_face.append([width, height, *other, f"image/grid/{width}x{height}"])
         elif (width * 31 + height) % 32 == 0:  # of the sizes that both agree on, one in thirty-two
             hugging_face.append([width, height, *other, ""])
-    suites.write_table("image/grid/basics", MISTRAL_GRID, ["width", "height", "columns", "rows", "exposes", "conflicts_with", "since"], mistral)
-    suites.write_table("image/grid/huggingface", HUGGING_FACE_GRID, ["width", "height", "columns", "rows", "conflicts_with"], hugging_face)
+    suites.write_table(
+        "image/grid/basics",
+        MISTRAL_GRID,
+        ["width", "height", "columns", "rows", "exposes", "conflicts_with", "since"],
+        mistral,
+    )
+    suites.write_table(
+        "image/grid/huggingface",
+        HUGGING_FACE_GRID,
+        ["width", "height", "columns", "rows", "conflicts_with"],
+        hugging_face,
+    )
     suites.write_table("image/grid/huggingface-refused", HUGGING_FACE_REFUSAL, ["width", "height"], refused)
 
 
@@ -181,7 +230,8 @@ STRETCHES = [
     *((width, height, 28, 14, "noise") for width, height in [(15, 15), (28, 15), (29, 50), (151, 78)]),
     # the real rule's longest side
     *((width, height, 1024, 16, "noise") for width, height in [(1025, 5), (9, 1040), (2, 4999)]),
-    # a source of fewer than four lines, whose positions OpenCV rounds to float32; visible where the other side is long and positions are not exact in float32 anyway
+    # a source of fewer than four lines, whose positions OpenCV rounds to float32; visible where the
+    # other side is long and positions are not exact in float32 anyway
     *((width, height, 1024, 16, "noise") for width, height in [(999, 3), (1, 777), (1, 12345)]),
 ]  # fmt: skip
 
@@ -195,11 +245,15 @@ def content_of(kind: str, width: int, height: int) -> np.ndarray:
 
 
 def mistral_pixels(image: Image.Image, patch_size: int = 16, image_size: int = 1024) -> np.ndarray:
-    return np.ascontiguousarray(encoder(patch_size, image_size)(ImageChunk(image=image)).image, dtype=np.float32)
+    return np.ascontiguousarray(
+        encoder(patch_size, image_size)(ImageChunk(image=image)).image, dtype=np.float32
+    )
 
 
 def hugging_face_pixels(image: Image.Image, patch_size: int = 16, image_size: int = 1024) -> np.ndarray:
-    processor = PixtralImageProcessorPil(size={"longest_edge": image_size}, patch_size={"height": patch_size, "width": patch_size})
+    processor = PixtralImageProcessorPil(
+        size={"longest_edge": image_size}, patch_size={"height": patch_size, "width": patch_size}
+    )
     return np.ascontiguousarray(processor(image, return_tensors="np")["pixel_values"][0], dtype=np.float32)
 
 
@@ -212,7 +266,10 @@ def mistaken_pixels(rgb: np.ndarray, right: np.ndarray) -> dict:
     """Pixels as ports have made them instead: DIVERGENCES.md, rows P-."""
     (height, width), (target_height, target_width) = rgb.shape[:2], right.shape[1:]
     smooth = np.asarray(Image.fromarray(rgb).resize((target_width, target_height), Image.Resampling.BICUBIC))
-    mistakes = {"P-antialias": normalised(smooth), "P-norm": (oracle_image.stretch(rgb, target_width, target_height) / 127.5 - 1).transpose(2, 0, 1)}
+    mistakes = {
+        "P-antialias": normalised(smooth),
+        "P-norm": (oracle_image.stretch(rgb, target_width, target_height) / 127.5 - 1).transpose(2, 0, 1),
+    }
     if width <= target_width and height <= target_height:
         padded = np.zeros((target_height, target_width, 3), np.uint8)
         padded[:height, :width] = rgb
@@ -233,11 +290,18 @@ def mistral_stretch(name: str, content: str, rgb: np.ndarray, subject: dict, rig
     limit = 1e-5
     distances = {fault: largest(pixels, right) for fault, pixels in mistaken_pixels(rgb, right).items()}
     exposes = sorted(fault for fault, distance in distances.items() if distance >= 4 * limit)
-    noise, unrounded = (largest(right, oracle_image.pixels(rgb, subject["patch_size"], subject["image_size"], rounded)) for rounded in (None, False))
+    noise, unrounded = (
+        largest(right, oracle_image.pixels(rgb, subject["patch_size"], subject["image_size"], rounded))
+        for rounded in (None, False)
+    )
     height, width = rgb.shape[:2]
     portable = 4 * unrounded > limit  # Model.md 4.3: the rounding of positions to float32 shows
     title = f"{width}×{height} pixels of {content} are stretched to {right.shape[2]}×{right.shape[1]} as OpenCV stretches them"
-    title = title if right.shape[1:] != rgb.shape[:2] else f"{width}×{height} pixels of {content} are normalised and not stretched"
+    title = (
+        title
+        if right.shape[1:] != rgb.shape[:2]
+        else f"{width}×{height} pixels of {content} are normalised and not stretched"
+    )
     return case(
         f"image/pixels/{name}", f"{title}, from positions rounded to float32." if portable else f"{title}.", exposes=exposes,
         subject={**subject, "resize": "opencv-cubic"}, compare={"max_abs": limit, "noise": noise, "nearest_fault": min(distances[fault] for fault in exposes)},
@@ -245,12 +309,24 @@ def mistral_stretch(name: str, content: str, rgb: np.ndarray, subject: dict, rig
         witnesses=[{"name": "Fixtures/oracle/image.py, float64", "distance": noise}])  # fmt: skip
 
 
-def hugging_face_stretch(name: str, content: str, rgb: np.ndarray, subject: dict, right: np.ndarray, mistral: np.ndarray) -> dict:
-    """The processor has a second backend, torchvision, which computes as torch does here: mostly the same bytes, some off by one, few by more."""
+def hugging_face_stretch(
+    name: str, content: str, rgb: np.ndarray, subject: dict, right: np.ndarray, mistral: np.ndarray
+) -> dict:
+    """The processor has a second backend, torchvision, which computes as torch does here: mostly
+    the same bytes, some off by one, few by more.
+    """
     planes = torch.from_numpy(rgb.transpose(2, 0, 1).copy())[None]
-    torchs = torch.nn.functional.interpolate(planes, size=right.shape[1:], mode="bicubic", antialias=True)[0].numpy().transpose(1, 2, 0)
+    torchs = (
+        torch.nn.functional.interpolate(planes, size=right.shape[1:], mode="bicubic", antialias=True)[0]
+        .numpy()
+        .transpose(1, 2, 0)
+    )
     noise = relative(normalised(torchs), right)
-    fault = relative(mistral, right) if mistral.shape == right.shape else relative(normalised(np.full_like(torchs, 128)), right)
+    fault = (
+        relative(mistral, right)
+        if mistral.shape == right.shape
+        else relative(normalised(np.full_like(torchs, 128)), right)
+    )
     limit = max(4 * noise, 1e-6)
     height, width = rgb.shape[:2]
     return case(
@@ -272,7 +348,11 @@ def stretches() -> None:
         rgb = content_of(content, width, height)
         name = f"{width}x{height}-{content}" + (f"-to-{image_size}" if image_size < 1024 else "")
         image = Image.fromarray(rgb)
-        subject = {"operation": "RGB to normalised pixels", "patch_size": patch_size, "image_size": image_size}
+        subject = {
+            "operation": "RGB to normalised pixels",
+            "patch_size": patch_size,
+            "image_size": image_size,
+        }
         inputs = {"width": width, "height": height, "rgb": base64.b64encode(rgb.tobytes()).decode()}
         right = mistral_pixels(image, patch_size, image_size)
         add("stretch", {**mistral_stretch(name, content, rgb, subject, right), "inputs": inputs}, right)
@@ -281,7 +361,10 @@ def stretches() -> None:
         except ValueError:
             continue  # the image vanishes: a case of its own among the grids
         entry = hugging_face_stretch(name, content, rgb, subject, other, right)
-        if max(width, height) > 200 or not 0 < entry["compare"]["relF"] <= entry["compare"]["nearest_fault"] / 4:
+        if (
+            max(width, height) > 200
+            or not 0 < entry["compare"]["relF"] <= entry["compare"]["nearest_fault"] / 4
+        ):
             continue  # too large to be stored twice, or no other than mistral-common's
         entry["conflicts_with"] = [f"image/pixels/{name}"]
         made["stretch"][0][-1]["conflicts_with"] = [entry["id"]]
@@ -292,7 +375,13 @@ def stretches() -> None:
         save_file(tensors, file)
         for entry in cases:
             pixels = tensors[entry["id"].split("/")[-1]]
-            entry["expect"] = {"file": file.name, "sha256": digest(file.read_bytes()), "tensor": entry["id"].split("/")[-1], "dtype": "F32", "shape": list(pixels.shape)}
+            entry["expect"] = {
+                "file": file.name,
+                "sha256": digest(file.read_bytes()),
+                "tensor": entry["id"].split("/")[-1],
+                "dtype": "F32",
+                "shape": list(pixels.shape),
+            }
         suites.write(f"image/pixels/{suite}", cases)
 
 
@@ -316,7 +405,10 @@ def photos() -> None:
         tensors[name] = np.ascontiguousarray(array[:, rows])
         exposes = ["P-antialias", "P-norm"] if name == "model-large.jpg" else ["P-norm"]
         noise = largest(tensors[name], oracle_image.pixels(rgb)[:, rows])
-        distances = {fault: largest(pixels[:, rows], tensors[name]) for fault, pixels in mistaken_pixels(rgb, array).items()}
+        distances = {
+            fault: largest(pixels[:, rows], tensors[name])
+            for fault, pixels in mistaken_pixels(rgb, array).items()
+        }
         cases.append(case(
             f"image/pixels/{id}", title, exposes=exposes,
             subject={"operation": "image file to normalised pixels", "patch_size": 16, "image_size": 1024, "resize": "opencv-cubic"},

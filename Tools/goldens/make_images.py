@@ -1,7 +1,8 @@
-"""Makes the small images of the model cases, in Fixtures/images, from the two photographs that lie there.
+"""Makes the small images of the model cases, in Fixtures/images, from the two photographs that lie
+there.
 
-Run without arguments. The photographs (astronaut.png: NASA, public domain; chelsea.png: CC0) are only read. Each picture is
-small on purpose: the cases keep whole traces of them. What each is for:
+Run without arguments. The photographs (astronaut.png: NASA, public domain; chelsea.png: CC0) are
+only read. Each picture is small on purpose: the cases keep whole traces of them. What each is for:
 
   model-image.png    86x58, RGB: no side is a multiple of 16 (so it is stretched), and it is wider than high: 6 columns by 4 rows
   model-left.jpg     90x40, JPEG: the first of two images, 6 columns by 3 rows
@@ -29,7 +30,8 @@ def crop(photo, box, size):
 def alpha_image():
     """An 11x7 picture in which transparency goes from left (opaque) to right (fully transparent).
 
-    The last three columns have alpha 0. Their colour should not matter, since they are laid on white: two are black, one is red.
+    The last three columns have alpha 0. Their colour should not matter, since they are laid on
+    white: two are black, one is red.
     """
     image = crop("chelsea.png", (140, 90, 250, 160), (11, 7)).convert("RGBA")
     alpha = [255, 255, 230, 191, 160, 128, 64, 1, 0, 0, 0]

@@ -1,9 +1,11 @@
-"""Makes Fixtures/cases/tokens: what each release of mistral-common makes of requests, and sentencepiece of texts.
+"""Makes Fixtures/cases/tokens: what each release of mistral-common makes of requests, and
+sentencepiece of texts.
 
     python releases.py --fetch && python make_token_cases.py      (deterministic; six minutes on two cores, most of it for the 36 releases)
 
-Every expectation is asked of the oracle here, none is written by hand. What a case expects is the newest release's answer; `releases` says for which
-releases that holds, and what the others answer. The suites: rules, each case one rule and chosen by hand; corpus, random ones from corpus.py.
+Every expectation is asked of the oracle here, none is written by hand. What a case expects is the
+newest release's answer; `releases` says for which releases that holds, and what the others answer.
+The suites: rules, each case one rule and chosen by hand; corpus, random ones from corpus.py.
 """
 
 import importlib.metadata
@@ -21,15 +23,26 @@ SEED = 20260923
 
 
 def user(*content):
-    return {"role": "user", "content": content[0] if len(content) == 1 and isinstance(content[0], str) else list(content)}
+    return {
+        "role": "user",
+        "content": content[0] if len(content) == 1 and isinstance(content[0], str) else list(content),
+    }
 
 
 def system(*content):
-    return {"role": "system", "content": content[0] if len(content) == 1 and isinstance(content[0], str) else list(content)}
+    return {
+        "role": "system",
+        "content": content[0] if len(content) == 1 and isinstance(content[0], str) else list(content),
+    }
 
 
 def assistant(content=None, calls=None, **more):
-    return {"role": "assistant", "content": content, **({} if calls is None else {"tool_calls": calls}), **more}
+    return {
+        "role": "assistant",
+        "content": content,
+        **({} if calls is None else {"tool_calls": calls}),
+        **more,
+    }
 
 
 def call(arguments='{"city": "Paris"}', name="weather", id="abcDEF123", **more):
@@ -49,7 +62,15 @@ def picture(width, height):
 
 
 def tool(parameters=None, name="weather", **more):
-    return {"type": "function", "function": {"name": name, "description": "Say it.", "parameters": {} if parameters is None else parameters, **more}}
+    return {
+        "type": "function",
+        "function": {
+            "name": name,
+            "description": "Say it.",
+            "parameters": {} if parameters is None else parameters,
+            **more,
+        },
+    }
 
 
 A, B = picture(16, 16), picture(40, 20)
@@ -58,7 +79,13 @@ HI, BYE = user("Hi"), user("Bye")
 
 def after(call_or_calls):
     """A question, calls, their answer is not there yet, another question."""
-    return {"messages": [HI, assistant(calls=call_or_calls if isinstance(call_or_calls, list) else [call_or_calls]), BYE]}
+    return {
+        "messages": [
+            HI,
+            assistant(calls=call_or_calls if isinstance(call_or_calls, list) else [call_or_calls]),
+            BYE,
+        ]
+    }
 
 
 def with_arguments(arguments):
@@ -311,7 +338,14 @@ RULES = [
     ("reject-schema-first", "A tool's schema is looked at before its name.", with_tool(tool({"type": "x"}, name="a b")), []),
 ]  # fmt: skip
 
-LONG = [system("Be brief."), user("one two three"), assistant("four five"), user("six seven"), assistant("eight"), user("nine ten")]
+LONG = [
+    system("Be brief."),
+    user("one two three"),
+    assistant("four five"),
+    user("six seven"),
+    assistant("eight"),
+    user("nine ten"),
+]
 
 # name, what it shows, messages, limit
 TRUNCATED = [
@@ -320,8 +354,18 @@ TRUNCATED = [
     ("two-turns", "The second turn goes after the first.", LONG, 14),
     ("system-stays", "System messages and the last user message stay.", LONG, 9),
     ("reject", "System messages and the last user message have to fit.", LONG, 8),
-    ("assistant-first", "An assistant message in front goes alone.", [assistant("a b c d"), user("one"), assistant("two"), user("three")], 11),
-    ("result", "Calls and results go with their question.", [HI, assistant(calls=[call()]), result(), assistant("b"), BYE], 10),
+    (
+        "assistant-first",
+        "An assistant message in front goes alone.",
+        [assistant("a b c d"), user("one"), assistant("two"), user("three")],
+        11,
+    ),
+    (
+        "result",
+        "Calls and results go with their question.",
+        [HI, assistant(calls=[call()]), result(), assistant("b"), BYE],
+        10,
+    ),
     ("image", "An image's tokens count.", [user(A, text("a")), assistant("b"), BYE], 5),
 ]
 
@@ -334,9 +378,17 @@ FILLED = [
     ("suffix-no-space", "No ▁ is put in front of a suffix.", {"prompt": "a", "suffix": "Hello"}),
     ("suffix-space", "A suffix keeps a space of its own.", {"prompt": "a", "suffix": " Hello"}),
     ("suffix-newline", "A suffix may begin with a line feed.", {"prompt": "a\n", "suffix": "\n  b"}),
-    ("control-strings", "Control strings in prompt and suffix are ordinary text.", {"prompt": "[SUFFIX]", "suffix": "[PREFIX]</s>"}),
+    (
+        "control-strings",
+        "Control strings in prompt and suffix are ordinary text.",
+        {"prompt": "[SUFFIX]", "suffix": "[PREFIX]</s>"},
+    ),
     ("reject-no-prompt", "A request to fill in has a prompt.", {"suffix": "a"}),
-    ("reject-unknown-key", "A request to fill in with a key that nobody knows is refused.", {"prompt": "a", "x": 1}),
+    (
+        "reject-unknown-key",
+        "A request to fill in with a key that nobody knows is refused.",
+        {"prompt": "a", "x": 1},
+    ),
     ("reject-type", "A prompt is a string.", {"prompt": 5}),
 ]
 
@@ -358,24 +410,54 @@ TEXTS = [
     ("keycap", "An emoji sequence and a combining accent are several scalars.", "1️⃣ e\u0301", ["T-graphemes"]),
     ("flag", "A flag is two characters.", "🇩🇪", ["T-graphemes"]),
     ("family", "Joiners are characters.", "👨‍👩‍👧", ["T-graphemes"]),
-    ("composed", "é and e with an accent are two texts: nothing is normalised.", "é e\u0301", ["T-graphemes"]),
+    (
+        "composed",
+        "é and e with an accent are two texts: nothing is normalised.",
+        "é e\u0301",
+        ["T-graphemes"],
+    ),
     ("ligature", "Ligatures and wide letters stay.", "ﬁ Ａ ｱ", []),
     ("hangul", "Jamo are not composed.", "한 ᄒ\u1161\u11ab", []),
-    ("control-strings", "Control strings in text are ordinary text.", "[IMG] </s> [/INST]", ["T-control-in-text"]),
+    (
+        "control-strings",
+        "Control strings in text are ordinary text.",
+        "[IMG] </s> [/INST]",
+        ["T-control-in-text"],
+    ),
     ("bos-string", "<s> is ordinary text.", "<s>", ["T-control-in-text"]),
     ("unk-string", "<unk> is ordinary text.", "<unk>", []),
     ("user-defined", "User-defined pieces are matched in text.", "[REF]x[/REF]", []),
-    ("user-defined-space", "A ▁ stands between a user-defined piece and a space, none between it and a letter.", "[REF] x", []),
-    ("user-defined-first", "A text that begins with a user-defined piece has its ▁ all the same.", "[REF]", []),
+    (
+        "user-defined-space",
+        "A ▁ stands between a user-defined piece and a space, none between it and a letter.",
+        "[REF] x",
+        [],
+    ),
+    (
+        "user-defined-first",
+        "A text that begins with a user-defined piece has its ▁ all the same.",
+        "[REF]",
+        [],
+    ),
     ("reference-document", "User-defined pieces are matched inside a word.", "x[REFERENCE_DOC_3]y", []),
-    ("reference-document-longest", "The longest user-defined piece is taken.", "[REFERENCE_DOC_1]0 [REFERENCE_DOC_10]", []),
+    (
+        "reference-document-longest",
+        "The longest user-defined piece is taken.",
+        "[REFERENCE_DOC_1]0 [REFERENCE_DOC_10]",
+        [],
+    ),
     ("user-defined-cut", "Half of a user-defined piece is ordinary text.", "[REF", []),
     ("user-defined-case", "A user-defined piece in lower case is ordinary text.", "[ref]", []),
     ("byte-string", "The name of a byte piece in text is ordinary text.", "<0x0A>", []),
     ("digits", "Each digit is a token of its own.", "2024-11-18", []),
     ("other-digits", "Digits of other scripts are characters.", "١٢٣ １２", []),
     ("lower-block", "U+2581 in text is the same as a space.", "▁▁ x", []),
-    ("byte-fallback", "A character without a piece becomes its UTF-8 bytes.", "日本語\u0000\U0001f9d1\u200d\U0001f680", []),
+    (
+        "byte-fallback",
+        "A character without a piece becomes its UTF-8 bytes.",
+        "日本語\u0000\U0001f9d1\u200d\U0001f680",
+        [],
+    ),
     ("private-use", "A character for private use becomes its UTF-8 bytes.", "\ue000\U0010ffff", []),
     ("noncharacter", "A noncharacter becomes its UTF-8 bytes.", "\ufffe\uffff", []),
     ("bom", "A byte-order mark is a character.", "\ufeffa", []),
@@ -406,9 +488,17 @@ DECODED = [
     ("bytes", "Bytes of a character are that character.", ["<0xE2>", "<0x82>", "<0xAC>"]),
     ("bytes-newline", "A byte of ASCII is a character.", ["▁a", "<0x0A>", "b"]),
     ("bytes-cut-off", "Bytes that are no character are U+FFFD each.", ["<0xE2>", "<0x82>"]),
-    ("bytes-broken", "A byte that breaks a character off leaves U+FFFD for each byte before it.", ["<0xE2>", "<0x82>", "<0x41>"]),
+    (
+        "bytes-broken",
+        "A byte that breaks a character off leaves U+FFFD for each byte before it.",
+        ["<0xE2>", "<0x82>", "<0x41>"],
+    ),
     ("bytes-split", "A token between bytes parts them.", ["<0xE2>", "▁a", "<0x82>"]),
-    ("bytes-split-control", "A control token between bytes parts them.", ["<0xE2>", "<s>", "<0x82>", "<0xAC>"]),
+    (
+        "bytes-split-control",
+        "A control token between bytes parts them.",
+        ["<0xE2>", "<s>", "<0x82>", "<0xAC>"],
+    ),
     ("bytes-surrogate", "Half of a surrogate pair in UTF-8 is no character.", ["<0xED>", "<0xA0>", "<0x80>"]),
     ("bytes-overlong", "An overlong form in UTF-8 is no character.", ["<0xC0>", "<0xAF>"]),
     ("bytes-emoji", "Four bytes are one character.", ["<0xF0>", "<0x9F>", "<0x98>", "<0x80>"]),
@@ -433,11 +523,16 @@ def case(id, title, operation, inputs, expect, basis, oracle, exposes=(), import
 
 
 def every_release(questions: list[dict], keep: tuple) -> list[tuple[dict, list]]:
-    """For each question the newest answer, and the ranges of releases, those that differ with their own."""
+    """For each question the newest answer, and the ranges of releases, those that differ with their
+    own.
+    """
     table = {}
     for release in releases.RELEASES:
         print(f"asking {release}", flush=True)
-        table[release] = [{key: answer[key] for key in (*keep, "reject") if key in answer} for answer in releases.answers(release, questions)]
+        table[release] = [
+            {key: answer[key] for key in (*keep, "reject") if key in answer}
+            for answer in releases.answers(release, questions)
+        ]
     found = []
     for index in range(len(questions)):
         newest = table[releases.CURRENT][index]
@@ -448,24 +543,62 @@ def every_release(questions: list[dict], keep: tuple) -> list[tuple[dict, list]]
                 ranges[-1]["to"] = release
             else:
                 ranges.append({"from": release, "to": release, "expect": answer})
-        found.append((newest, [entry if entry["expect"] != newest else {"from": entry["from"], "to": entry["to"]} for entry in ranges]))
+        found.append(
+            (
+                newest,
+                [
+                    entry if entry["expect"] != newest else {"from": entry["from"], "to": entry["to"]}
+                    for entry in ranges
+                ],
+            )
+        )
     return found
 
 
 def requests() -> None:
     encode = "MistralTokenizer.encode_chat_completion"
-    answers = every_release([{"request": request} for _, _, request, _ in RULES], ("tokens", "text", "images"))
+    answers = every_release(
+        [{"request": request} for _, _, request, _ in RULES], ("tokens", "text", "images")
+    )
     cases = []
     for (name, title, request, exposes), (expect, ranges) in zip(RULES, answers, strict=True):
         assert name.startswith("reject-") == ("reject" in expect), (name, expect)
-        cases.append(case(f"request/{name}", title, "render a V7 request", {"request": request}, expect, encode, MISTRAL, exposes, releases=ranges))
+        cases.append(
+            case(
+                f"request/{name}",
+                title,
+                "render a V7 request",
+                {"request": request},
+                expect,
+                encode,
+                MISTRAL,
+                exposes,
+                releases=ranges,
+            )
+        )
     suites.write("tokens/request/rules", cases)
 
-    questions = [{"request": {"messages": messages, "truncate_for_context_length": True}, "max_tokens": limit} for _, _, messages, limit in TRUNCATED]
+    questions = [
+        {"request": {"messages": messages, "truncate_for_context_length": True}, "max_tokens": limit}
+        for _, _, messages, limit in TRUNCATED
+    ]
     cases = []
-    for (name, title, _, _), question, (expect, ranges) in zip(TRUNCATED, questions, every_release(questions, ("tokens", "text", "images")), strict=True):
+    for (name, title, _, _), question, (expect, ranges) in zip(
+        TRUNCATED, questions, every_release(questions, ("tokens", "text", "images")), strict=True
+    ):
         assert name.startswith("reject") == ("reject" in expect), (name, expect)
-        cases.append(case(f"truncation/{name}", title, "cut a V7 request to a number of tokens", question, expect, encode, MISTRAL, releases=ranges))
+        cases.append(
+            case(
+                f"truncation/{name}",
+                title,
+                "cut a V7 request to a number of tokens",
+                question,
+                expect,
+                encode,
+                MISTRAL,
+                releases=ranges,
+            )
+        )
     suites.write("tokens/truncation/rules", cases)
 
     generator = random.Random(SEED)
@@ -489,9 +622,29 @@ def texts() -> None:
         return case(f"text/{name}", title, "encode one stretch of text", {"text": content}, {"tokens": PROCESSOR.encode(content)},
                     "SentencePieceProcessor.encode", SENTENCEPIECE, exposes, importance)  # fmt: skip
 
-    suites.write("tokens/text/rules", [made(*entry) for entry in TEXTS] + [made(f"language-{code}", f"A sentence in the language {code} becomes sentencepiece's tokens.", line) for code, line in corpus.SENTENCES.items()])
+    suites.write(
+        "tokens/text/rules",
+        [made(*entry) for entry in TEXTS]
+        + [
+            made(
+                f"language-{code}", f"A sentence in the language {code} becomes sentencepiece's tokens.", line
+            )
+            for code, line in corpus.SENTENCES.items()
+        ],
+    )
     generator = random.Random(SEED + 1)
-    suites.write("tokens/text/corpus", [made(f"random-{number:04}", "A random text becomes sentencepiece's tokens.", corpus.text(generator, 80), importance="low") for number in range(5000)])
+    suites.write(
+        "tokens/text/corpus",
+        [
+            made(
+                f"random-{number:04}",
+                "A random text becomes sentencepiece's tokens.",
+                corpus.text(generator, 80),
+                importance="low",
+            )
+            for number in range(5000)
+        ],
+    )
 
 
 def decoded() -> None:
@@ -503,14 +656,29 @@ def decoded() -> None:
     generator = random.Random(SEED + 2)
 
     def token():
-        return generator.choice([generator.randrange(32768), first + generator.randrange(256), first + generator.choice(b"\xe2\x82\xac\xf0\x9f\x98\x80"), generator.randrange(20)])
+        return generator.choice(
+            [
+                generator.randrange(32768),
+                first + generator.randrange(256),
+                first + generator.choice(b"\xe2\x82\xac\xf0\x9f\x98\x80"),
+                generator.randrange(20),
+            ]
+        )
 
     cases = []
     for name, title, pieces in DECODED:
         tokens = [PROCESSOR.piece_to_id(piece) for piece in pieces]
         assert [PROCESSOR.id_to_piece(token) for token in tokens] == pieces, name
         cases.append(made(name, title, tokens))
-    cases += [made(f"random-{number:03}", "Random tokens become sentencepiece's text.", [token() for _ in range(generator.randrange(24))], "low") for number in range(400)]
+    cases += [
+        made(
+            f"random-{number:03}",
+            "Random tokens become sentencepiece's text.",
+            [token() for _ in range(generator.randrange(24))],
+            "low",
+        )
+        for number in range(400)
+    ]
     suites.write("tokens/decode/rules", cases)
 
 

@@ -1,9 +1,11 @@
-"""Every release of mistral-common between 1.5.0 and 1.13.1, side by side, each asked in a process of its own.
+"""Every release of mistral-common between 1.5.0 and 1.13.1, side by side, each asked in a process
+of its own.
 
     python releases.py --fetch          (downloads and unpacks the wheels below .build/mistral-common)
     python releases.py --ask VERSION    (JSON lines on standard input, an answer a line)
 
-The wheels are pure Python, so that one set of dependencies serves them all: that of requirements.txt, which installs the newest release.
+The wheels are pure Python, so that one set of dependencies serves them all: that of
+requirements.txt, which installs the newest release.
 """
 
 import argparse
@@ -32,7 +34,17 @@ def fetch() -> None:
         folder = WHEELS / release
         if folder.exists():
             continue
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(WHEELS), f"mistral-common=={release}"]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "download",
+            "--quiet",
+            "--no-deps",
+            "--dest",
+            str(WHEELS),
+            f"mistral-common=={release}",
+        ]
         subprocess.run(command, check=True)
         (wheel,) = WHEELS.glob(f"mistral_common-{release}-*.whl")
         with zipfile.ZipFile(wheel) as archive:
@@ -41,10 +53,17 @@ def fetch() -> None:
 
 
 def answers(release: str, questions: list[dict]) -> list[dict]:
-    """What a release makes of requests, {"request", "max_tokens"?} or {"fim"}: {"tokens", "text", "images"} or {"reject": class}."""
+    """What a release makes of requests, {"request", "max_tokens"?} or {"fim"}: {"tokens", "text",
+    "images"} or {"reject": class}.
+    """
     lines = "".join(json.dumps(question) + "\n" for question in questions)
     process = subprocess.run(
-        [sys.executable, __file__, "--ask", release], input=lines, check=True, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        [sys.executable, __file__, "--ask", release],
+        input=lines,
+        check=True,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     found = [json.loads(line) for line in process.stdout.split("\n")[:-1]]
     assert len(found) == len(questions), (release, len(found), process.stderr[-500:])
@@ -81,8 +100,12 @@ def ask(release: str) -> None:
             else:
                 request = ChatCompletionRequest.model_validate(question["request"])
                 limit = question.get("max_tokens")
-                found = tokenizer.encode_chat_completion(request, **({} if limit is None else {"max_model_input_len": limit}))
-                grids = [{"columns": image.shape[2] // 16, "rows": image.shape[1] // 16} for image in found.images]
+                found = tokenizer.encode_chat_completion(
+                    request, **({} if limit is None else {"max_model_input_len": limit})
+                )
+                grids = [
+                    {"columns": image.shape[2] // 16, "rows": image.shape[1] // 16} for image in found.images
+                ]
                 answer = {"tokens": found.tokens, "text": found.text, "images": grids}
         except Exception as error:
             answer = {"reject": type(error).__name__}
@@ -90,7 +113,9 @@ def ask(release: str) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--fetch", action="store_true")
     parser.add_argument("--ask", choices=RELEASES, metavar="VERSION")
     arguments = parser.parse_args()

@@ -1,7 +1,9 @@
 """Reads and writes suites: many cases of one kind in few bytes. Docs/Cases.md describes the format.
 
-A suite NAME is two files below Fixtures/cases. NAME.json holds `shared`, the keys that its cases share. Beside it stands either NAME.jsonl, a line a case with
-`id` and the keys that differ, or, where a case is a few integers, NAME.csv, whose columns fill the `{column}` placeholders of `shared`.
+A suite NAME is two files below Fixtures/cases. NAME.json holds `shared`, the keys that its cases
+share. Beside it stands either NAME.jsonl, a line a case with `id` and the keys that differ, or,
+where a case is a few integers, NAME.csv, whose columns fill the `{column}` placeholders of
+`shared`.
 """
 
 import collections
@@ -9,7 +11,8 @@ import json
 from pathlib import Path
 
 CASES = Path(__file__).resolve().parent.parent.parent / "Fixtures" / "cases"
-# Columns of a table that are keys of a case, and what becomes of a cell. An empty cell leaves the key as it is shared.
+# Columns of a table that are keys of a case, and what becomes of a cell. An empty cell leaves the
+# key as it is shared.
 KEY_COLUMNS = {"exposes": str.split, "conflicts_with": str.split, "since": str}
 
 
@@ -28,19 +31,25 @@ def read(name: str) -> list[dict]:
     table = CASES / f"{name}.csv"
     if not table.exists():
         text = (CASES / f"{name}.jsonl").read_text(encoding="utf-8")
-        return [shared | json.loads(line) for line in text.split("\n") if line]  # not splitlines: U+2028 is a character of some texts
+        return [
+            shared | json.loads(line) for line in text.split("\n") if line
+        ]  # not splitlines: U+2028 is a character of some texts
     header, *rows = [line.split(",") for line in table.read_text(encoding="utf-8").splitlines()]
     return [row_case(shared, dict(zip(header, row, strict=True))) for row in rows]
 
 
 def row_case(shared: dict, cells: dict[str, str]) -> dict:
     numbers = {column: int(cell) for column, cell in cells.items() if column not in KEY_COLUMNS}
-    keys = {column: KEY_COLUMNS[column](cell) for column, cell in cells.items() if column in KEY_COLUMNS and cell}
+    keys = {
+        column: KEY_COLUMNS[column](cell) for column, cell in cells.items() if column in KEY_COLUMNS and cell
+    }
     return filled(shared, numbers) | keys
 
 
 def filled(value, numbers: dict[str, int]):
-    """`value` with the numbers in its strings. A string that is nothing but a placeholder becomes the number itself."""
+    """`value` with the numbers in its strings. A string that is nothing but a placeholder becomes
+    the number itself.
+    """
     if isinstance(value, dict):
         return {key: filled(inner, numbers) for key, inner in value.items()}
     if isinstance(value, list):
@@ -68,10 +77,20 @@ def write(name: str, cases: list[dict]) -> None:
     lines = []
     for case in cases:
         assert case.keys() == cases[0].keys(), f"{case['id']} has other keys than {cases[0]['id']}"
-        lines.append(line({key: value for key, value in case.items() if key == "id" or key not in shared or different(value, shared[key])}))
+        lines.append(
+            line(
+                {
+                    key: value
+                    for key, value in case.items()
+                    if key == "id" or key not in shared or different(value, shared[key])
+                }
+            )
+        )
     put(name, ".jsonl", shared, "".join(lines))
     # NaN, which a request may hold, is unequal to itself: cases are compared as text.
-    assert [json.dumps(case, sort_keys=True) for case in read(name)] == [json.dumps(case, sort_keys=True) for case in cases], f"{name} does not read back"
+    assert [json.dumps(case, sort_keys=True) for case in read(name)] == [
+        json.dumps(case, sort_keys=True) for case in cases
+    ], f"{name} does not read back"
 
 
 def write_table(name: str, shared: dict, columns: list[str], rows: list[list]) -> None:

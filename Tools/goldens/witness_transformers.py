@@ -1,21 +1,25 @@
-"""Runs transformers' LlavaForConditionalGeneration as a witness and writes what it computes under our tap names.
+"""Runs transformers' LlavaForConditionalGeneration as a witness and writes what it computes under
+our tap names.
 
     python witness_transformers.py --checkpoint seeded:tiny|DIR --tokens FILE.json [--pixels FILE.safetensors] [--taps GLOB,...]
                                    [--dtype float32|float64] --out FILE.safetensors
 
-A witness is somebody else's arithmetic: its distance from the oracle says how much honest float32 noise a tap carries, and an
-agreement shows that the oracle and Docs/Model.md say what the rest of the world computes. Nothing here computes a part of the model
-itself; weights go in, hooks read intermediate results out.
+A witness is somebody else's arithmetic: its distance from the oracle says how much honest float32
+noise a tap carries, and an agreement shows that the oracle and Docs/Model.md say what the rest of
+the world computes. Nothing here computes a part of the model itself; weights go in, hooks read
+intermediate results out.
 
-Three conventions differ between the checkpoint and transformers, and are bridged here and nowhere else:
+Three conventions differ between the checkpoint and transformers, and are bridged here and nowhere
+else:
 
 - Names. Mistral's tensor names become those of LlavaForConditionalGeneration (`hf_tensors`).
 - Rotation. Mistral rotates columns (2i, 2i+1) of a head, transformers columns (i, d/2 + i). The rows of every wq and wk, in the vision
   encoder too, are put in that order (`half_split_order`), and q and k are put back before they are written.
 - Padding. Images of different sizes go in as one batch, zero-padded to the largest; `image_sizes` tells transformers what is real.
 
-With --dtype float64 weights and activations are float64, but transformers 5.23 still computes the rotary table, every RMSNorm and
-every softmax in float32, so the result is no more exact than about 1e-7.
+With --dtype float64 weights and activations are float64, but transformers 5.23 still computes the
+rotary table, every RMSNorm and every softmax in float32, so the result is no more exact than about
+1e-7.
 """
 
 import argparse
@@ -44,7 +48,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "Fixtures
 
 
 def read_checkpoint(spec):
-    """The params.json and all tensors (torch, dtype as stored) of `seeded:NAME` or of a folder in Mistral's layout."""
+    """The params.json and all tensors (torch, dtype as stored) of `seeded:NAME` or of a folder in
+    Mistral's layout.
+    """
     if spec.startswith("seeded:"):
         return seeded_checkpoint(spec)
     folder = Path(spec)
@@ -65,7 +71,9 @@ def read_checkpoint(spec):
 
 
 def seeded_checkpoint(spec):
-    """The same for a seeded checkpoint. The values, and nothing else, come from the oracle's code; as float32 they are exact."""
+    """The same for a seeded checkpoint. The values, and nothing else, come from the oracle's code;
+    as float32 they are exact.
+    """
     import checkpoint as oracle_checkpoint
 
     loaded = oracle_checkpoint.open_checkpoint(spec)
@@ -79,7 +87,9 @@ def seeded_checkpoint(spec):
 
 
 def half_split_order(head_dim):
-    """For each column of a head in transformers' order, the column of the checkpoint that stands there: 0, 2, 4, ..., 1, 3, 5, ..."""
+    """For each column of a head in transformers' order, the column of the checkpoint that stands
+    there: 0, 2, 4, ..., 1, 3, 5, ...
+    """
     return torch.cat([torch.arange(0, head_dim, 2), torch.arange(1, head_dim, 2)])
 
 
@@ -100,7 +110,9 @@ def from_half_split(matrix, heads):
 
 
 def hf_config(params):
-    """The configuration that says what params.json says. Everything is spelled out: transformers' defaults are another model's."""
+    """The configuration that says what params.json says. Everything is spelled out: transformers'
+    defaults are another model's.
+    """
     vision = params["vision_encoder"]
     vision_config = PixtralVisionConfig(
         hidden_size=vision["hidden_size"],
@@ -141,7 +153,9 @@ def hf_config(params):
 
 
 def hf_tensors(params, tensors):
-    """The checkpoint's tensors under transformers' names, q and k reordered. A name it does not know is an error."""
+    """The checkpoint's tensors under transformers' names, q and k reordered. A name it does not
+    know is an error.
+    """
     vision = params["vision_encoder"]
     vision_heads = vision["num_attention_heads"]
     layer_names = {
@@ -182,13 +196,19 @@ def hf_tensors(params, tensors):
             names[f"layers.{layer}.{ours}"] = f"model.language_model.layers.{layer}.{theirs}"
     for layer in range(vision["num_hidden_layers"]):
         for ours, theirs in vision_layer_names.items():
-            names[f"vision_encoder.transformer.layers.{layer}.{ours}"] = f"model.vision_tower.transformer.layers.{layer}.{theirs}"
+            names[f"vision_encoder.transformer.layers.{layer}.{ours}"] = (
+                f"model.vision_tower.transformer.layers.{layer}.{theirs}"
+            )
     result = {}
     for name, tensor in tensors.items():
         if name.endswith("attention.wq.weight"):
-            tensor = to_half_split(tensor, vision_heads if name.startswith("vision_encoder.") else params["n_heads"])
+            tensor = to_half_split(
+                tensor, vision_heads if name.startswith("vision_encoder.") else params["n_heads"]
+            )
         if name.endswith("attention.wk.weight"):
-            tensor = to_half_split(tensor, vision_heads if name.startswith("vision_encoder.") else params["n_kv_heads"])
+            tensor = to_half_split(
+                tensor, vision_heads if name.startswith("vision_encoder.") else params["n_kv_heads"]
+            )
         result[names[name]] = tensor
     return result
 
@@ -197,7 +217,9 @@ def hf_tensors(params, tensors):
 
 
 class Recorder:
-    """Collects taps from hooks. Every tap must be seen exactly once, or two modules would be taken for one another."""
+    """Collects taps from hooks. Every tap must be seen exactly once, or two modules would be taken
+    for one another.
+    """
 
     def __init__(self):
         self.taps = {}
@@ -208,7 +230,9 @@ class Recorder:
         self.taps[tap] = tensor.detach().clone().contiguous()
 
     def output_of(self, module, tap, heads=None):
-        """Records what a module returns; `heads` asks for q or k to be put back into the checkpoint's order."""
+        """Records what a module returns; `heads` asks for q or k to be put back into the
+        checkpoint's order.
+        """
 
         def hook(_, __, output):
             matrix = flat(output)
@@ -240,7 +264,9 @@ def joined_heads(tensor):
 
 
 def hook_layer(recorder, prefix, attention_norm, attention, ffn_norm, feed_forward, layer, heads, kv_heads):
-    """All taps of one layer, except those inside attention (see `attention_spy`). Vision and decoder differ in names only."""
+    """All taps of one layer, except those inside attention (see `attention_spy`). Vision and
+    decoder differ in names only.
+    """
     recorder.output_of(attention_norm, f"{prefix}.attention_norm")
     recorder.output_of(attention.q_proj, f"{prefix}.attention.q", heads)
     recorder.output_of(attention.k_proj, f"{prefix}.attention.k", kv_heads)
@@ -257,9 +283,11 @@ def hook_layer(recorder, prefix, attention_norm, attention, ffn_norm, feed_forwa
 
 
 def attention_spy(recorder, places, eager):
-    """Stands before transformers' eager attention to see the rotated q and k that it is given and the weights it returns.
+    """Stands before transformers' eager attention to see the rotated q and k that it is given and
+    the weights it returns.
 
-    `places` says which tap prefix and how many heads and key-value heads belong to an attention module.
+    `places` says which tap prefix and how many heads and key-value heads belong to an attention
+    module.
     """
 
     def spy(module, query, key, value, *rest, **options):
@@ -296,7 +324,17 @@ def install_hooks(model, params, recorder, has_images):
         for number, layer in enumerate(tower.transformer.layers):
             prefix = f"vision.layers.{number}"
             places[layer.attention] = (prefix, vision_heads, vision_heads)
-            hook_layer(recorder, prefix, layer.attention_norm, layer.attention, layer.ffn_norm, layer.feed_forward, layer, vision_heads, vision_heads)
+            hook_layer(
+                recorder,
+                prefix,
+                layer.attention_norm,
+                layer.attention,
+                layer.ffn_norm,
+                layer.feed_forward,
+                layer,
+                vision_heads,
+                vision_heads,
+            )
         projector = model.model.multi_modal_projector
         recorder.output_of(projector.linear_1, "adapter.w_in")
         recorder.input_of(projector.linear_2, "adapter.gelu")
@@ -306,7 +344,17 @@ def install_hooks(model, params, recorder, has_images):
     for number, layer in enumerate(decoder.layers):
         prefix = f"decoder.layers.{number}"
         places[layer.self_attn] = (prefix, heads, kv_heads)
-        hook_layer(recorder, prefix, layer.input_layernorm, layer.self_attn, layer.post_attention_layernorm, layer.mlp, layer, heads, kv_heads)
+        hook_layer(
+            recorder,
+            prefix,
+            layer.input_layernorm,
+            layer.self_attn,
+            layer.post_attention_layernorm,
+            layer.mlp,
+            layer,
+            heads,
+            kv_heads,
+        )
     recorder.output_of(decoder.norm, "decoder.norm")
     return places
 
@@ -314,8 +362,8 @@ def install_hooks(model, params, recorder, has_images):
 def trace(spec, tokens, images, dtype=torch.float32, keep=None, change=None):
     """One forward pass. Returns {tap: torch matrix}.
 
-    `images` are float32 arrays [3, height, width]; `keep(tap)` says which taps to return; `change(model)` may alter the model before it runs
-    (fault experiments use it).
+    `images` are float32 arrays [3, height, width]; `keep(tap)` says which taps to return;
+    `change(model)` may alter the model before it runs (fault experiments use it).
     """
     params, tensors = read_checkpoint(spec)
     model = build(params, tensors, dtype)
@@ -349,14 +397,18 @@ ON_DEMAND = ("*.attention.scores", "*.attention.weights")
 
 
 def wanted(globs):
-    """The choice that a list of globs makes. Without one: every tap except those that are written only on demand."""
+    """The choice that a list of globs makes. Without one: every tap except those that are written
+    only on demand.
+    """
     if globs is None:
         return lambda tap: not any(fnmatch.fnmatchcase(tap, pattern) for pattern in ON_DEMAND)
     return lambda tap: any(fnmatch.fnmatchcase(tap, pattern) for pattern in globs)
 
 
 def read_inputs(tokens_file, pixels_file):
-    """Tokens (a JSON list, or an object with "tokens") and the images image0, image1, ... of a safetensors file."""
+    """Tokens (a JSON list, or an object with "tokens") and the images image0, image1, ... of a
+    safetensors file.
+    """
     tokens = json.loads(Path(tokens_file).read_text())
     if isinstance(tokens, dict):
         tokens = tokens["tokens"]
@@ -382,7 +434,10 @@ def main():
     globs = arguments.taps.split(",") if arguments.taps else None
     taps = trace(arguments.checkpoint, tokens, images, getattr(torch, arguments.dtype), wanted(globs))
     save_file(taps, arguments.out)
-    print(f"transformers {transformers.__version__}, torch {torch.__version__}: {len(taps)} taps", file=sys.stderr)
+    print(
+        f"transformers {transformers.__version__}, torch {torch.__version__}: {len(taps)} taps",
+        file=sys.stderr,
+    )
 
 
 if __name__ == "__main__":

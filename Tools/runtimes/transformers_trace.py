@@ -1,10 +1,12 @@
-"""Runs transformers on a checkpoint in the Hugging Face layout and keeps what it computes under the names of our taps.
+"""Runs transformers on a checkpoint in the Hugging Face layout and keeps what it computes under the
+names of our taps.
 
     python transformers_trace.py CHECKPOINT TRACE PIXELS OUT [--dtype float32|bfloat16]
 
-CHECKPOINT is the folder that `pixtral-ref checkpoint write --layout hf` writes. TRACE is a trace folder; only the
-tokens in its trace.json are read. PIXELS is the file of `pixtral-ref image --pixels`: image0, image1, and so on.
-This is the file to copy for another runtime: the two tables say where each tap is found.
+CHECKPOINT is the folder that `pixtral-ref checkpoint write --layout hf` writes. TRACE is a trace
+folder; only the tokens in its trace.json are read. PIXELS is the file of `pixtral-ref image
+--pixels`: image0, image1, and so on. This is the file to copy for another runtime: the two tables
+say where each tap is found.
 """
 
 import argparse
@@ -46,7 +48,9 @@ taps, prefixes = {}, {}  # tap: matrix; attention module: "vision.layers.0", …
 
 
 def adjacent_pairs(matrix, head_dim):
-    """transformers rotates columns (i, head_dim/2 + i) of a head together; in a trace they are (2i, 2i + 1)."""
+    """transformers rotates columns (i, head_dim/2 + i) of a head together; in a trace they are (2i,
+    2i + 1).
+    """
     halves = matrix.reshape(len(matrix), -1, 2, head_dim // 2)
     return halves.transpose(2, 3).reshape(matrix.shape)
 
@@ -62,7 +66,9 @@ def keep(tap, module, side, head_dim=None):
 
 
 def keeping_rotated(attention):
-    """An attention function that first keeps the rotated q and k which it is given, [1, heads, rows, head_dim]."""
+    """An attention function that first keeps the rotated q and k which it is given, [1, heads,
+    rows, head_dim].
+    """
 
     def function(module, query, key, *rest, **options):
         for tap, heads in (("q_rotated", query), ("k_rotated", key)):
@@ -79,7 +85,9 @@ for name in ("checkpoint", "trace", "pixels", "out"):
 parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
 arguments = parser.parse_args()
 dtype = getattr(torch, arguments.dtype)
-model = LlavaForConditionalGeneration.from_pretrained(arguments.checkpoint, dtype=dtype, attn_implementation="eager")
+model = LlavaForConditionalGeneration.from_pretrained(
+    arguments.checkpoint, dtype=dtype, attn_implementation="eager"
+)
 
 for tap, (module, side) in MODEL.items():
     keep(tap, model.get_submodule(module), side)
