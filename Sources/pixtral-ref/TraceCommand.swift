@@ -75,8 +75,9 @@ struct TraceCommand: ParsableCommand {
   func run() throws {
     let checkpoint = try Checkpoint(checkpoint)
     for warning in checkpoint.warnings { Console.message("warning: \(warning)") }
-    // Where the vocabulary is not the tokenizer's, nothing is said of pieces.
-    let tokenizer = request != nil ? try tokenizer.read() : try? tokenizer.read()
+    // Of tokens from elsewhere only the pieces are named with it: none needs to be there.
+    let isNeeded = request != nil || tokenizer.tokenizer != nil
+    let tokenizer = isNeeded ? try tokenizer.read() : try? tokenizer.read()
     let folder = TraceFolder(
       out, globs: patterns(taps), until: until, dtype: precision.dtype, onFile: Cleanup.removeOnInterrupt
     ) { Console.progress("computing \($0)") }
