@@ -38,8 +38,8 @@ public struct Pixtral<Scalar: BLASScalar>: Sendable {
     logitRows: Int? = nil, trace: Trace = Trace()
   ) throws -> Matrix<Scalar> {
     let rule = checkpoint.parameters.imageRule
-    try checkpoint.parameters.checkImageTokens()
     let images = request.loadImages(loader)  // request → RGB
+    if !images.isEmpty { try checkpoint.parameters.checkImageTokens() }
     let grids = images.map { image in image.map { rule.grid($0.size) } }  // RGB → columns and rows of patches
     let rendered = try V7Template(tokenizer: tokenizer)(request, grids: grids)  // request, grids → tokens
 
