@@ -53,12 +53,12 @@ install: build
 # public symbol without a word.
 docs: export PIXTRAL_DOCS = 1
 docs: packages
-	mkdir -p .build/documentation
-	for library in PixtralStorage PixtralImage PixtralText PixtralReference; do \
+	@mkdir -p .build/documentation
+	@for library in PixtralStorage PixtralImage PixtralText PixtralReference; do \
 	  swift package --scratch-path .build/docs --allow-writing-to-directory .build/documentation \
 	    generate-documentation --target $$library --output-path .build/documentation/$$library \
-	    --warnings-as-errors || exit 1; done
-	python3 Tools/checks/check_docs.py .build/docs
+	    --warnings-as-errors > .build/docs.log 2>&1 || { cat .build/docs.log; exit 1; }; done
+	@python3 Tools/checks/check_docs.py .build/docs
 
 format:
 	swift format --in-place --recursive --parallel Package.swift Sources Snippets Tests Tools/fuzz

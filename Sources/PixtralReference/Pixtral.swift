@@ -97,7 +97,7 @@ public struct Pixtral<Scalar: BLASScalar>: Sendable {
     var imageRows: Matrix<Scalar>?
     if !prompt.pixels.isEmpty {
       let grids = prompt.pixels.map { $0.grid(patchSize: patchSize) }
-      let patches: Matrix<Scalar> = flattenedPatches(of: prompt.pixels, patchSize: patchSize)  // (P, 3 · p · p)
+      let patches: Matrix<Scalar> = flattenedPatches(of: prompt.pixels, patchSize: patchSize)  // (P, 3·p·p)
       let features = try visionEncoder(patches, grids: grids, trace: trace)  // (P, hidden_size)
       imageRows = try adapter(features, trace: trace)  // (P, dim)
     }
