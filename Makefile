@@ -85,6 +85,7 @@ goldens:
 	$(PYTHON) Tools/checks/check_chat_template.py
 	$(PYTHON) Tools/checks/check_exposes.py
 	$(PYTHON) Tools/checks/check_fault_ids.py
+	$(PYTHON) Tools/checks/check_cases.py
 
 # The documents against what they describe; fresh random checkpoints, images and requests, against the
 # oracle, transformers and mistral-common.

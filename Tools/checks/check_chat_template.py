@@ -134,7 +134,7 @@ def main() -> None:
     paragraphs = [
         f"""Hugging Face users render V7 with a Jinja template. mistral-common itself writes one for this
         tokenizer, and `Tools/checks/check_chat_template.py` renders the suite
-        `Fixtures/cases/tokens/request/rules.jsonl` through it with transformers' `apply_chat_template`,
+        `Fixtures/cases/tokens/request/rules` through it with transformers' `apply_chat_template`,
         reading the result in its favour (see the script). This page is what it wrote ({versions}).""",
         f"""Of {len(cases)} cases, {valid} are requests that mistral-common takes: the template gives the same
         tokens for {count["same"]}, other tokens for {count["other tokens"]}, and refuses {count["refused"]}.
