@@ -1,7 +1,5 @@
 import ArgumentParser
-import CMalloc
 import Glibc
-import PixtralReference
 import PixtralStorage
 
 @main
@@ -23,11 +21,6 @@ struct PixtralRef: ParsableCommand {
   static let version = "0.3.0"
 
   static func main() {
-    BLAS.begin()
-    // Matrices come and go: let the allocator keep their memory rather than fetch and clear new
-    // pages for each.
-    mallopt(M_MMAP_THRESHOLD, 1 << 30)
-    mallopt(M_TRIM_THRESHOLD, 1 << 30)
     do {
       var command = try parseAsRoot()
       try command.run()

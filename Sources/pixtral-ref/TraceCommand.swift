@@ -1,4 +1,5 @@
 import ArgumentParser
+import CMalloc
 import Glibc
 import PixtralReference
 import PixtralStorage
@@ -73,6 +74,12 @@ struct TraceCommand: ParsableCommand {
   }
 
   func run() throws {
+    BLAS.begin()
+    // Matrices come and go: let the allocator keep their memory rather than fetch and clear new pages
+    // for each.
+    mallopt(M_MMAP_THRESHOLD, 1 << 30)
+    mallopt(M_TRIM_THRESHOLD, 1 << 30)
+
     let checkpoint = try Checkpoint(checkpoint)
     for warning in checkpoint.warnings { Console.message("warning: \(warning)") }
     // Of tokens from elsewhere only the pieces are named with it: none needs to be there.

@@ -5,6 +5,9 @@ package struct TapStatistics: Sendable {
   package let max: Double
   package let first: [Double]
 
+  // A recorder is called without its caller knowing its type, so that nothing else would specialise this.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   package init<Scalar: BLASScalar>(_ matrix: Matrix<Scalar>) {
     var squares = 0.0
     var largest = 0.0

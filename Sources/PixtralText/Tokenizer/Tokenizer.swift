@@ -47,27 +47,27 @@ public final class Tokenizer: Sendable {
   /// merge crosses the beginning of a word: each word is merged on its own.
   public func encode(_ text: String) -> [Int] {
     if text.isEmpty { return [] }
-    let bytes = Array(text.utf8)
+    let bytes = text.utf8Span.span
     if let tokens = reused.withLockIfAvailable({ encode(bytes, &$0) }) { return tokens }
     // Another thread has it.
     var merge = fresh
     return encode(bytes, &merge)
   }
 
-  private func encode(_ bytes: [UInt8], _ word: inout FastMerge) -> [Int] {
+  private func encode(_ bytes: Span<UInt8>, _ word: inout FastMerge) -> [Int] {
     var tokens: [Int] = []
     word.append(spaceMark)
     var (at, afterSpace) = (0, true)
     while at < bytes.count {
       let byte = bytes[at]
       if byte == UInt8(ascii: "["),
-        let piece = userDefined.first(where: { bytes[at...].starts(with: $0.text) })
+        let piece = userDefined.first(where: { bytes.holds($0.text, at: at) })
       {
         word.finish(&tokens)
         tokens.append(piece.id)
         at += piece.text.count
         afterSpace = true
-      } else if byte == UInt8(ascii: " ") || (byte == spaceMark[0] && bytes[at...].starts(with: spaceMark)) {
+      } else if byte == UInt8(ascii: " ") || (byte == spaceMark[0] && bytes.holds(spaceMark, at: at)) {
         if !afterSpace { word.finish(&tokens) }
         word.append(spaceMark)
         at += byte == UInt8(ascii: " ") ? 1 : spaceMark.count
@@ -90,6 +90,14 @@ public final class Tokenizer: Sendable {
 }
 
 private let spaceMark = Array("▁".utf8)
+
+extension Span<UInt8> {
+  /// Whether these bytes stand at a place.
+  fileprivate func holds(_ text: [UInt8], at start: Int) -> Bool {
+    guard start + text.count <= count else { return false }
+    return text.indices.allSatisfy { self[start + $0] == text[$0] }
+  }
+}
 
 /// FNV-1a of 64 bits: not against forgery, but against another file.
 private func fnv1a(_ bytes: UnsafeRawBufferPointer) -> UInt64 {
