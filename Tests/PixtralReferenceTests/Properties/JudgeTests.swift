@@ -1,6 +1,7 @@
 import Foundation
 import PixtralImage
 import PixtralStorage
+import TestSupport
 import Testing
 
 @testable import PixtralReference
@@ -77,9 +78,7 @@ private struct Golden {
   private let limit: DistanceLimit
 
   init(_ name: String) throws {
-    let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-      .deletingLastPathComponent().deletingLastPathComponent().path
-    let folder = "\(root)/Fixtures/cases/model/tiny/\(name)"
+    let folder = "\(fixtures)/cases/model/tiny/\(name)"
     let json = try JSON(file: "\(folder)/case.json")
     let expected = try Safetensors("\(folder)/expected.safetensors")
     self.expected = expected
@@ -100,10 +99,8 @@ private struct Golden {
   func judge(_ fault: Fault?, _ checkpoint: Checkpoint, limit: DistanceLimit? = nil) throws -> Comparison {
     var model = WrongModel(checkpoint, fault)
     model.run(prompt)
-    let folder = FileManager.default.temporaryDirectory.appending(path: "pixtral-ref-\(UUID().uuidString)")
-      .path
-    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-    defer { try? FileManager.default.removeItem(atPath: folder) }
+    let temporary = try TemporaryFolder()
+    let folder = temporary.path
     // The golden's own bytes lie in the order of names.
     try write(
       model.taps.compactMap { tap in expected.tensors.first { $0.name == tap.name } }.map { tensor in

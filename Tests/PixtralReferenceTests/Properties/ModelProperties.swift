@@ -1,6 +1,7 @@
 import Foundation
 import PixtralImage
 import PixtralStorage
+import TestSupport
 import Testing
 
 @testable import PixtralReference
@@ -149,13 +150,10 @@ struct Model: CustomTestStringConvertible, Sendable {
   /// - otherVision: whether the vision encoder and the adapter are drawn with another seed.
   private static func drawn(_ name: String, otherVision: Bool, _ json: String) throws -> Model {
     let parameters = try Parameters(JSON(parsing: json, place: name), place: name)
-    let parent = FileManager.default.temporaryDirectory.appending(path: "pixtral-ref-\(UUID().uuidString)")
-      .path
-    let folder = "\(parent)/\(name)"
     // The files stay mapped, and need their names no more.
-    defer { try? FileManager.default.removeItem(atPath: parent) }
-    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-    try Data(json.utf8).write(to: URL(fileURLWithPath: "\(folder)/params.json"))
+    let temporary = try TemporaryFolder()
+    let folder = temporary.path
+    try temporary.write("params.json", json)
     let writer = try SafetensorsWriter(
       "\(folder)/consolidated.safetensors",
       parameters.tensors.map { .init(name: $0.name, dtype: .f64, shape: $0.shape) })
@@ -198,23 +196,9 @@ private func worstRow(_ a: Matrix<Double>, _ e: Matrix<Double>) -> Double {
   return worst
 }
 
-/// Random prompts, the same ones in every run.
-private struct Draw: RandomNumberGenerator {
-  private var state: UInt64
-
-  init(seed: UInt64) { state = seed }
-
-  /// SplitMix64.
-  mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-    z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-    return z ^ (z >> 31)
-  }
-
+extension Draw {
   /// Tokens that are no image's.
-  mutating func text(for model: Model, _ count: Int) -> [Int] {
+  fileprivate mutating func text(for model: Model, _ count: Int) -> [Int] {
     let vision = model.parameters.vision
     let ids = (0..<model.parameters.vocabularySize).filter {
       ![vision.imageToken, vision.imageBreakToken, vision.imageEndToken].contains($0)
@@ -223,8 +207,9 @@ private struct Draw: RandomNumberGenerator {
   }
 
   /// So many tokens of text in front of each image and behind the last.
-  mutating func prompt(for model: Model, text: [Int], images: [PatchGrid], pixels: [Pixels]? = nil) -> Prompt
-  {
+  fileprivate mutating func prompt(
+    for model: Model, text: [Int], images: [PatchGrid], pixels: [Pixels]? = nil
+  ) -> Prompt {
     let vision = model.parameters.vision
     var tokens = self.text(for: model, text[0])
     for (grid, count) in zip(images, text.dropFirst()) {
@@ -243,7 +228,7 @@ private struct Draw: RandomNumberGenerator {
   }
 
   /// One to five places inside so many rows, in order.
-  mutating func cuts(of rows: Int) -> [Int] {
+  fileprivate mutating func cuts(of rows: Int) -> [Int] {
     Set((0..<Int.random(in: 1...5, using: &self)).map { _ in Int.random(in: 1..<rows, using: &self) })
       .sorted()
   }

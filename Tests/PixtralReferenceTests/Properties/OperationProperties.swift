@@ -1,4 +1,5 @@
 import PixtralStorage
+import TestSupport
 import Testing
 
 @testable import PixtralReference
@@ -353,33 +354,20 @@ struct Worst: CustomStringConvertible {
   static func <= (worst: Worst, limit: Double) -> Bool { worst.ratio <= limit }
 }
 
-/// Random values, the same ones in every run.
-private struct Draw: RandomNumberGenerator {
-  private var state: UInt64
+extension Draw {
+  fileprivate mutating func int(_ range: ClosedRange<Int>) -> Int { Int.random(in: range, using: &self) }
+  fileprivate mutating func bool() -> Bool { Bool.random(using: &self) }
+  fileprivate mutating func from<Value>(_ values: [Value]) -> Value { values.randomElement(using: &self)! }
 
-  init(seed: UInt64) { state = seed }
-
-  /// SplitMix64.
-  mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-    z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-    return z ^ (z >> 31)
-  }
-
-  mutating func int(_ range: ClosedRange<Int>) -> Int { Int.random(in: range, using: &self) }
-  mutating func bool() -> Bool { Bool.random(using: &self) }
-  mutating func from<Value>(_ values: [Value]) -> Value { values.randomElement(using: &self)! }
-
-  mutating func matrix<Scalar: BLASScalar>(_ rows: Int, _ columns: Int, spread: Double = 1) -> Matrix<Scalar>
+  fileprivate mutating func matrix<Scalar: BLASScalar>(_ rows: Int, _ columns: Int, spread: Double = 1)
+    -> Matrix<Scalar>
   {
     Matrix(
       rows: rows, columns: columns,
       values: (0..<rows * columns).map { _ in Scalar(Double.random(in: -spread...spread, using: &self)) })
   }
 
-  mutating func tensor(_ shape: [Int]) -> StoredTensor {
+  fileprivate mutating func tensor(_ shape: [Int]) -> StoredTensor {
     let values = SeededValues(seed: int(0...9999), name: "drawn", offset: 0.25, scale: 1)
     return StoredTensor(name: "drawn", dtype: .bf16, shape: shape, source: .seeded(values))
   }

@@ -1,4 +1,5 @@
 import PixtralImage
+import TestSupport
 import Testing
 
 @testable import PixtralReference
@@ -106,19 +107,6 @@ private func nearestTwo(_ values: [Double]) -> Double {
   return zip(sorted, sorted.dropFirst()).map { $1 - $0 }.min() ?? .infinity
 }
 
-/// Random values in ±1, the same ones in every run: SplitMix64.
-private struct Draw: RandomNumberGenerator {
-  private var state: UInt64
-
-  init(seed: UInt64) { state = seed }
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-    z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-    return z ^ (z >> 31)
-  }
-
-  mutating func value() -> Double { Double.random(in: -1...1, using: &self) }
+extension Draw {
+  fileprivate mutating func value() -> Double { Double.random(in: -1...1, using: &self) }
 }

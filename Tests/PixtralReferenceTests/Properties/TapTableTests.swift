@@ -1,5 +1,6 @@
 import Foundation
 import PixtralImage
+import TestSupport
 import Testing
 
 @testable import PixtralReference
@@ -70,9 +71,7 @@ private struct TapTable {
   private let around: [String]
 
   init() throws {
-    let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-      .deletingLastPathComponent().deletingLastPathComponent()
-    let text = try String(contentsOf: root.appending(path: "Docs/Model.md"), encoding: .utf8)
+    let text = try String(contentsOfFile: "\(checkout)/Docs/Model.md", encoding: .utf8)
     let section = try #require(text.split(separator: "\n## ").first { $0.hasPrefix("8. Taps") })
     let cells = section.split(separator: "\n").filter { $0.hasPrefix("| `") }.map { line in
       line.split(separator: "|").map { $0.trimmingCharacters(in: .whitespaces) }

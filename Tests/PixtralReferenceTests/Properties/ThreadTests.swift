@@ -2,6 +2,7 @@ import COpenBLAS
 import Foundation
 import PixtralStorage
 import PixtralText
+import TestSupport
 import Testing
 
 @testable import PixtralReference
@@ -9,7 +10,7 @@ import Testing
 /// Runs in processes of their own, as the number of threads is read once in each.
 @Suite("Threads, and where a run ends")
 struct ThreadTests {
-  private let folder = TemporaryFolder()
+  private let folder = try! TemporaryFolder()
 
   /// Another number of threads cuts weights into other blocks, and sums may take another order.
   @Test("One, two and seven threads compute the same in float64, maps of attention too")
@@ -96,16 +97,3 @@ private func record<Scalar: BLASScalar>(
 private func request(_ name: String) -> String {
   "\(checkout)/Fixtures/cases/model/tiny/\(name)/request.json"
 }
-
-/// A folder that is gone when the test is.
-private final class TemporaryFolder: Sendable {
-  let path = FileManager.default.temporaryDirectory.appending(path: "pixtral-ref-\(UUID().uuidString)").path
-
-  init() { try? FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true) }
-
-  deinit { try? FileManager.default.removeItem(atPath: path) }
-}
-
-/// The folder of this checkout.
-private let checkout = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-  .deletingLastPathComponent().deletingLastPathComponent().path

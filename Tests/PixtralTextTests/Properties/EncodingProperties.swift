@@ -1,4 +1,5 @@
 import Foundation
+import TestSupport
 import Testing
 
 @testable import PixtralText
@@ -20,7 +21,7 @@ struct EncodingProperties {
 
   @Test("They agree on random texts", arguments: Alphabet.all)
   func random(alphabet: Alphabet) {
-    var draw = SplitMix(seed: UInt64(alphabet.name.utf8.count))
+    var draw = Draw(seed: UInt64(alphabet.name.utf8.count))
     let texts = (0..<200).map { _ in
       (0..<Int.random(in: 1...40, using: &draw)).map { _ in alphabet.parts.randomElement(using: &draw)! }
         .joined()
@@ -44,7 +45,7 @@ struct EncodingProperties {
 
   @Test("A text that has been encoded before becomes the same tokens")
   func remembered() {
-    var draw = SplitMix(seed: 8)
+    var draw = Draw(seed: 8)
     // More words than the memory has places, so that they take one another's.
     let words = (0..<20_000).map { _ in String((0..<6).map { _ in "abcdefgh".randomElement(using: &draw)! }) }
     let first = words.map(tokenizer.encode)
@@ -115,7 +116,7 @@ struct Alphabet: CustomTestStringConvertible, Sendable {
 
   /// 2,000 scalars from all of Unicode, half of them below U+0800.
   private static let scalars: [String] = {
-    var draw = SplitMix(seed: 3)
+    var draw = Draw(seed: 3)
     return (0..<2000).map { n in
       while true {
         let value = UInt32.random(in: 0...(n % 2 == 0 ? 0x7FF : 0x10FFFF), using: &draw)
@@ -124,10 +125,6 @@ struct Alphabet: CustomTestStringConvertible, Sendable {
     }
   }()
 }
-
-/// The folder of this checkout.
-private let checkout = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
-  .deletingLastPathComponent().deletingLastPathComponent().path
 
 private func suites() throws -> [String] {
   let folder = "Fixtures/cases/tokens/text"
@@ -165,19 +162,4 @@ private func stretches(_ line: Substring) -> [String] {
     rest = rest.dropFirst(100)
   }
   return stretches
-}
-
-/// The same random numbers in every run.
-private struct SplitMix: RandomNumberGenerator {
-  private var state: UInt64
-
-  init(seed: UInt64) { state = seed }
-
-  mutating func next() -> UInt64 {
-    state &+= 0x9e37_79b9_7f4a_7c15
-    var z = state
-    z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
-    z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
-    return z ^ (z >> 31)
-  }
 }
