@@ -27,8 +27,9 @@ extension Matrix {
   }
 }
 
-/// `‖a − e‖ / ‖e‖`.
+/// `‖a − e‖ / ‖e‖`; infinite if there are more values of one.
 package func relF(_ a: [Double], _ e: [Double]) -> Double {
+  guard a.count == e.count else { return .infinity }
   var (error, size) = (0.0, 0.0)
   for (a, e) in zip(a, e) {
     error += (a - e) * (a - e)

@@ -53,7 +53,7 @@ struct OperationTests {
       let x = Float(step) / 1000
       let exact = Double.exp(Double(x))
       let units = abs(Double(Float.exp(x)) - exact) / Double(Float(exact).ulp)
-      if !(units <= worst.units) { worst = (x, units) }
+      if !(units <= worst.units) { worst = (x, units.isNaN ? .infinity : units) }
     }
     #expect(worst.units <= 2, "at \(worst.x)")
     #expect(Float.exp(0) == 1)
