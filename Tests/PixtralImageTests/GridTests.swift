@@ -10,28 +10,34 @@ struct GridTests {
     let cases = try suite("image/grid/basics")
     let wrong = try cases.compactMap { entry -> String? in
       let (size, grid, found) = try read(entry)
-      return found == grid ? nil : "\(size): expected \(grid), found \(found)"
+      return found == grid ? nil : "\(size): expected \(shown(grid)), found \(shown(found))"
     }
     expectNone(wrong, of: cases.count)
   }
 
-  @Test("Where transformers' grid is marked as another, ours is none of its own")
+  @Test("transformers' grid, or its refusal, is marked as another exactly where ours is another")
   func huggingFace() throws {
-    let cases = try suite("image/grid/huggingface")
+    let cases = try suite("image/grid/huggingface") + suite("image/grid/huggingface-refused")
     let wrong = try cases.compactMap { entry -> String? in
       let (size, grid, found) = try read(entry)
       let isMarked = entry.value["conflicts_with"]?.list?.isEmpty == false
-      return (found != grid) == isMarked ? nil : "\(size): \(grid), ours \(found)"
+      return (found != grid) == isMarked ? nil : "\(size): \(shown(grid)), ours \(shown(found))"
     }
     expectNone(wrong, of: cases.count)
   }
 
-  private func read(_ entry: Case) throws -> (size: String, expected: PatchGrid, found: PatchGrid) {
+  private func shown(_ grid: PatchGrid?) -> String {
+    grid.map { "\($0.columns)×\($0.rows) patches" } ?? "a refusal"
+  }
+
+  private func read(_ entry: Case) throws -> (size: String, expected: PatchGrid?, found: PatchGrid) {
     let width = try #require(entry.inputs["width"]?.number)
     let height = try #require(entry.inputs["height"]?.number)
+    let found = ImageRule.m1.grid(width: width, height: height)
+    if entry.expect["reject"] != nil { return ("\(width)×\(height)", nil, found) }
     let expected = PatchGrid(
       columns: try #require(entry.expect["columns"]?.number), rows: try #require(entry.expect["rows"]?.number)
     )
-    return ("\(width)×\(height)", expected, ImageRule.m1.grid(width: width, height: height))
+    return ("\(width)×\(height)", expected, found)
   }
 }

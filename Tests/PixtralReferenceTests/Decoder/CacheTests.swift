@@ -17,7 +17,7 @@ struct CacheTests {
     #expect(try distance(prompt, cuts: [first], Double.self) <= 1e-13)
   }
 
-  @Test("So do as many parts as there are tokens")
+  @Test("As many parts as there are tokens give the logits of one go")
   func oneTokenAtATime() throws {
     let prompt = try ModelCase("small-rgba").prompt
     #expect(try distance(prompt, cuts: Array(1..<prompt.tokens.count), Double.self) <= 1e-13)
