@@ -53,65 +53,58 @@ struct DecodingTests {
   @Test("Every kind of PNG and JPEG becomes Pillow's and mistral-common's RGB")
   func rgb() throws {
     let cases = try suite("image/rgb/png") + suite("image/rgb/jpeg")
-    let wrong = try cases.filter { entry in
+    expectRight(cases) { entry in
       let (found, expected) = (try decode(entry.file), try entry.json["expect"]?.rgbImage())
-      return found.width != expected?.width || found.samples != expected?.samples
+      return found.width == expected?.width && found.samples == expected?.samples ? nil : "another image"
     }
-    expectNone(wrong.map(\.description), of: cases.count)
   }
 
   @Test("Photographs become Pillow's RGB")
   func photos() throws {
     let cases = try suite("image/rgb/photos")
-    let wrong = try cases.filter { entry in
+    expectRight(cases) { entry in
       let image = try RGBImage(file: "\(fixtures)/cases/image/rgb/\(#require(entry.inputs["file"]?.text))")
-      return [image.width, image.height] != [entry.expect["width"]?.number, entry.expect["height"]?.number]
-        || sha256(image.samples) != entry.expect["sha256"]?.text
+      let size = [entry.expect["width"]?.number, entry.expect["height"]?.number]
+      if [image.width, image.height] != size { return "\(image.width)×\(image.height) pixels" }
+      return sha256(image.samples) == entry.expect["sha256"]?.text ? nil : "another hash of the samples"
     }
-    expectNone(wrong.map(\.description), of: cases.count)
   }
 
   @Test("transformers' RGB is another only where the case says so")
   func huggingFace() throws {
     let cases = try suite("image/rgb/huggingface")
-    let wrong = try cases.filter { entry in
-      let same = try decode(entry.file) == entry.json["expect"]?.rgbImage()
-      return entry.value["conflicts_with"]?.list?.compactMap(\.text) != [
-        entry.id.replacing("huggingface-", with: "")
-      ]
-        || same
+    expectRight(cases) { entry in
+      let marked = entry.value["conflicts_with"]?.list?.map(\.text)
+      if marked != [entry.id.replacing("huggingface-", with: "")] { return "not marked as another" }
+      return try decode(entry.file) == entry.json["expect"]?.rgbImage() ? "the same RGB" : nil
     }
-    expectNone(wrong.map(\.description), of: cases.count)
   }
 
   @Test("What Pillow refuses is refused")
   func broken() throws {
     let cases = try suite("image/rgb/broken")
-    let wrong = try cases.filter { entry in
+    expectRight(cases) { entry in
       let kinds: [InputError.Kind] =
         switch entry.expect["reject"]?.text {
         case "too-large": [.largeImage]
         case "not-an-image": [.wrongImage]
         default: [.wrongImage, .brokenImage]
         }
-      return try !kinds.contains(refusal { try decode(entry.file) }.kind)
+      let error = try refusal { try decode(entry.file) }
+      return kinds.contains(error.kind) ? nil : "\(error.kind): \(error)"
     }
-    expectNone(wrong.map(\.description), of: cases.count)
   }
 
   @Test("A file that is only looked at is read as far, and refused for the same")
   func looking() throws {
     let cases = try ["png", "jpeg", "broken"].flatMap { try suite("image/rgb/\($0)") }
-    let wrong = try cases.filter { entry in
+    expectRight(cases) { entry in
       let folder = try TemporaryFolder()
       let file = try folder.write("image", entry.file)
-      return outcome { try ImageSize(file: file) } != outcome { try RGBImage(file: file).size }
+      let looked = Result { () throws(InputError) in try ImageSize(file: file) }
+      let read = Result { () throws(InputError) in try RGBImage(file: file).size }
+      return looked == read ? nil : "looked at \(looked), read \(read)"
     }
-    expectNone(wrong.map(\.description), of: cases.count)
-  }
-
-  private func outcome(_ body: () throws -> ImageSize) -> Result<ImageSize, InputError> {
-    Result { try body() }.mapError { $0 as! InputError }
   }
 
   @Test("EXIF's orientation is read, not applied")

@@ -11,7 +11,9 @@ import Testing
 /// The program itself: exit codes, streams, and what is left on disk.
 @Suite("Commands")
 struct CommandTests {
-  let folder = try! TemporaryFolder()
+  let folder: TemporaryFolder
+
+  init() throws { folder = try TemporaryFolder() }
 
   private func run(_ arguments: String...) throws -> (code: Int32, out: String, error: String) {
     let process = try program(arguments)

@@ -5,7 +5,9 @@ import Testing
 
 @Suite("Safetensors")
 struct SafetensorsTests {
-  let folder = try! TemporaryFolder()
+  let folder: TemporaryFolder
+
+  init() throws { folder = try TemporaryFolder() }
 
   private func open(_ bytes: [UInt8]) throws -> Safetensors {
     try Safetensors(folder.write("x.safetensors", bytes))

@@ -2,6 +2,7 @@ import Foundation
 import PixtralReference
 import PixtralStorage
 import PixtralText
+import Testing
 
 /// The suites below Fixtures/cases, as Docs/Cases.md describes them: `NAME.json` has what the cases share, and
 /// `NAME.jsonl` a line a case, or `NAME.csv` a row a case.
@@ -58,6 +59,18 @@ package struct Case: CustomStringConvertible {
   }
 }
 
+/// Expects nothing wrong with any case; otherwise names the first ten, and what each throws.
+///
+/// - fault: what is wrong with the answer to a case; nil if nothing is.
+package func expectRight(
+  _ cases: [Case], _ location: SourceLocation = #_sourceLocation, _ fault: (Case) throws -> String?
+) {
+  let wrong = cases.compactMap { entry -> String? in
+    do { return try fault(entry).map { "\(entry): \($0)" } } catch { return "\(entry): \(error)" }
+  }
+  expectNone(wrong, of: cases.count, location)
+}
+
 extension Case {
   /// The tensor that is expected, from the file beside the suite.
   package func expectedValues(in folder: String) throws -> [Float] {
@@ -75,7 +88,11 @@ extension PythonValue {
   package var text: String? { if case .string(let value) = self { value.text } else { nil } }
   package var list: [PythonValue]? { if case .list(let values) = self { values } else { nil } }
   package var number: Int? { if case .integer(let digits) = self { Int(digits) } else { nil } }
-  package var numbers: [Int]? { list?.compactMap(\.number) }
+  /// Of a list of integers; nil for anything else.
+  package var numbers: [Int]? {
+    guard let numbers = list?.map(\.number), !numbers.contains(nil) else { return nil }
+    return numbers.compactMap(\.self)
+  }
 }
 
 private func value(of path: String) throws -> PythonValue {
@@ -84,10 +101,11 @@ private func value(of path: String) throws -> PythonValue {
 
 private func lines(of path: String, laidOver shared: [PythonValue.Member]) throws -> [PythonValue] {
   try MappedFile(path).withBytes { bytes in
-    try bytes.split(separator: UInt8(ascii: "\n")).map { line in
-      let own = try PythonValue(json: UnsafeRawBufferPointer(rebasing: line), place: path)
+    try bytes.split(separator: UInt8(ascii: "\n")).enumerated().map { n, line in
+      let place = "\(path), line \(n + 1)"
+      let own = try PythonValue(json: UnsafeRawBufferPointer(rebasing: line), place: place)
       guard case .dictionary(let members) = own else {
-        throw MalformedSuite(path: path, found: "a line that is no object")
+        throw MalformedSuite(path: place, found: own.kindName)
       }
       return .dictionary(shared.filter { own[$0.key.text] == nil } + members)
     }
@@ -99,11 +117,15 @@ private func rows(of path: String, laidOver shared: [PythonValue.Member]) throws
     $0.split(separator: ",", omittingEmptySubsequences: false).map(String.init)
   }
   let header = table.first ?? []
-  return try table.dropFirst().map { row in
+  return try table.dropFirst().enumerated().map { n, row in
+    let place = "\(path), row \(n + 1)"
     guard row.count == header.count else {
-      throw MalformedSuite(path: path, found: "a row of \(row.count) cells")
+      throw MalformedSuite(path: place, found: "\(row.count) cells for \(header.count) columns")
     }
-    let cells = Dictionary(uniqueKeysWithValues: zip(header, row))
+    let cells = Dictionary(zip(header, row)) { $1 }
+    for (column, cell) in cells where !lists.contains(column) && column != "since" && Int(cell) == nil {
+      throw MalformedSuite(path: place, found: "'\(cell)' for the number \(column)")
+    }
     return .dictionary(
       shared.map { member in
         let key = member.key.text

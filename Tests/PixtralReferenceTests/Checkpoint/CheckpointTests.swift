@@ -9,7 +9,9 @@ import Testing
 
 @Suite("Checkpoints")
 struct CheckpointTests {
-  let folder = try! TemporaryFolder()
+  let folder: TemporaryFolder
+
+  init() throws { folder = try TemporaryFolder() }
 
   @Test("A whole checkpoint opens without a warning")
   func whole() throws {

@@ -8,7 +8,9 @@ import Testing
 
 @Suite("Prefill in parts")
 struct CacheTests {
-  let checkpoint = try! Checkpoint("seeded:tiny")
+  let checkpoint: Checkpoint
+
+  init() throws { checkpoint = try Checkpoint("seeded:tiny") }
 
   @Test("Two parts through the key-value cache give the logits of one go", arguments: [1, 20, 57])
   func twoParts(first: Int) throws {

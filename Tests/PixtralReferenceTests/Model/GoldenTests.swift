@@ -10,7 +10,9 @@ import Testing
 @Suite("Goldens of seeded:tiny")
 struct GoldenTests {
   static let names = ["text", "image", "two-images", "small-rgba", "long"]
-  let checkpoint = try! Checkpoint("seeded:tiny")
+  let checkpoint: Checkpoint
+
+  init() throws { checkpoint = try Checkpoint("seeded:tiny") }
 
   @Test("The request becomes mistral-common's tokens, text and pixels", arguments: names)
   func tokensAndPixels(name: String) throws {

@@ -7,7 +7,9 @@ import Testing
 
 @Suite("Ids of images")
 struct ImageTokenTests {
-  let folder = try! TemporaryFolder()
+  let folder: TemporaryFolder
+
+  init() throws { folder = try TemporaryFolder() }
 
   @Test(
     "A request with images is refused where params.json has other ids than the template writes",

@@ -9,7 +9,9 @@ import Testing
 /// What a model cannot take, on the small model: patches of 2 pixels, images up to 8, a vocabulary of 20.
 @Suite("Tokens and pixels against a model")
 struct PromptTests {
-  let parameters = try! Parameters(JSON(parsing: smallParameters, place: ""), place: "")
+  let parameters: Parameters
+
+  init() throws { parameters = try Parameters(JSON(parsing: smallParameters, place: ""), place: "") }
 
   private func pixels(height: Int = 2, width: Int = 4, value: Float = 0) -> Pixels {
     Pixels(height: height, width: width, values: [Float](repeating: value, count: 3 * height * width))

@@ -9,7 +9,9 @@ import Testing
 
 @Suite("Properties of the model")
 struct SmallModelTests {
-  let folder = try! TemporaryFolder()
+  let folder: TemporaryFolder
+
+  init() throws { folder = try TemporaryFolder() }
 
   @Test("Attention weights are the softmax of the scores, and both have a column for each head and key")
   func weightsOfScores() throws {

@@ -10,15 +10,17 @@ import Testing
 /// would not fail anywhere.
 @Suite("The judge of the goldens")
 struct JudgeTests {
-  private static let checkpoint = try! Checkpoint("seeded:tiny")
+  private let checkpoint: Checkpoint
+
+  init() throws { checkpoint = try Checkpoint("seeded:tiny") }
 
   @Test("Without a fault the model of these tests is Pixtral, bit by bit", arguments: ["text", "two-images"])
   func noFault(name: String) throws {
     let golden = try Golden(name)
-    var model = WrongModel(Self.checkpoint, nil)
+    var model = WrongModel(checkpoint, nil)
     model.run(golden.prompt)
     let recorder = Recorder()
-    _ = try Pixtral<Double>(Self.checkpoint)(golden.prompt, trace: Trace(recorder))
+    _ = try Pixtral<Double>(checkpoint)(golden.prompt, trace: Trace(recorder))
     #expect(model.taps.map(\.name) == recorder.taps.map(\.name))
     let other = zip(model.taps, recorder.taps).first { $0.matrix.values != $1.values }
     #expect(other?.0.name == nil)
@@ -26,7 +28,7 @@ struct JudgeTests {
 
   @Test("The model without a fault passes, every tap of it", arguments: ["text", "two-images"])
   func passes(name: String) throws {
-    let comparison = try Golden(name).judge(nil, Self.checkpoint)
+    let comparison = try Golden(name).judge(nil, checkpoint)
     #expect(comparison.taps.count == (name == "text" ? 48 : 83))
     #expect(comparison.firstDivergence?.name == nil)
   }
@@ -54,13 +56,13 @@ struct JudgeTests {
 
   @Test("A fault fails, first at the operation that has it", arguments: shown)
   func fails(fault: Fault, tap: String) throws {
-    let comparison = try Golden("two-images").judge(fault, Self.checkpoint)
+    let comparison = try Golden("two-images").judge(fault, checkpoint)
     #expect(comparison.firstDivergence?.name == tap)
   }
 
   @Test("A fault fails at the limit for float32 too, unless it is an epsilon", arguments: shown)
   func failsInFloat32(fault: Fault, tap: String) throws {
-    let comparison = try Golden("two-images").judge(fault, Self.checkpoint, limit: DistanceLimit(for: .f32))
+    let comparison = try Golden("two-images").judge(fault, checkpoint, limit: DistanceLimit(for: .f32))
     let isEpsilon = fault == .visionEpsilon || fault == .decoderEpsilon
     #expect(comparison.firstDivergence?.name == (isEpsilon ? nil : tap))
   }

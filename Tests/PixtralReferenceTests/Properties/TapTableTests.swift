@@ -8,8 +8,10 @@ import Testing
 /// Model.md 8 is a table for people; here it is read.
 @Suite("The table of taps")
 struct TapTableTests {
-  private let table = try! TapTable()
-  private let parameters = try! Checkpoint("seeded:tiny").parameters
+  private let table: TapTable
+  private let parameters: Parameters
+
+  init() throws { (table, parameters) = (try TapTable(), try Checkpoint("seeded:tiny").parameters) }
 
   @Test("The table names the taps of a run with images, in the order of computation")
   func withImages() {

@@ -10,7 +10,9 @@ import Testing
 /// Runs in processes of their own, as the number of threads is read once in each.
 @Suite("Threads, and where a run ends")
 struct ThreadTests {
-  private let folder = try! TemporaryFolder()
+  private let folder: TemporaryFolder
+
+  init() throws { folder = try TemporaryFolder() }
 
   /// Another number of threads cuts weights into other blocks, and sums may take another order.
   @Test("One, two and seven threads compute the same in float64, maps of attention too")

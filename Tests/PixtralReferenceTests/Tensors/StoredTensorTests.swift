@@ -6,7 +6,9 @@ import Testing
 
 @Suite("Stored tensors")
 struct StoredTensorTests {
-  let folder = try! TemporaryFolder()
+  let folder: TemporaryFolder
+
+  init() throws { folder = try TemporaryFolder() }
 
   @Test("Values of every dtype are read, wherever they lie")
   func dtypes() throws {

@@ -9,7 +9,9 @@ import Testing
 /// The judge, with right and wrong answers.
 @Suite("Comparing traces")
 struct ComparisonTests {
-  let folder = try! TemporaryFolder()
+  let folder: TemporaryFolder
+
+  init() throws { folder = try TemporaryFolder() }
 
   private func trace(_ name: String, _ tensors: [(String, [Int], [Float])]) throws -> TraceFile {
     var file = TensorFile()

@@ -8,11 +8,16 @@ import Testing
 
 @Suite("Traces")
 struct TraceTests {
-  let folder = try! TemporaryFolder()
-  let parameters = try! Parameters(JSON(parsing: smallParameters, place: ""), place: "")
+  let folder: TemporaryFolder
+  let parameters: Parameters
   let prompt = Prompt(
     tokens: [1, 10, 10, 15, 3],
     pixels: [Pixels(height: 2, width: 4, values: [Float](repeating: 0.5, count: 24))])
+
+  init() throws {
+    folder = try TemporaryFolder()
+    parameters = try Parameters(JSON(parsing: smallParameters, place: ""), place: "")
+  }
 
   private var all: [PlannedTap] {
     parameters.taps(

@@ -10,7 +10,9 @@ import Testing
 /// long one is the definition.
 @Suite("The fast encoding beside its definition")
 struct EncodingProperties {
-  let tokenizer = try! Tokenizer(file: "\(checkout)/Fixtures/tokenizer/\(Tokenizer.fileName)")
+  let tokenizer: Tokenizer
+
+  init() throws { tokenizer = try fixtureTokenizer() }
 
   @Test("They agree on every text of the cases", arguments: try suites())
   func cases(suite: String) throws {
