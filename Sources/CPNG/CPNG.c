@@ -34,7 +34,6 @@ static void describe(png_structp png, png_infop info, PNGImage *image) {
   image->bit_depth = png_get_bit_depth(png, info);
   image->channels = png_get_channels(png, info);
   image->has_palette = png_get_color_type(png, info) == PNG_COLOR_TYPE_PALETTE;
-  image->has_alpha = (png_get_color_type(png, info) & PNG_COLOR_MASK_ALPHA) != 0;
   png_colorp palette;
   if (png_get_PLTE(png, info, &palette, &image->palette_count))
     for (int i = 0; i < image->palette_count; i++) memcpy(image->palette[i], (uint8_t[]){palette[i].red, palette[i].green, palette[i].blue}, 3);

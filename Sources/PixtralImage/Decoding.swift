@@ -86,10 +86,10 @@ private final class Rows {
   init(_ take: @escaping (UnsafeRawPointer, UnsafePointer<UInt8>) -> Void) { self.take = take }
 }
 
-/// `a · b / 255`, rounded to the nearest: Pillow's, wherever it mixes two samples.
-func scaled(_ a: UInt8, by b: UInt8) -> UInt8 {
-  let product = UInt32(a) * UInt32(b) + 128
-  return UInt8((product + (product >> 8)) >> 8)
+/// A product of two samples over 255, rounded to the nearest, as Pillow mixes them.
+func by255(_ product: UInt32) -> UInt8 {
+  let sum = product + 128
+  return UInt8((sum + (sum >> 8)) >> 8)
 }
 
 /// The text in a C array of characters.

@@ -13,6 +13,9 @@ public struct PatchGrid: Sendable, Equatable {
 
   /// All patches of the image.
   public var patches: Int { columns * rows }
+
+  /// What the image is in a prompt: each row has a break or the end behind it. Model.md 4.5.
+  public var tokens: Int { rows * (columns + 1) }
 }
 
 /// How an image becomes patches: the numbers that the checkpoint, or the tokenizer's name (`m1`),

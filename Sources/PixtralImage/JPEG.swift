@@ -20,14 +20,14 @@ enum JPEG {
     return ImageSize(width: size.width, height: size.height, orientation: Orientation.inJPEG(bytes))
   }
 
-  /// Inks as Adobe stores them, inverted: what is stored is how much light each lets through.
-  /// Pillow's conversion takes them so with any file.
+  /// C, M, Y and K as Adobe stores them, inverted: how much light each lets through. Pillow takes
+  /// them so with any file.
   private static func addInks(
     _ row: UnsafePointer<UInt8>, to line: UnsafeMutablePointer<UInt8>, _ width: Int
   ) {
     for x in 0..<width {
       let light = row[x * 4 + 3]
-      for ink in 0..<3 { line[x * 3 + ink] = light - scaled(255 - row[x * 4 + ink], by: light) }
+      for ink in 0..<3 { line[x * 3 + ink] = light - by255(UInt32(255 - row[x * 4 + ink]) * UInt32(light)) }
     }
   }
 }

@@ -81,23 +81,21 @@ package enum PNG {
     private func lay(_ rgb: (UInt8, UInt8, UInt8), alpha: UInt8, on pixel: UnsafeMutablePointer<UInt8>) {
       func laid(_ sample: UInt8) -> UInt8 {
         // Pillow rounds once for both: c·a + 255·(255 − a), divided by 255 to the nearest.
-        let sum = UInt32(sample) * UInt32(alpha) + 255 * (255 - UInt32(alpha)) + 128
-        return UInt8((sum + (sum >> 8)) >> 8)
+        by255(UInt32(sample) * UInt32(alpha) + 255 * (255 - UInt32(alpha)))
       }
       (pixel[0], pixel[1], pixel[2]) = (laid(rgb.0), laid(rgb.1), laid(rgb.2))
     }
 
     /// Whether a grey is the one that tRNS makes transparent. Pillow compares the low byte of what
     /// tRNS says with the sample of 8 bits that it has made, whatever the depth, but for one bit,
-    /// where it scales both. Of a colour that tRNS names nothing comes: mistral-common leaves RGB
-    /// as it is.
+    /// where it scales both. A tRNS of RGB is ignored, since mistral-common leaves RGB as it is.
     private func isKey(_ grey: UInt8, _ image: PNGImage) -> Bool {
       guard image.transparency_count > 0 else { return false }
       let (high, low) = (image.transparency.0, image.transparency.1)
       return image.bit_depth == 1 ? (grey != 0) == (high | low != 0) : grey == low
     }
 
-    /// What a step of a sample of fewer than 8 bits is in one of 8.
+    /// `255 / (2^depth − 1)`: what makes a sample of fewer than 8 bits one of 8.
     private func grain(_ image: PNGImage) -> UInt8 {
       switch image.bit_depth {
       case 1: 255

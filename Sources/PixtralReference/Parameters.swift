@@ -4,9 +4,9 @@ import PixtralText
 
 /// Every hyper-parameter of a Pixtral, as its `params.json` gives them. Model.md 1.
 ///
-/// There are no defaults: a key that the arithmetic needs and the file lacks is an error. The two
-/// exceptions are the format's own: `adapter_bias` is true where it is absent, and the vision
-/// encoder's epsilon is no key at all.
+/// There are no defaults: a key that the arithmetic needs and the file lacks is an error. The
+/// exceptions are the format's own: `adapter_bias` is true where it is absent, the ids of
+/// `[IMG_BREAK]` and `[IMG_END]` are 14 and 15, and the vision encoder's epsilon is no key at all.
 public struct Parameters: Sendable, Equatable {
   /// Width of the decoder.
   public let dim: Int
@@ -63,8 +63,6 @@ public struct Parameters: Sendable, Equatable {
 
     /// Columns of a head.
     public var headDim: Int { hiddenSize / heads }
-    /// Samples of a patch: channels, then rows, then columns.
-    public var patchValues: Int { channels * patchSize * patchSize }
   }
 }
 
@@ -140,6 +138,9 @@ extension Parameters {
       Set(special).count == 3, "image_token_id", "three ids that differ for image, break and end", special[0])
   }
 
+  /// Tokens that the model was trained for; no step computes with it.
+  static let contextLength = 131_072
+
   /// How an image becomes patches.
   var imageRule: ImageRule { ImageRule(patchSize: vision.patchSize, longestSide: vision.imageSize) }
 
@@ -167,7 +168,7 @@ extension Parameters {
       "hidden_dim": .integer(hiddenDim), "n_heads": .integer(heads), "n_kv_heads": .integer(keyValueHeads),
       "norm_eps": .number(normEpsilon), "vocab_size": .integer(vocabularySize),
       "rope_theta": .number(ropeTheta),
-      "max_position_embeddings": .integer(131_072),
+      "max_position_embeddings": .integer(Self.contextLength),
       "vision_encoder": [
         "hidden_size": .integer(vision.hiddenSize), "num_channels": .integer(vision.channels),
         "image_size": .integer(vision.imageSize), "patch_size": .integer(vision.patchSize),

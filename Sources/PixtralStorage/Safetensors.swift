@@ -12,8 +12,6 @@ package struct Safetensors: Sendable {
   package let file: MappedFile
   /// In the order of their bytes.
   package let tensors: [Tensor]
-  /// The header's `__metadata__`, empty if there is none.
-  package let metadata: [JSON.Member]
 
   /// Opens a file and checks its whole structure: the tensors' bytes lie inside it, side by side,
   /// without overlap or hole.
@@ -96,9 +94,6 @@ package struct Safetensors: Sendable {
       else {
         throw refuse("\(path), __metadata__", expected: "an object of strings, or null", found: json.text())
       }
-      metadata = members
-    } else {
-      metadata = []
     }
   }
 }

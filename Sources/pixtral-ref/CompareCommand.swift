@@ -10,7 +10,7 @@ struct CompareCommand: ParsableCommand {
       Judges by norm: relF is ‖candidate − reference‖ / ‖reference‖, worst row the same of the worst \
       row, max/RMS the largest difference over the reference's root mean square. Shape and positions \
       that are not finite come first; NaN always fails, and so does a tap that the candidate lacks. \
-      Exits with 1 if any limit is passed, and with 2 if a file cannot be read. The limit depends on the \
+      Exits with 1 if any limit is exceeded, and with 2 if a file cannot be read. The limit depends on the \
       narrower dtype of the two: 1e-10 for F64, 3e-5 for F32, 1e-2 for F16, 5e-2 for BF16, ten times \
       that for a row, a hundred times for an element.
       """)

@@ -68,7 +68,7 @@ struct ImageCommand: ParsableCommand {
         let line: JSON = [
           "file": .string(file), "width": .integer(size.width), "height": .integer(size.height),
           "columns": .integer(grid.columns), "rows": .integer(grid.rows),
-          "tokens": .integer(grid.rows * (grid.columns + 1)),
+          "tokens": .integer(grid.tokens),
         ]
         Console.out(line.text())
       } catch {

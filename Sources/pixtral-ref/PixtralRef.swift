@@ -34,7 +34,7 @@ struct PixtralRef: ParsableCommand {
 }
 
 extension ExitCode {
-  /// A limit was passed.
+  /// A limit was exceeded.
   static let comparisonFailed = ExitCode(1)
   /// An input was refused or could not be read, or an output could not be written.
   static let refused = ExitCode(2)

@@ -70,7 +70,7 @@ struct Preview {
       [
         ("\(grid.patches) [IMG] + ", ink), ("\(rows - 1) [IMG_BREAK]", breakColour), (" + ", ink),
         ("1 [IMG_END]", endColour),
-        (" = \(rows * (columns + 1)) TOKENS", ink),
+        (" = \(grid.tokens) TOKENS", ink),
       ],
     ]
   }

@@ -9,7 +9,7 @@ typedef struct {
   uint32_t width, height;
   int bit_depth;   // as stored: 1, 2, 4, 8 or 16
   int channels;    // as stored: 1 grey or palette, 2 grey and alpha, 3 RGB, 4 RGB and alpha
-  int has_palette, has_alpha;
+  int has_palette;
   int palette_count;
   uint8_t palette[256][3];
   int transparency_count;

@@ -100,8 +100,8 @@ public struct Checkpoint: Sendable {
   /// Tensors in the order in which the model uses them.
   package var tensors: [StoredTensor] { parameters.tensors.map { tensor($0.name) } }
 
-  /// SHA-256 of `params.json` and every safetensors file, one after another; of the parameters for
-  /// a seeded checkpoint.
+  /// SHA-256 of the parameters written anew as JSON, and of every safetensors file, one after another; of
+  /// name and parameters for a seeded checkpoint.
   package func digest() -> String {
     let hash = SHA256()
     hash.update(Array((files.isEmpty ? name : "").utf8))

@@ -76,7 +76,7 @@ extension Parameters {
       "rms_norm_eps": .number(normEpsilon), "vocab_size": .integer(vocabularySize),
       "rope_theta": .number(ropeTheta),
       "rope_parameters": ["rope_type": "default", "rope_theta": .number(ropeTheta)],
-      "hidden_act": "silu", "max_position_embeddings": .integer(131_072), "sliding_window": .null,
+      "hidden_act": "silu", "max_position_embeddings": .integer(Self.contextLength), "sliding_window": .null,
       "tie_word_embeddings": .bool(false), "torch_dtype": "bfloat16",
       "bos_token_id": .integer(V7Token.beginOfSequence.rawValue),
       "eos_token_id": .integer(V7Token.endOfSequence.rawValue),

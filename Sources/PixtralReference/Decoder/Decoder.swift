@@ -36,11 +36,3 @@ struct Decoder<Scalar: BLASScalar> {
     return try trace(.logits, linear(wanted, checkpoint.tensor("output.weight")))
   }
 }
-
-extension Rotation {
-  /// The angles of tokens at consecutive positions. Model.md 7.3.
-  init(positions: Range<Int>, theta: Double, headDim: Int) {
-    let frequencies = rotaryFrequencies(theta: theta, headDim: headDim)
-    self.init(angles: positions.map { position in frequencies.map { Double(position) * $0 } })
-  }
-}

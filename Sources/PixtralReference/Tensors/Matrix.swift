@@ -6,7 +6,7 @@ public struct Matrix<Scalar: BLASScalar>: Sendable {
   /// Columns: the width.
   public let columns: Int
   /// `rows · columns` values, row-major.
-  public var values: [Scalar]
+  public internal(set) var values: [Scalar]
 
   /// A matrix of given values.
   ///

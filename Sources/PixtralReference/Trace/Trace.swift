@@ -25,14 +25,15 @@ extension TraceRecorder {
   public func wants(_ name: String) -> Bool { false }
 }
 
-/// The run has reached the last tap that was asked for.
+/// The run has reached the last tap that was asked for. The call that computes ends with it, thrown
+/// on to whoever made the call.
 public struct TraceEnd: Error {
   /// To be thrown by `TraceRecorder.record`.
   public init() {}
 }
 
-/// A labelled identity: `let q = try trace(.q, linear(x, wq))` is `linear(x, wq)`, and the recorder
-/// has seen it.
+/// Shows a value to the recorder and returns it: `let q = try trace(.q, linear(x, wq))` is
+/// `linear(x, wq)`.
 ///
 /// A model without a recorder computes the same lines.
 public struct Trace {
@@ -43,6 +44,7 @@ public struct Trace {
 
   /// Tells the recorder what comes.
   func begin(_ prompt: PromptShape, _ parameters: Parameters, logitRows: Int?) throws {
+    precondition((1...prompt.tokens.count).contains(logitRows ?? 1), "logits for 1 to all positions")
     let taps = parameters.taps(
       images: prompt.images, tokens: prompt.tokens.count, logitRows: logitRows ?? prompt.tokens.count)
     try recorder?.begin(prompt, taps: taps)

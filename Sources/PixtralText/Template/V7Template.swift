@@ -29,7 +29,7 @@ public struct V7Template: Sendable {
   /// - Throws: `InputError` of kind `wrongRequest` with the exception that mistral-common raises,
   ///   if the request breaks a rule; that of the first image without a grid.
   public func callAsFunction(
-    _ request: ChatRequest, grids: [Result<PatchGrid, InputError>] = [], maxTokens: Int? = nil
+    _ request: ChatRequest, grids: [Result<PatchGrid, InputError>], maxTokens: Int? = nil
   ) throws -> RenderedRequest {
     try request.validate()
     if request.truncates && maxTokens == nil {
