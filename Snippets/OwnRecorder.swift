@@ -7,7 +7,7 @@ final class Norms: TraceRecorder {
   var norms: [(String, Double)] = []
 
   func record<Scalar: BLASScalar>(_ name: String, _ value: Matrix<Scalar>) {
-    guard name.hasSuffix(".output") else { return }
+    guard name.hasSuffix(".output"), name.split(separator: ".").count == 4 else { return }
     let squares = value.values.reduce(0.0) { $0 + Double($1) * Double($1) }
     norms.append((name, squares.squareRoot()))
   }

@@ -24,7 +24,7 @@ public struct Prompt: Sendable {
   /// fit them.
   ///
   /// - Throws: `InputError` of kind `wrongTokens` or `wrongPixels`.
-  public func check(against parameters: Parameters) throws {
+  func check(against parameters: Parameters) throws {
     let (patch, longest) = (parameters.vision.patchSize, parameters.vision.imageSize)
     for (n, image) in pixels.enumerated() {
       let grid = image.grid(patchSize: patch)

@@ -72,7 +72,7 @@ private func scaledScores<Scalar: BLASScalar>(
   }
 }
 
-/// Some queries, and the keys that the last of them may see.
+/// The mask: some queries, and the keys that each of them may see. No matrix is made of it.
 private struct QueryBlock {
   /// Rows of q.
   let queries: Range<Int>

@@ -1,5 +1,6 @@
 extension Float {
-  /// `e^x` within 2 units in the last place, from 1e-38 to 1e38; NaN stays NaN.
+  /// `e^x` within 2 units in the last place. `x` is clamped to −87.3 … 88.3, results to 1e-38 … 2e38; NaN
+  /// stays NaN.
   ///
   /// Softmax and SiLU take a billion of these for one photo at full size, and the C library's
   /// `expf` computes them one at a time. This is arithmetic alone, without a branch or a call, so

@@ -67,16 +67,18 @@ package struct Comparison: Sendable {
 
   /// - globs: shell patterns of the taps to compare; empty for all of the reference's.
   /// - limit: instead of the one that the dtypes imply.
-  /// - Throws: `InputError` if nothing is left to compare.
+  /// - Throws: `InputError` of kind `wrongTap` if a pattern matches nothing.
   package init(reference: TraceFile, candidate: TraceFile, globs: [String] = [], limit: DistanceLimit? = nil)
     throws
   {
-    let chosen = reference.taps.filter { tap in globs.isEmpty || globs.contains { tap.name.matches(glob: $0) }
-    }
-    guard !chosen.isEmpty else {
+    for glob in globs where !reference.taps.contains(where: { $0.name.matches(glob: glob) }) {
       throw InputError(
-        .wrongTap, reference.path, expected: "taps to compare",
-        found: "none that match \(globs.joined(separator: ","))")
+        .wrongTap, "--taps \(glob)", expected: "a pattern that matches a tap of \(reference.path)",
+        found: "none",
+        advice: "Docs/Model.md, section 8, lists them")
+    }
+    let chosen = reference.taps.filter { tap in
+      globs.isEmpty || globs.contains { tap.name.matches(glob: $0) }
     }
     let known = Set(reference.taps.map(\.name))
     extra = candidate.taps.map(\.name).filter { !known.contains($0) }

@@ -96,6 +96,8 @@ struct ComparisonTests {
     let (e, a) = (try trace("e", [("s", [1], [1]), ("t", [1], [1])]), try trace("a", [("t", [1], [1])]))
     #expect(try Comparison(reference: e, candidate: a, globs: ["t"]).passed)
     #expect(try refusal { try Comparison(reference: e, candidate: a, globs: ["x"]) }.kind == .wrongTap)
+    #expect(
+      try refusal { try Comparison(reference: e, candidate: a, globs: ["t", "x"]) }.place == "--taps x")
   }
 
   @Test("The first divergence is the first in the order of the reference's bytes")
