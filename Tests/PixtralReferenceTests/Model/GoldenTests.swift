@@ -25,6 +25,13 @@ struct GoldenTests {
     #expect(tokenizer.text(of: prompt.tokens) == golden.expect["text"]?.string)
     let grids = golden.pixels.map { $0.grid(patchSize: 16) }
     #expect(prompt.images.map(\.grid) == grids)
+    let pixels = try golden.request.loadImages().map { Pixels(try $0.get().rgb) }
+    #expect(pixels.count == golden.pixels.count)
+    for (found, expected) in zip(pixels, golden.pixels) {
+      #expect(found.height == expected.height && found.width == expected.width)
+      // The limit of the suites image/pixels.
+      #expect(zip(found.values, expected.values).allSatisfy { abs($0 - $1) <= 1e-5 })
+    }
   }
 
   @Test("The whole way from the request gives the oracle's taps, through pixels of our own", arguments: names)
