@@ -16,6 +16,8 @@ package final class SafetensorsWriter {
   }
 
   private let file: NewFile
+  /// Where the whole file goes, behind any link.
+  package var path: String { file.path }
   private let byteCount: Int
   private var written = 0
 

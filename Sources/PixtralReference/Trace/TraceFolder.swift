@@ -58,10 +58,12 @@ package final class TraceFolder: TraceRecorder {
       let dtype = $0.name.hasPrefix("image.") ? DType.f32 : dtype
       return SafetensorsWriter.Entry(name: $0.name, dtype: dtype, shape: [$0.rows, $0.columns])
     }
+    let written: String
     do {
       let file = "\(path)/trace.safetensors"
       onFile(NewFile.partialPath(of: file))
       let writer = try SafetensorsWriter(file, entries, metadata: [("format", "pixtral-ref trace 1")])
+      written = writer.path
       output = Output(
         choice: choice, names: Set(choice.recorded.map(\.name)), folder: folder, writer: writer)
     } catch {
@@ -69,7 +71,7 @@ package final class TraceFolder: TraceRecorder {
       throw error
     }
     remove(file: "\(path)/trace.json")
-    remove(file: "\(path)/trace.safetensors")
+    remove(file: written)
   }
 
   package func wants(_ name: String) -> Bool {
@@ -112,7 +114,7 @@ package final class TraceFolder: TraceRecorder {
   package func abandon() {
     guard let output else { return }
     output.writer.abandon()
-    remove(file: "\(path)/trace.safetensors")
+    remove(file: output.writer.path)
     output.folder.abandon()
   }
 }

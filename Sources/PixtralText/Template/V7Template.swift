@@ -66,6 +66,7 @@ public struct V7Template: Sendable {
       case .image(let number):
         tokens += imageTokens(try grids[number].get())
         images.append(number)
+      case .brokenText: throw PixtralText.brokenText("content")
       case .refused(let error): throw error
       }
     }
@@ -88,8 +89,17 @@ enum Part {
   case text(String)
   /// An image, by its number in the request.
   case image(Int)
+  /// A text with half of a surrogate pair: a text to the template, and none to the tokenizer.
+  case brokenText
   /// A chunk that no token stands for.
   case refused(InputError)
+
+  var isText: Bool {
+    switch self {
+    case .text, .brokenText: true
+    default: false
+    }
+  }
 
   var isImage: Bool { if case .image = self { true } else { false } }
 }
@@ -140,7 +150,7 @@ extension V7Template {
     case .image, .loaded:
       images += 1
       return .image(images - 1)
-    case .brokenText: return .refused(brokenText("content"))
+    case .brokenText: return .brokenText
     case .audio:
       return .refused(.request("content", "chunks that this model reads", "audio", "AssertionError"))
     case .thinking:
@@ -153,15 +163,19 @@ extension V7Template {
   private func joined(_ content: [Part]) -> [Part] {
     var parts: [Part] = []
     var texts: [String] = []
+    var isBroken = false
     func flush(atEnd: Bool) {
+      defer { (texts, isBroken) = ([], false) }
+      if isBroken { return parts.append(.brokenText) }
       let text = texts.joined(separator: "\n\n")
       // Older releases keep an empty text in front of an image, and then see more chunks than show.
       if !text.isEmpty || (!texts.isEmpty && !atEnd) { parts.append(.text(text)) }
-      texts = []
     }
     for part in content {
       if case .text(let text) = part {
         if !text.isEmpty || release.joinsEmptyTexts { texts.append(text) }
+      } else if part.isText {
+        isBroken = true
       } else {
         flush(atEnd: false)
         parts.append(part)
@@ -211,7 +225,7 @@ extension V7Template {
 
   /// One text before one image is turned round; an image goes first.
   private func imageFirst(_ content: [Part]) -> [Part] {
-    guard content.count == 2, content[1].isImage, !content[0].isImage || release.swapsTwoImages else {
+    guard content.count == 2, content[1].isImage, content[0].isText || release.swapsTwoImages else {
       return content
     }
     return content.reversed()

@@ -1,3 +1,4 @@
+import Foundation
 import PixtralImage
 import PixtralStorage
 import PixtralText
@@ -105,6 +106,18 @@ struct TraceTests {
     let recorder = try begun(out)
     recorder.abandon()
     #expect(folder.contents == [])
+  }
+
+  @Test("A link under the trace's name stays, and its target is the trace")
+  func link() throws {
+    let out = try TemporaryFolder()
+    let target = try folder.write("target", "older")
+    try FileManager.default.createSymbolicLink(
+      atPath: "\(out.path)/trace.safetensors", withDestinationPath: target)
+    _ = try run(in: out.path)
+    #expect(
+      try Safetensors("\(out.path)/trace.safetensors").tensors.count == all.filter { !$0.onDemand }.count)
+    #expect(try Safetensors(target).tensors.count == all.filter { !$0.onDemand }.count)
   }
 
   @Test("Until a run ends there is no trace under its name")

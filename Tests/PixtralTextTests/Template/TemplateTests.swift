@@ -67,6 +67,20 @@ struct TemplateTests {
     arguments: ["1.4.9", "1.13.2", "1.8", "x", "1.8.0.1", "-1.8.0"])
   func unknownRelease(text: String) { #expect(Release(text) == nil) }
 
+  @Test(
+    "An image goes in front of a text, be it one that no tokenizer takes, and of nothing else",
+    arguments: [
+      (#"{"type": "text", "text": "a"}, {"type": "text", "text": "\ud800"}"#, "FileNotFoundError"),
+      (#"{"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}"#, "AssertionError"),
+    ])
+  func imageFirst(before: String, exception: String) throws {
+    let image = #"{"type": "image_url", "image_url": "file:///nope.png"}"#
+    let request = try ChatRequest(
+      json: #"{"messages": [{"role": "user", "content": [\#(before), \#(image)]}]}"#)
+    let grids = request.loadImages().map { $0.map { ImageRule.m1.grid($0.size) } }
+    #expect(try refusal { try V7Template(tokenizer: tokenizer)(request, grids: grids) }.type == exception)
+  }
+
   @Test("A prompt and a suffix become mistral-common's tokens")
   func filled() throws {
     let cases = try suite("tokens/fim/rules")
