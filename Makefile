@@ -91,6 +91,7 @@ goldens:
 # oracle, transformers and mistral-common.
 check: build
 	$(PYTHON) Tools/checks/check_libraries.py
+	$(PYTHON) Tools/checks/check_cases.py
 	$(PYTHON) Tools/checks/check_tokens_document.py
 	$(PYTHON) Tools/goldens/make_checkpoints.py --out .build/odd-checkpoints
 	$(PYTHON) Tools/checks/check_checkpoints.py $(PROGRAM) .build/odd-checkpoints

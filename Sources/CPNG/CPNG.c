@@ -75,7 +75,8 @@ PNGImage png_decode(const uint8_t *bytes, size_t count, uint64_t max_pixels, PNG
   describe(png, info, &image);
   take_transparency(png, info, &image);
   // A side may have a 32nd of the pixels: a row takes memory too.
-  image.max_side = max_pixels / 32 > 65535 ? (uint32_t)(max_pixels / 32) : 65535;
+  uint64_t max_side = max_pixels / 32 > 65535 ? max_pixels / 32 : 65535;
+  image.max_side = max_side < UINT32_MAX ? (uint32_t)max_side : UINT32_MAX;
   image.is_too_large =
       (uint64_t)image.width * image.height > max_pixels || image.width > image.max_side || image.height > image.max_side;
   if (image.is_too_large) png_error(png, "too many pixels");

@@ -119,6 +119,7 @@ struct TraceCommand: ParsableCommand {
         _ = try model(Prompt(tokensFile: tokens, pixelsFile: pixels), logitRows: rows, trace: trace)
       }
     } catch is TraceEnd {}
+    Console.progress("")
     for (n, image) in (folder.prompt?.images ?? []).enumerated() {
       Console.warn(of: image.sent?.orientation, "image \(n)")
     }

@@ -1,7 +1,7 @@
 """The full vision encoder and adapter of Pixtral Large on one 512x512 photo: pixtral-ref beside
 transformers, in one run.
 
-    python bench.py BINARY [--rounds 3] [--threads N] [--out FILE.json]
+    python bench_vision.py BINARY [--rounds 3] [--threads N] [--out FILE.json]
 
 The two take turns, so that whatever else the machine does hits both. What is measured differs to
 our disadvantage and is left so: pixtral-ref is a fresh process each time, which starts, reads the

@@ -1,4 +1,4 @@
-"""The transformers side of bench.py: PixtralVisionModel and a plain adapter in the shape of
+"""The transformers side of bench_vision.py: PixtralVisionModel and a plain adapter in the shape of
 seeded:pixtral-large, float32, on the CPU.
 
     python vision_peer.py [--threads N] [--columns 32 --rows 32] [--attention eager|sdpa]

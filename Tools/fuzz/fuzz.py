@@ -3,7 +3,7 @@ and the JSON reader.
 
     python fuzz.py BINARY [--seconds 600] [--readers png,jpeg,safetensors,json] [--corpus FOLDER]
 
-BINARY is Fuzz/Fuzz.swift with libFuzzer and AddressSanitizer; `make fuzz` builds it. The seeds are
+BINARY is Tools/fuzz/Fuzz.swift with libFuzzer and AddressSanitizer; `make fuzz` builds it. The seeds are
 the fixtures: every kind of PNG and JPEG, every request that shows a rule, small safetensors files.
 Two readers run at a time. What is found lies in FOLDER/findings; exit 1 if anything is.
 """

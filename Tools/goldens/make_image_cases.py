@@ -40,7 +40,7 @@ import image as oracle_image  # noqa: E402
 
 import suites  # noqa: E402
 
-# Width, height, and what would go wrong: DIVERGENCES.md, rows G-.
+# Width, height, and what would go wrong: Docs/Faults.md, rows G-.
 SIZES = [
     (1, 1, []),
     (16, 16, []),
@@ -100,7 +100,7 @@ class Sized:
 
 
 def mistaken(width: int, height: int) -> dict:
-    """The grid by each rule that ports have taken for Python's rounding: DIVERGENCES.md."""
+    """The grid by each rule that ports have taken for Python's rounding: Docs/Faults.md."""
     ratio = max(width / 1024, height / 1024)
 
     def grid(whole) -> tuple:
@@ -263,7 +263,7 @@ def normalised(rgb: np.ndarray) -> np.ndarray:
 
 
 def mistaken_pixels(rgb: np.ndarray, right: np.ndarray) -> dict:
-    """Pixels as ports have made them instead: DIVERGENCES.md, rows P-."""
+    """Pixels as ports have made them instead: Docs/Faults.md, rows P-."""
     (height, width), (target_height, target_width) = rgb.shape[:2], right.shape[1:]
     smooth = np.asarray(Image.fromarray(rgb).resize((target_width, target_height), Image.Resampling.BICUBIC))
     mistakes = {
