@@ -12,6 +12,11 @@ package struct TensorFile {
       (name, "F32", shape, values.flatMap { withUnsafeBytes(of: $0.bitPattern.littleEndian, Array.init) }))
   }
 
+  package mutating func addDoubles(_ name: String, _ shape: [Int], _ values: [Double]) {
+    tensors.append(
+      (name, "F64", shape, values.flatMap { withUnsafeBytes(of: $0.bitPattern.littleEndian, Array.init) }))
+  }
+
   package var header: String {
     var offset = 0
     let entries = tensors.map { tensor in

@@ -34,12 +34,17 @@ package struct StoredTensor: Sendable {
   package func rows<Scalar: BLASScalar>(_ rows: Range<Int>) -> Matrix<Scalar> {
     precondition(rows.lowerBound >= 0 && rows.upperBound <= self.rows, "rows \(rows) of \(name)")
     let columns = columns
-    let count = rows.count * columns
-    let values = [Scalar](unsafeUninitializedCapacity: count) { buffer, initialized in
-      if let out = buffer.baseAddress { read(rows.lowerBound * columns, count, into: out) }
-      initialized = count
+    return Matrix(
+      rows: rows.count, columns: columns,
+      values: values(rows.lowerBound * columns..<rows.upperBound * columns))
+  }
+
+  /// Some values, row-major, whatever the shape.
+  func values<Scalar: BLASScalar>(_ range: Range<Int>) -> [Scalar] {
+    [Scalar](unsafeUninitializedCapacity: range.count) { buffer, initialized in
+      if let out = buffer.baseAddress, !range.isEmpty { read(range.lowerBound, range.count, into: out) }
+      initialized = range.count
     }
-    return Matrix(rows: rows.count, columns: columns, values: values)
   }
 
   /// All values, of a norm weight or a bias for instance.

@@ -1,4 +1,3 @@
-import Glibc
 import PixtralStorage
 
 /// The taps of a transformer layer, by their names in a trace. Model.md 8.
@@ -113,9 +112,7 @@ package struct TapChoice: Sendable {
   /// After this one nothing more is computed.
   package let last: String
 
-  /// - globs: shell patterns, `*` matching dots too; empty for every tap that is not on demand. A
-  ///   pattern that matches any ordinary tap takes only ordinary ones; one that matches nothing but
-  ///   on-demand taps takes those.
+  /// - globs: patterns as for `choose`; empty for every tap that is not on demand.
   /// - until: the last tap to compute; nil for the end.
   /// - Throws: `InputError` of kind `wrongTap` if a pattern matches nothing or `until` is no tap of
   ///   the run.
@@ -127,18 +124,9 @@ package struct TapChoice: Sendable {
         found: "none of that name",
         advice: "Docs/Model.md, section 8, lists them")
     }
-    var names: Set<String> = []
-    for glob in globs {
-      let matching = all.filter { $0.name.matches(glob: glob) }
-      guard !matching.isEmpty else {
-        throw InputError(
-          .wrongTap, "--taps \(glob)", expected: "a pattern that matches a tap of this run", found: "none",
-          advice: "Docs/Model.md, section 8, lists them")
-      }
-      let ordinary = matching.filter { !$0.onDemand }
-      names.formUnion((ordinary.isEmpty ? matching : ordinary).map(\.name))
-    }
-    recorded = all[...end].filter { globs.isEmpty ? !$0.onDemand : names.contains($0.name) }
+    let onDemand = Set(all.filter(\.onDemand).map(\.name))
+    let names = try choose(globs, among: all.map(\.name), onDemand: onDemand, of: "this run")
+    recorded = all[...end].filter { names.contains($0.name) }
     guard !recorded.isEmpty else {
       throw InputError(
         .wrongTap, "--taps \(globs.joined(separator: ","))", expected: "taps computed up to \(last)",
@@ -146,9 +134,4 @@ package struct TapChoice: Sendable {
         advice: "give a later --until")
     }
   }
-}
-
-extension String {
-  /// Whether a tap's name matches a shell pattern; `*` matches dots too.
-  func matches(glob: String) -> Bool { fnmatch(glob, self, 0) == 0 }
 }

@@ -16,6 +16,9 @@ public protocol TraceRecorder: AnyObject {
   /// - Throws: `TraceEnd` when nothing after this tap is needed; `InputError` if it cannot be
   ///   stored.
   func record<Scalar: BLASScalar>(_ name: String, _ value: Matrix<Scalar>) throws
+  /// What the run goes on with behind a tap: the value that was recorded, but for a recorder that puts
+  /// another in its place.
+  func goingOn<Scalar: BLASScalar>(_ name: String, from value: Matrix<Scalar>) throws -> Matrix<Scalar>
 }
 
 extension TraceRecorder {
@@ -23,6 +26,10 @@ extension TraceRecorder {
   public func begin(_ prompt: PromptShape, taps: [PlannedTap]) throws {}
   /// Wants nothing that costs extra.
   public func wants(_ name: String) -> Bool { false }
+  /// Changes nothing.
+  public func goingOn<Scalar: BLASScalar>(_ name: String, from value: Matrix<Scalar>) -> Matrix<Scalar> {
+    value
+  }
 }
 
 /// The run has reached the last tap that was asked for. The call that computes ends with it, thrown
@@ -51,8 +58,9 @@ public struct Trace {
   }
 
   func callAsFunction<Scalar: BLASScalar>(_ tap: ModelTap, _ value: Matrix<Scalar>) throws -> Matrix<Scalar> {
-    try recorder?.record(tap.rawValue, value)
-    return value
+    guard let recorder else { return value }
+    try recorder.record(tap.rawValue, value)
+    return try recorder.goingOn(tap.rawValue, from: value)
   }
 
   /// An image as it was decoded, one row a pixel row: made a matrix only for a recorder that wants
@@ -87,8 +95,9 @@ public struct Trace {
       _ tap: LayerTap, _ value: Matrix<Scalar>
     ) throws -> Matrix<Scalar> {
       // Nobody but a recorder that wants it gets a tap on demand.
-      if !tap.onDemand || wants(tap) { try recorder?.record("\(prefix).\(tap.rawValue)", value) }
-      return value
+      guard let recorder, !tap.onDemand || wants(tap) else { return value }
+      try recorder.record("\(prefix).\(tap.rawValue)", value)
+      return try recorder.goingOn("\(prefix).\(tap.rawValue)", from: value)
     }
 
     func wants(_ tap: LayerTap) -> Bool { recorder?.wants("\(prefix).\(tap.rawValue)") ?? false }

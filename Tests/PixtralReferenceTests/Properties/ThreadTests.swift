@@ -70,7 +70,7 @@ struct ThreadTests {
     for threads in [2, 7] {
       let comparison = try Comparison(
         reference: TraceFile("\(folder.path)/1"), candidate: TraceFile("\(folder.path)/\(threads)"),
-        limit: DistanceLimit(relF: limit))
+        .init(limit: DistanceLimit(relF: limit)))
       #expect(comparison.taps.count == taps)
       #expect(comparison.firstDivergence?.name == nil, "\(threads) threads")
     }

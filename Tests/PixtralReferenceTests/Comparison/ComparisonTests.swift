@@ -82,33 +82,73 @@ struct ComparisonTests {
     }
   }
 
-  @Test("A tap that the candidate lacks fails, one that it has beside is named")
+  @Test("A tap that the candidate lacks is missing and has not diverged, though nothing has passed")
   func missing() throws {
     let comparison = try Comparison(
       reference: trace("e", [("s", [1], [1]), ("t", [1], [1])]),
       candidate: trace("a", [("t", [1], [1]), ("u", [1], [1])]))
-    #expect(comparison.firstDivergence?.verdict == .missing)
-    #expect(comparison.extra == ["u"])
+    #expect(comparison.missing.map(\.name) == ["s"])
+    #expect(comparison.firstDivergence == nil)
+    #expect(!comparison.passed)
+    #expect(comparison.extra.map(\.name) == ["u"])
+  }
+
+  @Test("Two files without a common tap are refused")
+  func nothingInCommon() throws {
+    let error = try refusal {
+      try Comparison(
+        reference: trace("e", [("vision.ln_pre", [1], [1])]),
+        candidate: trace("a", [("model.vision.ln_pre", [1], [1])]))
+    }
+    #expect(error.kind == .wrongTrace)
+    #expect(error.advice == "name them as the taps are, such as vision.ln_pre")
   }
 
   @Test("Patterns choose what is compared, and comparing nothing is refused")
   func chosen() throws {
     let (e, a) = (try trace("e", [("s", [1], [1]), ("t", [1], [1])]), try trace("a", [("t", [1], [1])]))
-    #expect(try Comparison(reference: e, candidate: a, globs: ["t"]).passed)
-    #expect(try refusal { try Comparison(reference: e, candidate: a, globs: ["x"]) }.kind == .wrongTap)
-    #expect(
-      try refusal { try Comparison(reference: e, candidate: a, globs: ["t", "x"]) }.place == "--taps x")
+    #expect(try Comparison(reference: e, candidate: a, .init(globs: ["t"])).passed)
+    #expect(try Comparison(reference: e, candidate: a, .init(globs: ["!s"])).passed)
+    for (globs, wrong) in [(["x"], "x"), (["t", "x"], "x"), (["!x"], "!x"), (["t", "!t"], "t,!t")] {
+      let error = try refusal { try Comparison(reference: e, candidate: a, .init(globs: globs)) }
+      #expect(error.place == "--taps \(wrong)")
+    }
   }
 
-  @Test("The first divergence is the first in the order of the reference's bytes")
+  @Test("Taps are judged in the order of computation, whatever the order in the files")
   func firstDivergence() throws {
-    let e = try trace("e", [("b", [1], [1]), ("a", [1], [1])])
-    let a = try trace("a", [("a", [1], [2]), ("b", [1], [2])])
-    #expect(try Comparison(reference: e, candidate: a).firstDivergence?.name == "b")
+    // A file that is sorted by name has the adapter first.
+    let names = [
+      "adapter.gelu", "decoder.layers.0.output", "logits", "vision.layers.10.attention.q",
+      "vision.layers.2.attention.context", "vision.layers.2.attention.q", "vision.patch_conv",
+    ]
+    let e = try trace("e", names.map { ($0, [1], [1]) })
+    let a = try trace("a", names.map { ($0, [1], [2]) })
+    let comparison = try Comparison(reference: e, candidate: a)
+    #expect(
+      comparison.taps.map(\.name) == [
+        "vision.patch_conv", "vision.layers.2.attention.q", "vision.layers.2.attention.context",
+        "vision.layers.10.attention.q", "adapter.gelu", "decoder.layers.0.output", "logits",
+      ])
+    #expect(comparison.firstDivergence?.name == "vision.patch_conv")
   }
 
-  @Test("The limit is that of the narrower dtype")
-  func limits() { #expect(DistanceLimit(for: .f64, .bf16).relF == DistanceLimit(for: .bf16).relF) }
+  @Test("A name that is no tap's comes behind the taps")
+  func otherNames() throws {
+    let e = try trace("e", [("b", [1], [1]), ("a", [1], [1]), ("logits", [1], [1])])
+    #expect(try Comparison(reference: e, candidate: e).taps.map(\.name) == ["logits", "b", "a"])
+  }
+
+  @Test("The limit is that of the narrower dtype, or of a declared arithmetic that is narrower still")
+  func limits() throws {
+    let e = try trace("e", [("t", [1], [1])])
+    func limit(_ arithmetic: Arithmetic?) throws -> DistanceLimit {
+      try Comparison(reference: e, candidate: e, .init(arithmetic: arithmetic)).taps[0].limit
+    }
+    #expect(try limit(nil) == Arithmetic.float32.limit)
+    #expect(try limit(.float64) == Arithmetic.float32.limit)
+    #expect(try limit(.bfloat16) == Arithmetic.bfloat16.limit)
+  }
 
   @Test("A limit lets NaN through nowhere")
   func limitAndNaN() {

@@ -1,0 +1,123 @@
+import PixtralStorage
+
+/// Two traces, tap by tap, in the order of computation.
+package struct Comparison: Sendable {
+  package enum Verdict: Sendable, Equatable {
+    case close(Distance)
+    case far(Distance)
+    case otherShape(expected: [Int], found: [Int])
+    /// Values that are no floating-point numbers of 16 bits or more.
+    case otherDType(String)
+    /// The first position at which exactly one of the two is finite, or where both are infinite
+    /// with other signs, or NaN.
+    case nonFinite(row: Int, column: Int)
+    case missing
+  }
+
+  package struct Tap: Sendable {
+    package let name: String
+    package let limit: DistanceLimit
+    package let verdict: Verdict
+    /// Of a verdict that names a row: which patch or token it is, where that is known.
+    package var rowName: String?
+    /// Of q or k that are far: whether they are close in the other order of a head's columns.
+    package var isCloseInOtherOrder = false
+
+    package var passed: Bool { if case .close = verdict { true } else { false } }
+    package var isMissing: Bool { verdict == .missing }
+  }
+
+  /// What was asked for.
+  package struct Options: Sendable {
+    /// Patterns of the taps to compare, as for `choose`; empty for all of the reference's.
+    package var globs: [String] = []
+    /// Instead of the limit that the arithmetic implies.
+    package var limit: DistanceLimit?
+    /// What the candidate computed in; nil for the narrowest that its dtype allows.
+    package var arithmetic: Arithmetic?
+
+    package init(globs: [String] = [], limit: DistanceLimit? = nil, arithmetic: Arithmetic? = nil) {
+      (self.globs, self.limit, self.arithmetic) = (globs, limit, arithmetic)
+    }
+  }
+
+  package let taps: [Tap]
+  /// Tensors that only the candidate has, and the tap of the reference that is likely meant.
+  package let extra: [(name: String, meant: String?)]
+  package let options: Options
+  let reference: TraceFile
+  let candidate: TraceFile
+  let pairs: [TapPair]
+  /// The parts of the model whose q and k the candidate has in half-split order, with the columns of
+  /// a head.
+  let halfSplit: [RotaryPart: Int]
+
+  /// The first tap that exceeds a limit, or has another shape, another dtype, or values that are not
+  /// finite.
+  package var firstDivergence: Tap? { taps.first { !$0.passed && !$0.isMissing } }
+  package var missing: [Tap] { taps.filter(\.isMissing) }
+  package var passed: Bool { taps.allSatisfy(\.passed) }
+
+  /// What the two are of: the reference says it, or else the candidate.
+  var run: RunDescription { reference.run.tokens.isEmpty ? candidate.run : reference.run }
+
+  /// - piece: the text of a token, to name rows by.
+  /// - Throws: `InputError` of kind `wrongTap` if a pattern matches nothing, `wrongTrace` if there is
+  ///   nothing to compare.
+  package init(
+    reference: TraceFile, candidate: TraceFile, _ options: Options = Options(),
+    piece: (Int) -> String? = { _ in nil }
+  ) throws {
+    let judged = reference.tensors.filter(\.isJudged)
+    guard !judged.isEmpty else {
+      throw InputError(
+        .wrongTrace, reference.path, expected: "at least one matrix of floating-point numbers", found: "none")
+    }
+    let chosen = try choose(options.globs, among: judged.map(\.name), of: reference.path)
+    let found = Dictionary(uniqueKeysWithValues: candidate.tensors.map { ($0.name, $0) })
+    let pairs = judged.compactMap { tensor -> TapPair? in
+      // Pixels are an input: who does not give them back computes no less.
+      guard chosen.contains(tensor.name), found[tensor.name] != nil || !TapPlace.isPixels(tensor.name)
+      else { return nil }
+      return TapPair(tensor, found[tensor.name], of: reference.model, options)
+    }
+    extra = candidate.extra(beside: reference)
+    guard pairs.contains(where: { found[$0.name] != nil }) else {
+      throw InputError(
+        .wrongTrace, candidate.path, expected: "at least one of the \(pairs.count) taps of \(reference.path)",
+        found: candidate.tensors.isEmpty ? "no tensor" : "only others, such as \(candidate.tensors[0].name)",
+        advice: extra.compactMap(\.meant).first.map { "name them as the taps are, such as \($0)" }
+          ?? "Docs/Model.md, section 8, has the taps' names")
+    }
+    (self.options, self.reference, self.candidate, self.pairs) = (options, reference, candidate, pairs)
+    let parameters = reference.run.parameters ?? candidate.run.parameters
+    let halfSplit = RotaryPart.allCases.reduce(into: [:]) {
+      $0[$1] = halfSplitHeadDim(pairs, of: $1, parameters)
+    }
+    let run = reference.run.tokens.isEmpty ? candidate.run : reference.run
+    self.halfSplit = halfSplit
+    taps = pairs.map { $0.judged(halfSplit, parameters, run, piece) }
+  }
+
+  /// The checkpoint that the reference was computed with, if it is a seeded one: its name.
+  package var seededModel: String? { run.model.flatMap { $0.hasPrefix("seeded:") ? $0 : nil } }
+}
+
+extension StoredTensor {
+  /// Whether it can be a tap of a reference: floating-point numbers, one at least.
+  var isJudged: Bool { Arithmetic(storedAs: dtype) != nil && !shape.contains(0) }
+}
+
+extension TraceFile {
+  /// Tensors that only this file has, each with the tap of the other that it lacks and that is likely
+  /// meant.
+  fileprivate func extra(beside reference: TraceFile) -> [(name: String, meant: String?)] {
+    let mine = Set(tensors.map(\.name))
+    let theirs = Set(reference.tensors.map(\.name))
+    let missing = reference.tensors.filter { $0.isJudged && !mine.contains($0.name) }.map(\.name)
+    return tensors.filter { !theirs.contains($0.name) }.enumerated().map { n, tensor in
+      // A suggestion takes time, and nobody reads a hundred.
+      (tensor.name, n < 10 ? nearest(tensor.name, of: missing) : nil)
+    }
+  }
+}

@@ -1,0 +1,114 @@
+import PixtralStorage
+
+/// How far a tensor is from another of the same shape, by norm and never element by element, summed
+/// in double.
+package struct Distance: Sendable, Equatable {
+  /// `‖a − e‖ / ‖e‖`.
+  package var relF = 0.0
+  /// The largest `‖a − e‖ / ‖e‖` of a row, and which row.
+  package var worstRow = 0.0
+  package var worstRowIndex = 0
+  /// The largest `|a − e|` over the root mean square of e.
+  package var maxOverRMS = 0.0
+}
+
+/// What a distance may be. Written so that NaN never passes.
+package struct DistanceLimit: Sendable, Equatable {
+  package let relF: Double
+  package let worstRow: Double
+  package let maxOverRMS: Double
+
+  /// Limits on single rows and elements follow from the one on the whole: one bad row of a thousand
+  /// must not hide.
+  package init(relF: Double) {
+    self.relF = relF
+    worstRow = 10 * relF
+    maxOverRMS = 100 * relF
+  }
+
+  /// A limit on the whole alone.
+  init(wholeRelF: Double) {
+    relF = wholeRelF
+    (worstRow, maxOverRMS) = (.infinity, .infinity)
+  }
+
+  package func allows(_ distance: Distance) -> Bool {
+    distance.relF <= relF && distance.worstRow <= worstRow && distance.maxOverRMS <= maxOverRMS
+  }
+}
+
+/// The arithmetic that a runtime computes in, from the widest to the narrowest.
+package enum Arithmetic: String, Sendable, CaseIterable {
+  case float64, float32, tf32, float16, bfloat16
+
+  /// The narrowest that values of a dtype can have been computed in; nil for a dtype that is no
+  /// floating-point number of 16 bits or more.
+  init?(storedAs dtype: DType) {
+    switch dtype {
+    case .f64: self = .float64
+    case .f32: self = .float32
+    case .f16: self = .float16
+    case .bf16: self = .bfloat16
+    }
+  }
+
+  /// How far two right runs may be apart. Docs/Trace.md says where the numbers come from.
+  package var limit: DistanceLimit {
+    switch self {
+    case .float64: DistanceLimit(relF: 1e-10)
+    case .float32: DistanceLimit(relF: 3e-5)
+    // TF32 rounds what it multiplies to as many bits as float16.
+    case .tf32, .float16: DistanceLimit(relF: 1e-2)
+    case .bfloat16: DistanceLimit(relF: 5e-2)
+    }
+  }
+}
+
+/// What a pass over two matrices, row after row, comes to.
+struct DistanceSum {
+  private var distance = Distance()
+  private var (errors, squares, largest) = (0.0, 0.0, 0.0)
+  private var (rowErrors, rowSquares) = (0.0, 0.0)
+  private var (rows, values) = (0, 0)
+
+  /// The next values of a row.
+  ///
+  /// - Returns: where exactly one of the two is finite, or both are infinite with other signs, or
+  ///   NaN; nil if that is nowhere.
+  mutating func add(_ found: ArraySlice<Double>, against expected: ArraySlice<Double>) -> Int? {
+    for (n, (a, e)) in zip(found, expected).enumerated() {
+      if !e.isFinite || !a.isFinite {
+        // Equal infinities agree (masked scores are −∞); NaN equals nothing, itself included.
+        if e == a { continue }
+        return n
+      }
+      let error = a - e
+      rowErrors += error * error
+      rowSquares += e * e
+      largest = max(largest, error.magnitude)
+    }
+    values += expected.count
+    return nil
+  }
+
+  /// Ends a row.
+  mutating func endRow() {
+    let ratio = quotient(rowErrors.squareRoot(), rowSquares.squareRoot())
+    if ratio > distance.worstRow { (distance.worstRow, distance.worstRowIndex) = (ratio, rows) }
+    errors += rowErrors
+    squares += rowSquares
+    (rowErrors, rowSquares) = (0, 0)
+    rows += 1
+  }
+
+  /// The distance of all rows so far.
+  func finish() -> Distance {
+    var distance = distance
+    distance.relF = quotient(errors.squareRoot(), squares.squareRoot())
+    distance.maxOverRMS = quotient(largest, (squares / Double(max(1, values))).squareRoot())
+    return distance
+  }
+}
+
+/// An error over a size; nothing over nothing is no error, something over nothing is infinite.
+private func quotient(_ error: Double, _ size: Double) -> Double { error == 0 ? 0 : error / size }

@@ -1,0 +1,78 @@
+import PixtralImage
+import PixtralStorage
+
+extension Comparison {
+  /// The taps that are off by themselves: each operation is computed anew, in float64, from the
+  /// candidate's own inputs to it. A mistake hands itself on, so that every tap behind it is far; here
+  /// only the operations that have one show.
+  ///
+  /// - checkpoint: the weights that the candidate has.
+  /// - Returns: the taps in the order of computation; nil if the run's tokens are not known. The first
+  ///   operation, `vision.patch_conv`, is judged only if one of the two sides has the pixels.
+  package func offByThemselves(_ checkpoint: Checkpoint) throws -> [Tap]? {
+    guard !run.tokens.isEmpty else { return nil }
+    let vision = checkpoint.parameters.vision
+    let given = run.grids.indices.map { n in
+      (candidate.tensors + reference.tensors).first { $0.name == "image\(n)" }
+    }
+    let images = zip(run.grids, given).map { grid, tensor -> Pixels in
+      let (height, width) = (grid.rows * vision.patchSize, grid.columns * vision.patchSize)
+      let count = Pixels.channels * height * width
+      let isThere = tensor.map { $0.shape.suffix(3) == [Pixels.channels, height, width] } ?? false
+      return Pixels(
+        height: height, width: width,
+        values: isThere ? tensor!.values(0..<count) : [Float](repeating: 0, count: count))
+    }
+    let judge = OperationJudge(pairs, halfSplit, knowsPixels: !given.contains { $0 == nil })
+    _ = try Pixtral<Double>(checkpoint)(Prompt(tokens: run.tokens, pixels: images), trace: Trace(judge))
+    return judge.off
+  }
+}
+
+/// Has a run go on with the candidate's value at every tap, after its own has been compared with it.
+private final class OperationJudge: TraceRecorder {
+  private let pairs: [String: TapPair]
+  private let halfSplit: [RotaryPart: Int]
+  private let knowsPixels: Bool
+  private(set) var off: [Comparison.Tap] = []
+
+  init(_ pairs: [TapPair], _ halfSplit: [RotaryPart: Int], knowsPixels: Bool) {
+    self.pairs = Dictionary(uniqueKeysWithValues: pairs.map { ($0.name, $0) })
+    self.halfSplit = halfSplit
+    self.knowsPixels = knowsPixels
+  }
+
+  func record<Scalar: BLASScalar>(_ name: String, _ value: Matrix<Scalar>) {}
+
+  func goingOn<Scalar: BLASScalar>(_ name: String, from value: Matrix<Scalar>) -> Matrix<Scalar> {
+    let isUnknown = name == ModelTap.patchConv.rawValue && !knowsPixels
+    guard let pair = pairs[name], var found = pair.found, found.rows == value.rows else {
+      return isUnknown ? Matrix(repeating: .nan, rows: value.rows, columns: value.columns) : value
+    }
+    if let part = RotaryPart(tap: name) { found.headDim = halfSplit[part] }
+    let candidate = Matrix<Double>(
+      rows: found.rows, columns: found.columns, values: found.values(0..<found.rows))
+    // What is computed from values that are not finite says nothing.
+    if !isUnknown, value.values.allSatisfy(\.isFinite), let tap = pair.judged(candidate, against: value) {
+      off.append(tap)
+    }
+    return Matrix(rows: found.rows, columns: found.columns, values: candidate.values.map { Scalar($0) })
+  }
+}
+
+extension TapPair {
+  /// The verdict on a value against one that was computed from its own inputs; nil if they are close.
+  fileprivate func judged<Scalar: BLASScalar>(_ found: Matrix<Double>, against expected: Matrix<Scalar>)
+    -> Comparison.Tap?
+  {
+    var sum = DistanceSum()
+    for row in 0..<found.rows {
+      if let column = sum.add(found.row(row), against: expected.row(row).map(Double.init)[...]) {
+        return Comparison.Tap(name: name, limit: limit, verdict: .nonFinite(row: row, column: column))
+      }
+      sum.endRow()
+    }
+    let distance = sum.finish()
+    return limit.allows(distance) ? nil : Comparison.Tap(name: name, limit: limit, verdict: .far(distance))
+  }
+}

@@ -1,0 +1,117 @@
+import PixtralStorage
+
+/// A stored tensor seen as the matrix of a tap, though another runtime may have it in another form.
+struct TapView: Sendable {
+  /// What had to be done to see it so.
+  enum Adjustment: Sendable, Hashable {
+    /// `[1, rows, columns]`, as every hook in PyTorch gives it.
+    case batchDropped
+    /// `[rows, heads, head_dim]`.
+    case headsJoined
+    /// `[heads, rows, head_dim]`.
+    case headsMoved
+    /// One row of logits against all: only the last is compared.
+    case lastRow
+  }
+
+  let tensor: StoredTensor
+  private(set) var rows: Int
+  let columns: Int
+  private(set) var adjustments: [Adjustment] = []
+  /// Which rows of the tensor these are, if not all in their order.
+  private var selected: [Int]?
+  /// Of q and k in half-split order: the columns of a head. A width that makes no whole heads is
+  /// left as it is.
+  var headDim: Int? { didSet { if let width = headDim, !columns.isMultiple(of: width) { headDim = nil } } }
+  /// Of `[heads, rows, head_dim]`: how many heads, and all its rows.
+  private var headsFirst: (heads: Int, rows: Int)?
+
+  /// The tensor as a matrix: its first dimension is the rows, all others together are the columns.
+  /// Pixels [3, height, width] have a row a line of a channel.
+  init(_ tensor: StoredTensor) {
+    let shape = Self.withoutBatch(tensor.shape)
+    self.tensor = tensor
+    let isPixels = shape.count == 3 && TapPlace.isPixels(tensor.name)
+    let split = min(isPixels ? 2 : 1, shape.count)
+    rows = shape[..<split].reduce(1, *)
+    columns = shape[split...].reduce(1, *)
+  }
+
+  /// The tensor of a candidate as the matrix that a reference has.
+  ///
+  /// - kept: of a case: the rows of all `total` that the reference has.
+  /// - Returns: nil if its shape is another.
+  init?(_ tensor: StoredTensor, like reference: TapView, kept: [Int]?) {
+    let shape = Self.withoutBatch(tensor.shape)
+    self.tensor = tensor
+    (rows, columns) = (reference.rows, reference.columns)
+    if tensor.shape == reference.tensor.shape { return }
+    if shape.count < tensor.shape.count { adjustments.append(.batchDropped) }
+    if shape == Self.withoutBatch(reference.tensor.shape) { return }
+
+    if let first = shape.first, let selection = selection(of: first, kept),
+      shape.dropFirst().reduce(1, *) == columns
+    {
+      selected = selection.rows
+      if shape.count > 2 { adjustments.append(.headsJoined) }
+      if selection.isLast { adjustments.append(.lastRow) }
+    } else if shape.count == 3, let selection = selection(of: shape[1], kept), shape[0] * shape[2] == columns
+    {
+      selected = selection.rows
+      headsFirst = (shape[0], shape[1])
+      adjustments.append(.headsMoved)
+    } else {
+      return nil
+    }
+  }
+
+  /// Which of a candidate's rows are the reference's.
+  private func selection(of rows: Int, _ kept: [Int]?) -> (rows: [Int]?, isLast: Bool)? {
+    if rows == self.rows { return (nil, false) }
+    if let kept { return kept.allSatisfy { $0 < rows } ? (kept, false) : nil }
+    let isLast = tensor.name == ModelTap.logits.rawValue && self.rows == 1 && rows > 1
+    return isLast ? ([rows - 1], true) : nil
+  }
+
+  private static func withoutBatch(_ shape: [Int]) -> [Int] {
+    shape.count > 2 && shape[0] == 1 ? withoutBatch(Array(shape.dropFirst())) : shape
+  }
+
+  /// The last row of a matrix that is not adjusted, alone.
+  func lastRow() -> TapView {
+    var last = self
+    last.rows = 1
+    last.selected = [rows - 1]
+    return last
+  }
+
+  /// Values of whole rows, one row after another.
+  func values(_ range: Range<Int>) -> [Double] {
+    if selected == nil && headsFirst == nil && headDim == nil {
+      return tensor.values(range.lowerBound * columns..<range.upperBound * columns)
+    }
+    return range.flatMap { row -> [Double] in
+      let stored = selected?[row] ?? row
+      guard let headDim else { return storedRow(stored) }
+      return adjacentPairs(storedRow(stored), headDim: headDim)
+    }
+  }
+
+  /// Some values of one row: for rows that are longer than memory should hold.
+  func values(_ row: Int, columns part: Range<Int>) -> [Double] {
+    if headsFirst != nil || headDim != nil { return Array(values(row..<row + 1)[part]) }
+    let start = (selected?[row] ?? row) * columns
+    return tensor.values(start + part.lowerBound..<start + part.upperBound)
+  }
+
+  private func storedRow(_ row: Int) -> [Double] {
+    guard let (heads, rows) = headsFirst else {
+      return tensor.values(row * columns..<(row + 1) * columns)
+    }
+    let width = columns / heads
+    return (0..<heads).flatMap { head -> [Double] in
+      let start = (head * rows + row) * width
+      return tensor.values(start..<start + width)
+    }
+  }
+}
