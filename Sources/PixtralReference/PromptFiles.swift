@@ -41,7 +41,7 @@ extension Pixels {
           .wrongPixels, place, expected: "F32, F16 or BF16", found: "F64",
           advice: "round to float32: pixels are an input, and are float32 in every precision")
       }
-      let stored = StoredTensor(tensor, of: file.file)
+      let stored = try StoredTensor(tensor, of: file.file)
       return Pixels(height: tensor.shape[1], width: tensor.shape[2], values: stored.vector())
     }
   }

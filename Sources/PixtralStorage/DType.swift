@@ -1,4 +1,4 @@
-/// How the values of a tensor are stored; the names are safetensors'.
+/// How the values of a tensor that is computed with are stored; the names are safetensors', which has more.
 package enum DType: String, Sendable, CaseIterable {
   case bf16 = "BF16"
   case f16 = "F16"

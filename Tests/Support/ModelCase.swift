@@ -20,9 +20,7 @@ package struct ModelCase {
   package var request: ChatRequest { get throws { try ChatRequest(file: "\(folder)/request.json") } }
 
   package func tensor(_ name: String) -> StoredTensor? {
-    expected.tensors.first { $0.name == name }.map {
-      StoredTensor($0, of: expected.file)
-    }
+    expected.tensors.first { $0.name == name }.flatMap { try? StoredTensor($0, of: expected.file) }
   }
 
   /// mistral-common's pixels, in the order of the prompt.

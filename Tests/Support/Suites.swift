@@ -77,7 +77,7 @@ extension Case {
     let file = try Safetensors("\(fixtures)/cases/\(folder)/\(expect["file"]?.text ?? "")")
     let tensor = file.tensors.first { $0.name == expect["tensor"]?.text }
     guard let tensor else { throw MalformedSuite(path: id, found: "no tensor \(expect["tensor"] ?? .none)") }
-    return StoredTensor(tensor, of: file.file).vector()
+    return try StoredTensor(tensor, of: file.file).vector()
   }
 
   /// The file that a case of images holds.

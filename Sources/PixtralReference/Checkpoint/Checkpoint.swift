@@ -78,7 +78,7 @@ public struct Checkpoint: Sendable {
             "to be in \(index[tensor.name] ?? "no file, for the index does not name it")", "it here")
         }
         guard found[tensor.name] == nil else { throw refuse("each tensor once", "it in another file too") }
-        found[tensor.name] = StoredTensor(tensor, of: file.file)
+        found[tensor.name] = try StoredTensor(tensor, of: file.file)
       }
     }
     tensorsByName = try Self.check(found, parameters, folder)

@@ -68,24 +68,24 @@ package struct Comparison: Sendable {
     reference: TraceFile, candidate: TraceFile, _ options: Options = Options(),
     piece: (Int) -> String? = { _ in nil }
   ) throws {
-    let judged = reference.tensors.filter(\.isJudged)
+    let judged = reference.tensors
     guard !judged.isEmpty else {
       throw InputError(
         .wrongTrace, reference.path, expected: "at least one matrix of floating-point numbers", found: "none")
     }
     let chosen = try choose(options.globs, among: judged.map(\.name), of: reference.path)
-    let found = Dictionary(uniqueKeysWithValues: candidate.tensors.map { ($0.name, $0) })
+    let found = candidate.tensorsByName
     let pairs = judged.compactMap { tensor -> TapPair? in
       // Pixels are an input: who does not give them back computes no less.
       guard chosen.contains(tensor.name), found[tensor.name] != nil || !TapPlace.isPixels(tensor.name)
       else { return nil }
-      return TapPair(tensor, found[tensor.name], of: reference.model, options)
+      return TapPair(tensor, found[tensor.name] ?? .missing, of: reference.model, options)
     }
     extra = candidate.extra(beside: reference)
     guard pairs.contains(where: { found[$0.name] != nil }) else {
       throw InputError(
         .wrongTrace, candidate.path, expected: "at least one of the \(pairs.count) taps of \(reference.path)",
-        found: candidate.tensors.isEmpty ? "no tensor" : "only others, such as \(candidate.tensors[0].name)",
+        found: found.keys.min().map { "only others, such as \($0)" } ?? "no tensor",
         advice: extra.compactMap(\.meant).first.map { "name them as the taps are, such as \($0)" }
           ?? "Docs/Model.md, section 8, has the taps' names")
     }
@@ -103,21 +103,24 @@ package struct Comparison: Sendable {
   package var seededModel: String? { run.model.flatMap { $0.hasPrefix("seeded:") ? $0 : nil } }
 }
 
-extension StoredTensor {
-  /// Whether it can be a tap of a reference: floating-point numbers, one at least.
-  var isJudged: Bool { Arithmetic(storedAs: dtype) != nil && !shape.contains(0) }
-}
-
 extension TraceFile {
   /// Tensors that only this file has, each with the tap of the other that it lacks and that is likely
   /// meant.
   fileprivate func extra(beside reference: TraceFile) -> [(name: String, meant: String?)] {
-    let mine = Set(tensors.map(\.name))
-    let theirs = Set(reference.tensors.map(\.name))
-    let missing = reference.tensors.filter { $0.isJudged && !mine.contains($0.name) }.map(\.name)
-    return tensors.filter { !theirs.contains($0.name) }.enumerated().map { n, tensor in
+    let (mine, theirs) = (tensorsByName, reference.tensorsByName)
+    let missing = reference.tensors.map(\.name).filter { mine[$0] == nil }
+    let names = tensors.map(\.name) + others.map(\.name)
+    return names.filter { theirs[$0] == nil }.enumerated().map { n, name in
       // A suggestion takes time, and nobody reads a hundred.
-      (tensor.name, n < 10 ? nearest(tensor.name, of: missing) : nil)
+      (name, n < 10 ? nearest(name, of: missing) : nil)
     }
+  }
+
+  /// Every tensor, whatever it holds.
+  fileprivate var tensorsByName: [String: TapPair.Found] {
+    var byName: [String: TapPair.Found] = [:]
+    for tensor in tensors { byName[tensor.name] = .matrix(tensor) }
+    for other in others { byName[other.name] = .other(other) }
+    return byName
   }
 }

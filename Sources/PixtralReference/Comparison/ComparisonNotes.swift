@@ -23,10 +23,11 @@ extension Comparison {
         "the case has pixels of its own, image0 and so on in its file; a run from the request makes others, "
           + "up to 1e-5 apart")
     }
-    let unjudged = reference.tensors.filter { !$0.isJudged }.map(\.name)
+    let unjudged = reference.others.map(\.name)
     if !unjudged.isEmpty {
       notes.append(
-        "not judged, for they hold no floating-point numbers: \(Self.list(unjudged)), of the reference")
+        "of the reference not judged, for they are no matrices of floating-point numbers: \(Self.list(unjudged))"
+      )
     }
     if !extra.isEmpty {
       let names = extra.map { name, meant in meant.map { "\(name) (is it \($0)?)" } ?? name }

@@ -41,9 +41,8 @@ package struct DistanceLimit: Sendable, Equatable {
 package enum Arithmetic: String, Sendable, CaseIterable {
   case float64, float32, tf32, float16, bfloat16
 
-  /// The narrowest that values of a dtype can have been computed in; nil for a dtype that is no
-  /// floating-point number of 16 bits or more.
-  init?(storedAs dtype: DType) {
+  /// The narrowest that values of a dtype can have been computed in.
+  init(storedAs dtype: DType) {
     switch dtype {
     case .f64: self = .float64
     case .f32: self = .float32

@@ -46,28 +46,32 @@ private final class OperationJudge: TraceRecorder {
 
   func goingOn<Scalar: BLASScalar>(_ name: String, from value: Matrix<Scalar>) -> Matrix<Scalar> {
     let isUnknown = name == ModelTap.patchConv.rawValue && !knowsPixels
-    guard let pair = pairs[name], var found = pair.found, found.rows == value.rows else {
+    guard let pair = pairs[name], var found = pair.found else {
       return isUnknown ? Matrix(repeating: .nan, rows: value.rows, columns: value.columns) : value
     }
     if let part = RotaryPart(tap: name) { found.headDim = halfSplit[part] }
     let candidate = Matrix<Double>(
       rows: found.rows, columns: found.columns, values: found.values(0..<found.rows))
+    // Of logits the candidate may have some rows only; nothing goes on with them.
+    let rows = pair.kept ?? Array(value.rows - found.rows..<value.rows)
+    let expected = Matrix<Double>(
+      rows: rows.count, columns: value.columns, values: rows.flatMap { value.row($0).map(Double.init) })
     // What is computed from values that are not finite says nothing.
-    if !isUnknown, value.values.allSatisfy(\.isFinite), let tap = pair.judged(candidate, against: value) {
+    if !isUnknown, expected.values.allSatisfy(\.isFinite), let tap = pair.judged(candidate, against: expected)
+    {
       off.append(tap)
     }
+    guard rows.count == value.rows else { return value }
     return Matrix(rows: found.rows, columns: found.columns, values: candidate.values.map { Scalar($0) })
   }
 }
 
 extension TapPair {
   /// The verdict on a value against one that was computed from its own inputs; nil if they are close.
-  fileprivate func judged<Scalar: BLASScalar>(_ found: Matrix<Double>, against expected: Matrix<Scalar>)
-    -> Comparison.Tap?
-  {
+  fileprivate func judged(_ found: Matrix<Double>, against expected: Matrix<Double>) -> Comparison.Tap? {
     var sum = DistanceSum()
     for row in 0..<found.rows {
-      if let column = sum.add(found.row(row), against: expected.row(row).map(Double.init)[...]) {
+      if let column = sum.add(found.row(row), against: expected.row(row)) {
         return Comparison.Tap(name: name, limit: limit, verdict: .nonFinite(row: row, column: column))
       }
       sum.endRow()

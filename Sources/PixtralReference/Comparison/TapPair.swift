@@ -2,6 +2,14 @@ import PixtralStorage
 
 /// A tap of the reference, and the candidate's.
 struct TapPair: Sendable {
+  /// What a candidate has under a tap's name.
+  enum Found {
+    case matrix(StoredTensor)
+    /// What has no values, or none that are floating-point numbers.
+    case other(Safetensors.Tensor)
+    case missing
+  }
+
   let expected: TapView
   /// nil if there is none, or none of this shape and a dtype of numbers.
   let found: TapView?
@@ -9,37 +17,37 @@ struct TapPair: Sendable {
   /// The verdict, where it needs no look at the values.
   private let verdict: Comparison.Verdict?
   /// Of a case: which rows of the tap these are.
-  private let kept: [Int]?
+  let kept: [Int]?
 
   var name: String { expected.tensor.name }
 
-  /// - candidate: nil if it has none.
   /// - model: the case that the reference is, if it is one.
-  init(
-    _ tensor: StoredTensor, _ candidate: StoredTensor?, of model: ModelCaseLimits?,
-    _ options: Comparison.Options
-  ) {
+  init(_ tensor: StoredTensor, _ candidate: Found, of model: ModelCaseLimits?, _ options: Comparison.Options)
+  {
     let reference = TapView(tensor)
-    let kept = model?.rows[tensor.name]
-    let stored = candidate.flatMap { Arithmetic(storedAs: $0.dtype) }
+    kept = model?.rows[tensor.name]
     // What is stored in fewer bits than it was computed in is rounded.
-    let narrowest = [options.arithmetic, Arithmetic(storedAs: tensor.dtype), stored].compactMap(\.self)
-      .max { $0.limit.relF < $1.limit.relF }!
+    var arithmetics = [Arithmetic(storedAs: tensor.dtype)] + [options.arithmetic].compactMap(\.self)
+    if case .matrix(let candidate) = candidate { arithmetics.append(Arithmetic(storedAs: candidate.dtype)) }
+    let narrowest = arithmetics.max { $0.limit.relF < $1.limit.relF }!
     limit = options.limit ?? model?.limit(tensor.name, narrowest) ?? narrowest.limit
-    self.kept = kept
-    guard let candidate else {
-      (expected, found, verdict) = (reference, nil, .missing)
-      return
-    }
-    guard stored != nil else {
-      (expected, found, verdict) = (reference, nil, .otherDType(candidate.dtype.rawValue))
+
+    guard case .matrix(let candidate) = candidate else {
+      (expected, found) = (reference, nil)
+      verdict =
+        switch candidate {
+        case .other(let other) where other.dtype == nil: .otherDType(other.typeName)
+        case .other(let other): .otherShape(expected: tensor.shape, found: other.shape)
+        default: .missing
+        }
       return
     }
     if let view = TapView(candidate, like: reference, kept: kept) {
       (expected, found, verdict) = (reference, view, nil)
     } else if tensor.name == ModelTap.logits.rawValue, kept == nil,
-      let view = TapView(candidate, like: reference.lastRow(), kept: nil)
+      var view = TapView(candidate, like: reference.lastRow(), kept: nil)
     {
+      view.adjustments.append(.lastRow)
       (expected, found, verdict) = (reference.lastRow(), view, nil)
     } else {
       (expected, found) = (reference, nil)

@@ -17,7 +17,7 @@ struct TapView: Sendable {
   let tensor: StoredTensor
   private(set) var rows: Int
   let columns: Int
-  private(set) var adjustments: [Adjustment] = []
+  var adjustments: [Adjustment] = []
   /// Which rows of the tensor these are, if not all in their order.
   private var selected: [Int]?
   /// Of q and k in half-split order: the columns of a head. A width that makes no whole heads is

@@ -4,8 +4,10 @@ import PixtralStorage
 /// One side of a comparison: a trace, a file of another runtime, or a case of Fixtures.
 package struct TraceFile: Sendable {
   package let path: String
-  /// Tensors by name, in the order of computation: of any dtype, and any number of values.
+  /// What can be a tap: tensors of floating-point numbers, one at least, in the order of computation.
   let tensors: [StoredTensor]
+  /// Every other tensor.
+  let others: [Safetensors.Tensor]
   /// What they are of, as far as that is known.
   let run: RunDescription
   /// Of a case: its rows and limits.
@@ -41,8 +43,10 @@ package struct TraceFile: Sendable {
     }
     (self.run, self.model) = (run, model)
     let safetensors = try Safetensors(file)
-    tensors = safetensors.tensors.map { StoredTensor($0, of: safetensors.file) }
+    let isMatrix = { (tensor: Safetensors.Tensor) in tensor.dtype != nil && !tensor.range.isEmpty }
+    tensors = try safetensors.tensors.filter(isMatrix).map { try StoredTensor($0, of: safetensors.file) }
       .inOrderOfComputation(\.name)
+    others = safetensors.tensors.filter { !isMatrix($0) }
   }
 }
 

@@ -15,7 +15,8 @@ package struct StoredTensor: Sendable {
   let source: Source
 
   package var rows: Int { shape[0] }
-  package var columns: Int { shape.dropFirst().reduce(1, *) }
+  /// None where there is no value: other sizes of an empty tensor may be too large to multiply.
+  package var columns: Int { shape.contains(0) ? 0 : shape.dropFirst().reduce(1, *) }
 
   init(name: String, dtype: DType, shape: [Int], source: Source) {
     self.name = name
@@ -25,9 +26,17 @@ package struct StoredTensor: Sendable {
   }
 
   /// A tensor of a file.
-  package init(_ tensor: Safetensors.Tensor, of file: MappedFile) {
-    self.init(
-      name: tensor.name, dtype: tensor.dtype, shape: tensor.shape, source: .mapped(file, tensor.range))
+  ///
+  /// - Throws: `InputError` of kind `wrongTensors` if its values are of a dtype that is not computed
+  ///   with.
+  package init(_ tensor: Safetensors.Tensor, of file: MappedFile) throws {
+    guard let dtype = tensor.dtype else {
+      throw InputError(
+        .wrongTensors, "\(file.path), tensor \(tensor.name)",
+        expected: "a dtype of \(DType.allCases.map(\.rawValue).joined(separator: ", "))",
+        found: tensor.typeName, advice: "convert it first")
+    }
+    self.init(name: tensor.name, dtype: dtype, shape: tensor.shape, source: .mapped(file, tensor.range))
   }
 
   /// Some rows, widened to the precision of the run; no memory of a mapped file is kept.

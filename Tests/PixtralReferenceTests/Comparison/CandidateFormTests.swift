@@ -179,7 +179,7 @@ struct CandidateFormTests {
     }
     #expect(comparison.missing.map(\.name) == ["vision.ln_pre"])
     #expect(comparison.firstDivergence == nil)
-    #expect(comparison.extra.map(\.name) == ["input_ids", "mask", "scale", "none", "eighths"])
+    #expect(comparison.extra.map(\.name) == ["scale", "input_ids", "mask", "none", "eighths"])
   }
 
   @Test(

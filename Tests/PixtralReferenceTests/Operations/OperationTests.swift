@@ -12,7 +12,7 @@ private func weight(_ shape: [Int], _ values: [Float]) throws -> StoredTensor {
   var file = TensorFile()
   file.add("w", shape, values)
   let tensors = try Safetensors(folder.write("w.safetensors", file.bytes))
-  return StoredTensor(tensors.tensors[0], of: tensors.file)
+  return try StoredTensor(tensors.tensors[0], of: tensors.file)
 }
 
 @Suite("Operations")
