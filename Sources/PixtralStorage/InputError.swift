@@ -10,6 +10,8 @@ public struct InputError: Error, CustomStringConvertible, Sendable, Equatable {
   public enum Kind: String, Sendable {
     /// A file that cannot be opened or read; a file or folder that cannot be written.
     case unreadableFile, unwritable
+    /// An argument of the command line that is no text.
+    case wrongArgument
     /// A text that is no JSON; a file that is no safetensors file.
     case malformedJSON, malformedSafetensors
     /// Hyper-parameters, tensors or a tokenizer that make no Pixtral.

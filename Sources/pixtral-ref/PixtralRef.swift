@@ -21,7 +21,14 @@ struct PixtralRef: ParsableCommand {
   static let version = "0.3.0"
 
   static func main() {
+    // OpenBLAS waits for its threads when the process unloads it, for ever if they lack memory.
+    on_exit(
+      { code, _ in
+        fflush(nil)
+        _exit(code)
+      }, nil)
     do {
+      try checkArguments()
       var command = try parseAsRoot()
       try command.run()
     } catch let error as InputError {
@@ -30,6 +37,30 @@ struct PixtralRef: ParsableCommand {
     } catch {
       exit(withError: error)
     }
+  }
+
+  /// Makes sure that the arguments are text: bytes that are not would reach the commands as other
+  /// characters, and name other files.
+  ///
+  /// - Throws: `InputError` of kind `wrongArgument`.
+  private static func checkArguments() throws {
+    for number in 1..<max(1, Int(CommandLine.argc)) {
+      guard let argument = CommandLine.unsafeArgv[number], String(validatingCString: argument) == nil else {
+        continue
+      }
+      let bytes = UnsafeRawBufferPointer(start: argument, count: strlen(argument))
+      throw InputError(
+        .wrongArgument, "argument \(number)", expected: "text in UTF-8", found: escaped(bytes),
+        advice: "if it is the name of a file, give that another one")
+    }
+  }
+
+  /// Bytes as a shell's `$'…'` would have them: ASCII as it is, all others by number.
+  private static func escaped(_ bytes: UnsafeRawBufferPointer) -> String {
+    bytes.map { byte in
+      (0x20..<0x7f).contains(byte)
+        ? String(UnicodeScalar(byte)) : "\\x\(byte < 16 ? "0" : "")\(String(byte, radix: 16))"
+    }.joined()
   }
 }
 
