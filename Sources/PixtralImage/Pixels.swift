@@ -43,15 +43,17 @@ extension Pixels {
     let plane = image.width * image.height
     let values = [Float](capacity: Self.channels * plane) { values in
       for channel in 0..<Self.channels {
+        let (mean, deviation) = (Float(Self.mean[channel]), Float(Self.deviation[channel]))
         for pixel in image.pixels {
-          values.append((pixel[channel] / 255 - Self.mean[channel]) / Self.deviation[channel])
+          values.append((pixel[channel] / 255 - mean) / deviation)
         }
       }
     }
     self.init(height: image.height, width: image.width, values: values)
   }
 
-  /// Of R, G and B over the data that the encoder was trained on, as mistral-common writes them.
-  package static let mean: [Float] = [0.481_454_66, 0.457_827_5, 0.408_210_73]
-  package static let deviation: [Float] = [0.268_629_54, 0.261_302_58, 0.275_777_11]
+  /// Of R, G and B over the data that the encoder was trained on, in the digits that mistral-common
+  /// writes.
+  package static let mean = [0.481_454_66, 0.457_827_5, 0.408_210_73]
+  package static let deviation = [0.268_629_54, 0.261_302_58, 0.275_777_11]
 }

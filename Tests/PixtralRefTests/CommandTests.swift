@@ -244,9 +244,9 @@ struct CommandTests {
       layout == "mistral"
       ? ["consolidated.safetensors", "params.json", "tokenizer.model.v7m1"]
       : [
-        "config.json", "generation_config.json", "model.safetensors", "preprocessor_config.json",
-        "processor_config.json",
-        "tokenizer.model.v7m1",
+        "chat_template.jinja", "config.json", "generation_config.json", "model.safetensors",
+        "preprocessor_config.json", "processor_config.json", "tokenizer.json", "tokenizer.model",
+        "tokenizer.model.v7m1", "tokenizer_config.json",
       ]
     #expect(names == expected)
   }

@@ -22,7 +22,9 @@ package func writeCheckpoint(
 ) throws {
   precondition(
     checkpoint.tensors.allSatisfy { $0.dtype == .bf16 }, "only bfloat16 is written without rounding")
-  let tokenizerFile = try MappedFile(tokenizer)
+  let files =
+    try layout == .mistral
+    ? checkpoint.mistralFiles(tokenizer: tokenizer) : checkpoint.huggingFaceFiles(tokenizer: tokenizer)
   let folder = try OutputFolder(path)
   var written: [String] = []
   do {
@@ -53,27 +55,48 @@ package func writeCheckpoint(
       written.append(name)
       index += renamed.map { JSON.Member(key: $0, value: .string(name)) }
     }
-    func add(_ name: String, _ json: JSON) throws {
-      try json.write(to: "\(path)/\(name)")
-      written.append(name)
+    func add(_ file: CheckpointFile) throws {
+      try file.bytes.withUnsafeBytes { try NewFile.write($0, to: "\(path)/\(file.name)") }
+      written.append(file.name)
     }
     if shards.count > 1 {
       let bytes = checkpoint.tensors.reduce(0) { $0 + $1.rows * $1.columns * 2 }
-      try add(
-        "\(stem).safetensors.index.json",
-        ["metadata": ["total_size": .integer(bytes)], "weight_map": .object(index)])
+      let json: JSON = ["metadata": ["total_size": .integer(bytes)], "weight_map": .object(index)]
+      try add(CheckpointFile("\(stem).safetensors.index.json", json))
     }
-    try tokenizerFile.withBytes { try NewFile.write($0, to: "\(path)/tokenizer.model.v7m1") }
-    written.append("tokenizer.model.v7m1")
-    switch layout {
-    case .mistral: try add("params.json", checkpoint.parameters.json)
-    case .hf:
-      for (name, json) in checkpoint.parameters.huggingFaceFiles { try add(name, json) }
-    }
+    for file in files { try add(file) }
   } catch {
     for name in written { remove(file: "\(path)/\(name)") }
     folder.abandon()
     throw error
+  }
+}
+
+/// A file of a checkpoint that holds no tensors.
+struct CheckpointFile {
+  let name: String
+  let bytes: [UInt8]
+
+  init(_ name: String, _ bytes: [UInt8]) { (self.name, self.bytes) = (name, bytes) }
+
+  init(_ name: String, _ text: String) { self.init(name, Array(text.utf8)) }
+
+  init(_ name: String, _ json: JSON) { self.init(name, "\(json.text(indented: true))\n") }
+
+  /// - path: the file whose bytes it has.
+  init(_ name: String, copyOf path: String) throws {
+    self.init(name, try MappedFile(path).withBytes { Array($0) })
+  }
+}
+
+extension Checkpoint {
+  /// What mistral-common, mistral_inference and vLLM look for. params.json, which makes the folder a
+  /// checkpoint, comes last.
+  fileprivate func mistralFiles(tokenizer: String) throws -> [CheckpointFile] {
+    [
+      try CheckpointFile("tokenizer.model.v7m1", copyOf: tokenizer),
+      CheckpointFile("params.json", parameters.json),
+    ]
   }
 }
 
