@@ -19,7 +19,7 @@ final class Canvas {
 /// Why a library gave a file up.
 enum DecodingFailure: Error {
   /// The size is over the limit: the size found, and the longest side allowed.
-  case large(found: String, maxSide: Int)
+  case large(ImageSize, maxSide: Int)
   /// `wrongImage` for what stands before the samples, `brokenImage` for the samples; and one
   /// phrase.
   case broken(InputError.Kind, String)
@@ -71,7 +71,7 @@ func decode<File: DecodedFile>(
     file = decoder(data.baseAddress, data.count, UInt64(maxPixels), nil, nil)
   }
   if file.is_too_large != 0 {
-    throw .large(found: "\(file.width)×\(file.height)", maxSide: Int(file.max_side))
+    throw .large(ImageSize(width: Int(file.width), height: Int(file.height)), maxSide: Int(file.max_side))
   }
   guard file.is_whole != 0 else {
     throw .broken(file.is_open != 0 ? .brokenImage : .wrongImage, text(of: file.message))

@@ -90,6 +90,24 @@ extension ImageSize {
   }
 }
 
+extension ImageSize {
+  /// The size that a file's header gives; nil for a file that cannot be read. Its samples may still
+  /// turn out to be broken.
+  package static func announced(by path: String) -> ImageSize? {
+    guard let file = try? MappedFile(path) else { return nil }
+    return file.withBytes { bytes in
+      let decode = ImageFormat(bytes) == .png ? PNG.decode : JPEG.decode
+      do throws(DecodingFailure) {
+        // Behind the header any size is over this limit.
+        return try decode(bytes, nil, 0)
+      } catch {
+        guard case .large(let size, _) = error else { return nil }
+        return size
+      }
+    }
+  }
+}
+
 /// Decodes a PNG or a JPEG to its end, onto a canvas if there is one.
 ///
 /// - Returns: the size of the whole image.
@@ -107,10 +125,10 @@ private func decode(
     return try decode(bytes, canvas, maxPixels)
   } catch {
     switch error {
-    case .large(let found, let maxSide):
+    case .large(let size, let maxSide):
       throw InputError(
         .largeImage, place, expected: "an image of at most \(maxPixels) pixels, \(maxSide) on a side",
-        found: found, advice: "raise the limit with --max-pixels")
+        found: "\(size.width)×\(size.height)", advice: "raise the limit with --max-pixels")
     case .broken(let kind, let message):
       throw InputError(
         kind, place, expected: "a PNG or JPEG image",

@@ -45,19 +45,44 @@ extension Pixels {
       return Pixels(height: tensor.shape[1], width: tensor.shape[2], values: stored.vector())
     }
   }
+}
 
-  /// Writes images as the tensors `image0`, `image1`, … of a safetensors file.
-  package static func write(_ images: [Pixels], to path: String) throws {
-    let entries = images.enumerated().map {
-      SafetensorsWriter.Entry(name: "image\($0)", dtype: .f32, shape: [channels, $1.height, $1.width])
+/// A safetensors file of images, the tensors `image0`, `image1`, …, written one after another.
+package final class PixelsFile {
+  private let grids: [PatchGrid]
+  private let rule: ImageRule
+  private let writer: SafetensorsWriter
+
+  /// - grids: of the images to come, in their order.
+  /// - inputs: files that the run reads; none of them is replaced.
+  /// - Throws: `InputError` of kind `unwritable`, also if there is no room for all images.
+  package init(_ grids: [PatchGrid], rule: ImageRule, to path: String, sparing inputs: [String]) throws {
+    self.grids = grids
+    self.rule = rule
+    let entries = grids.enumerated().map { n, grid in
+      SafetensorsWriter.Entry(
+        name: "image\(n)", dtype: .f32,
+        shape: [Pixels.channels, grid.rows * rule.patchSize, grid.columns * rule.patchSize])
     }
-    let writer = try SafetensorsWriter(path, entries)
-    do {
-      for image in images { try image.values.withUnsafeBytes { try writer.write($0) } }
-      try writer.finish()
-    } catch {
-      writer.abandon()
-      throw error
-    }
+    writer = try SafetensorsWriter(entries) { try NewFile(path, room: $0, sparing: inputs) }
   }
+
+  /// Writes the n-th image.
+  ///
+  /// - Throws: `InputError` of kind `wrongImage` for one that is not of the grid that was announced.
+  package func write(_ pixels: Pixels, of file: String, _ n: Int) throws {
+    let grid = pixels.grid(patchSize: rule.patchSize)
+    guard grid == grids[n] else {
+      throw InputError(
+        .wrongImage, file, expected: "\(grids[n].columns)×\(grids[n].rows) patches, as its header said",
+        found: "\(grid.columns)×\(grid.rows)", advice: "it was changed meanwhile; try again")
+    }
+    try pixels.values.withUnsafeBytes { try writer.write($0) }
+  }
+
+  /// The file is whole: every image must have been written. It has no name yet.
+  package func complete() throws { try writer.complete() }
+
+  /// Gives the file its name.
+  package func finish() throws { try writer.finish() }
 }

@@ -145,10 +145,8 @@ package enum JSON: Sendable, Equatable {
     return String(cString: json_object_to_json_string_ext(value, layout | JSON_C_TO_STRING_NOSLASHESCAPE))
   }
 
-  /// Writes the value, indented, as a whole file or none.
-  package func write(to path: String) throws {
-    try Array("\(text(indented: true))\n".utf8).withUnsafeBytes { try NewFile.write($0, to: path) }
-  }
+  /// The value as a file: indented, with a line feed at its end.
+  package var file: [UInt8] { Array("\(text(indented: true))\n".utf8) }
 
   private func jsonC() -> OpaquePointer? {
     switch self {

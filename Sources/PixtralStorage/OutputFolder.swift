@@ -1,53 +1,112 @@
 import Glibc
 
-/// A folder that one run at a time writes to.
+/// Files that are one thing together, such as the two of a trace, on their way into a folder.
+///
+/// All of them get their names at the end, when all are whole. The one that was begun last makes the
+/// folder what it is: its older one goes first and it comes last, so that a folder in which the
+/// names were changing when the power went holds nothing that can be taken for whole.
 package final class OutputFolder {
   package let path: String
-  private let descriptor: Int32
+  private let folder: OpenFolder
   /// Folders that were not there before, the outermost first.
   private let made: [String]
+  private let inputs: [String]
+  private var files: [NewFile] = []
+  private var isFinished = false
 
-  /// Makes the folder and those above it if need be, and holds it until the end of the process or
-  /// of this object.
+  /// Makes the folder and those above it if need be, and removes what killed runs have left in it.
+  /// Unless it is finished, new folders go when this object does.
   ///
-  /// - Throws: `InputError` of kind `unwritable`; then no new folder is left.
-  package init(_ path: String) throws {
-    func refuse(_ found: String, advice: String = "") -> InputError {
-      InputError(.unwritable, path, expected: "a folder that can be written", found: found, advice: advice)
-    }
-    if path.isEmpty { throw refuse("an empty name") }
-    var made: [String] = []
-    do {
-      var status = stat()
-      if stat(path, &status) == 0 {
-        guard status.st_mode & S_IFMT == S_IFDIR else { throw refuse("something that is no folder") }
-      } else {
-        let parts = path.split(separator: "/", omittingEmptySubsequences: false)
-        for part in (1...parts.count).map({ parts[..<$0].joined(separator: "/") }) where !part.isEmpty {
-          if mkdir(part, 0o777) == 0 {
-            made.append(part)
-          } else if errno != EEXIST {
-            throw refuse(systemMessage())
-          }
-        }
-      }
-      guard access(path, W_OK) == 0 else { throw refuse(systemMessage()) }
-      descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-      guard descriptor >= 0 else { throw refuse(systemMessage()) }
-      guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
-        close(descriptor)
-        throw refuse("another run writing to it", advice: "wait for that, or choose another folder")
-      }
-    } catch {
-      for folder in made.reversed() { rmdir(folder) }
-      throw error
-    }
+  /// - inputs: files that the run reads; none of them is replaced.
+  /// - Throws: `InputError` of kind `unwritable`.
+  package init(_ path: String, sparing inputs: [String]) throws {
+    (folder, made) = try Self.make(path)
     self.path = path
-    self.made = made
+    self.inputs = inputs
+    for name in fileNames(in: path) ?? [] where name.hasSuffix(NewFile.partialSuffix) {
+      _ = folder.removeAbandoned(name, sparing: inputs)
+    }
   }
 
-  deinit { close(descriptor) }
+  deinit {
+    if !isFinished { abandon() }
+  }
 
-  /// Removes the new folders, if they are empty.
-  package func abandon() { for folder in made.reversed() { rmdir(folder) } }
+  private static func make(_ path: String) throws -> (OpenFolder, made: [String]) {
+    func refuse(_ found: String) -> InputError {
+      InputError(.unwritable, path, expected: "a folder that can be written", found: found)
+    }
+    if path.isEmpty { throw refuse("an empty name") }
+    let ends = path.utf8.indices.filter { path.utf8[$0] == UInt8(ascii: "/") } + [path.endIndex]
+    let paths = ends.map { String(path[..<$0]) }.filter { !$0.isEmpty }
+    return try Unfinished.change { things in
+      var made: [String] = []
+      do {
+        // Another run may remove the folders that it has made, and these may be above ours.
+        for _ in 0..<100 {
+          for path in paths where !isFolder(path) {
+            if mkdir(path, 0o777) == 0 {
+              made.append(path)
+            } else if errno != EEXIST && errno != ENOENT {
+              throw refuse(systemMessage())
+            }
+          }
+          if let folder = OpenFolder(path) {
+            guard access(path, W_OK) == 0 else { throw refuse(systemMessage()) }
+            things.folders += made
+            return (folder, made)
+          }
+          if errno != ENOENT { break }
+        }
+        throw refuse(systemMessage())
+      } catch {
+        for folder in made.reversed() { rmdir(folder) }
+        throw error
+      }
+    }
+  }
+
+  /// Begins a file of the folder.
+  ///
+  /// - room: how many bytes it will have, as far as they are known.
+  /// - Throws: `InputError` of kind `unwritable`, also if another run writes it.
+  package func newFile(_ name: String, room: Int) throws -> NewFile {
+    let file = try NewFile("\(path)/\(name)", in: folder, room: room, sparing: inputs)
+    files.append(file)
+    return file
+  }
+
+  /// Gives all files their names.
+  ///
+  /// - outdated: names of older files that do not belong to the new ones.
+  package func finish(removing outdated: [String] = []) throws {
+    for file in files { try file.complete() }
+    try Unfinished.change { things in
+      for file in files { try file.checkPlace() }
+      var named: [NewFile] = []
+      do {
+        if files.count > 1, let last = files.last { unlinkat(folder.descriptor, last.name, 0) }
+        for file in files.dropLast() {
+          try file.takePlace(&things)
+          named.append(file)
+        }
+        for name in outdated { unlinkat(folder.descriptor, name, 0) }
+        try files.last?.takePlace(&things)
+      } catch {
+        for file in named { unlinkat(folder.descriptor, file.name, 0) }
+        throw error
+      }
+      things.folders.removeAll { made.contains($0) }
+    }
+    folder.sync()
+    isFinished = true
+  }
+
+  private func abandon() {
+    for file in files { file.abandon() }
+    Unfinished.change { things in
+      for folder in made.reversed() { rmdir(folder) }
+      things.folders.removeAll { made.contains($0) }
+    }
+  }
 }

@@ -20,29 +20,38 @@ package func isFolder(_ path: String) -> Bool {
   return stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
 }
 
-/// Whether two paths lead to one file that exists.
+/// Whether two paths lead to one file or folder that exists, through links or under two names.
 package func isSameFile(_ a: String, _ b: String) -> Bool {
-  var (first, second) = (stat(), stat())
-  return stat(a, &first) == 0 && stat(b, &second) == 0 && first.st_dev == second.st_dev
-    && first.st_ino == second.st_ino
+  var status = stat()
+  return stat(a, &status) == 0 && isAny(of: [b], status)
 }
 
-/// A path whose folder is written without links: two names of one file in one folder become one,
-/// whether there is a file or not.
-package func plainPath(_ path: String) -> String {
-  let name = path.split(separator: "/", omittingEmptySubsequences: false).last.map(String.init) ?? ""
-  guard let folder = realpath(path.contains("/") ? String(path.dropLast(name.count)) : ".", nil) else {
-    return path
-  }
-  defer { free(folder) }
-  return "\(String(cString: folder))/\(name)"
+/// Whether two paths are one name in one folder, whether there is a file or not.
+package func isSamePlace(_ a: String, _ b: String) -> Bool {
+  fileName(of: a) == fileName(of: b) && isSameFile(folder(of: a), folder(of: b))
 }
+
+/// Whether any of some paths leads to the file that has this status.
+func isAny(of paths: [String], _ status: stat) -> Bool {
+  paths.contains { path in
+    var other = stat()
+    return stat(path, &other) == 0 && isSame(other, status)
+  }
+}
+
+func isSame(_ a: stat, _ b: stat) -> Bool { a.st_dev == b.st_dev && a.st_ino == b.st_ino }
 
 /// The folder that a file's path names: `.` where it names none.
 package func folder(of path: String) -> String {
-  guard let slash = path.lastIndex(of: "/") else { return "." }
+  guard let slash = lastSlash(path) else { return "." }
   return slash == path.startIndex ? "/" : String(path[..<slash])
 }
 
-/// Removes a file, if it is there.
-package func remove(file path: String) { unlink(path) }
+/// What stands behind the last slash of a path.
+package func fileName(of path: String) -> String {
+  guard let slash = lastSlash(path) else { return path }
+  return String(path[path.utf8.index(after: slash)...])
+}
+
+/// By bytes, as the system sees a path: in a string of characters an accent may belong to the slash.
+private func lastSlash(_ path: String) -> String.Index? { path.utf8.lastIndex(of: UInt8(ascii: "/")) }

@@ -16,6 +16,8 @@ package struct Safetensors: Sendable {
   package let file: MappedFile
   /// In the order of their bytes.
   package let tensors: [Tensor]
+  /// `__metadata__`, if there is one.
+  package let metadata: [String: String]
 
   /// Opens a file and checks its whole structure: the tensors' bytes lie inside it, side by side,
   /// without overlap or hole.
@@ -28,11 +30,12 @@ package struct Safetensors: Sendable {
   package init(_ path: String) throws {
     let file = try MappedFile(path)
     self.file = file
-    tensors = try file.withBytes { bytes in
+    (tensors, metadata) = try file.withBytes { bytes in
       let start = try headerEnd(bytes, path)
       var header = try SafetensorsHeader(
         UnsafeRawBufferPointer(rebasing: bytes[8..<start]), path: path, dataBytes: bytes.count - start)
-      return try sideBySide(try header.tensors(dataStart: start), start..<bytes.count, path)
+      let tensors = try sideBySide(try header.tensors(dataStart: start), start..<bytes.count, path)
+      return (tensors, header.metadata)
     }
   }
 }

@@ -5,6 +5,8 @@ struct SafetensorsHeader {
   private var reader: JSONReader
   private let path: String
   private let dataBytes: Int
+  /// `__metadata__`, once the tensors have been read.
+  private(set) var metadata: [String: String] = [:]
 
   /// - dataBytes: how many bytes follow the header.
   init(_ text: UnsafeRawBufferPointer, path: String, dataBytes: Int) throws {
@@ -23,7 +25,7 @@ struct SafetensorsHeader {
     while case .key(let key) = try reader.next() {
       let name = reader.string(key)
       if name == "__metadata__" {
-        try metadata()
+        try readMetadata()
       } else {
         tensors.append(try tensor(name, dataStart))
       }
@@ -33,8 +35,8 @@ struct SafetensorsHeader {
     return tensors
   }
 
-  /// An object of strings, or null; nothing of it is kept.
-  private mutating func metadata() throws {
+  /// An object of strings, or null.
+  private mutating func readMetadata() throws {
     let place = "\(path), __metadata__"
     let expected = "an object of strings, or null"
     let start = reader.offset
@@ -43,11 +45,12 @@ struct SafetensorsHeader {
     case .beginObject: break
     default: throw refuse(place, expected: expected, found: reader.excerpt(from: start))
     }
-    while case .key = try reader.next() {
+    while case .key(let key) = try reader.next() {
       let start = reader.offset
-      guard case .string = try reader.next() else {
+      guard case .string(let value) = try reader.next() else {
         throw refuse(place, expected: expected, found: reader.excerpt(from: start))
       }
+      metadata[reader.string(key)] = reader.string(value)
     }
   }
 
@@ -130,7 +133,7 @@ private let bitsPerValue: [String: UInt] = [
 
 /// Bytes of a tensor; nil if the product does not fit, or ends within a byte. Unsigned, as safetensors
 /// counts: [2⁶², 2, 0] is an empty tensor.
-private func byteCount(_ shape: [Int], _ bits: UInt) -> Int? {
+func byteCount(_ shape: [Int], _ bits: UInt) -> Int? {
   var count: UInt = 1
   for factor in shape.map(UInt.init) + [bits] {
     let (product, overflow) = count.multipliedReportingOverflow(by: factor)

@@ -11,20 +11,18 @@ package final class SafetensorsWriter {
       self.dtype = dtype
       self.shape = shape
     }
-
-    var byteCount: Int { shape.reduce(dtype.size, *) }
   }
 
   private let file: NewFile
-  /// Where the whole file goes, behind any link.
-  package var path: String { file.path }
   private let byteCount: Int
   private var written = 0
 
   /// - metadata: the header's `__metadata__`.
+  /// - newFile: begins the file, which will have this many bytes.
   /// - Throws: `InputError` of kind `unwritable`.
-  package init(_ path: String, _ entries: [Entry], metadata: [(String, String)] = []) throws {
-    file = try NewFile(path)
+  package init(
+    _ entries: [Entry], metadata: [(String, String)] = [], newFile: (_ bytes: Int) throws -> NewFile
+  ) throws {
     var members: [JSON.Member] = []
     if !metadata.isEmpty {
       members.append(
@@ -33,26 +31,27 @@ package final class SafetensorsWriter {
     }
     var offset = 0
     for entry in entries {
+      guard let size = PixtralStorage.byteCount(entry.shape, UInt(entry.dtype.size) * 8), size < 1 << 60, offset < 1 << 60
+      else {
+        throw InputError(
+          .unwritable, entry.name, expected: "a shape that fits on a disk", found: "\(entry.shape)")
+      }
       members.append(
         JSON.Member(
           key: entry.name,
           value: [
             "dtype": .string(entry.dtype.rawValue), "shape": .array(entry.shape.map(JSON.integer)),
-            "data_offsets": .array([.integer(offset), .integer(offset + entry.byteCount)]),
+            "data_offsets": .array([.integer(offset), .integer(offset + size)]),
           ]))
-      offset += entry.byteCount
+      offset += size
     }
     byteCount = offset
     // Padded with spaces, so that the tensors begin at a multiple of 8.
     var header = Array(JSON.object(members).text().utf8)
     header += [UInt8](repeating: UInt8(ascii: " "), count: (8 - header.count % 8) % 8)
-    do {
-      try withUnsafeBytes(of: UInt64(header.count).littleEndian) { try file.write($0) }
-      try header.withUnsafeBytes { try file.write($0) }
-    } catch {
-      file.abandon()
-      throw error
-    }
+    file = try newFile(8 + header.count + byteCount)
+    try withUnsafeBytes(of: UInt64(header.count).littleEndian) { try file.write($0) }
+    try file.write(header)
   }
 
   /// The next bytes of the tensors, in the order of the entries.
@@ -62,12 +61,15 @@ package final class SafetensorsWriter {
     try file.write(bytes)
   }
 
-  /// Gives the file its name. Every byte must have been written.
-  package func finish() throws {
+  /// The file is whole: every byte must have been written. It has no name yet.
+  package func complete() throws {
     precondition(written == byteCount, "\(written) of \(byteCount) bytes written")
-    try file.finish()
+    try file.complete()
   }
 
-  /// Leaves nothing behind.
-  package func abandon() { file.abandon() }
+  /// Gives the file its name.
+  package func finish() throws {
+    try complete()
+    try file.finish()
+  }
 }

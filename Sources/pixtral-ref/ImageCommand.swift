@@ -37,59 +37,70 @@ struct ImageCommand: ParsableCommand {
     if preview != nil && files.count > 1 {
       throw ValidationError("--preview draws one file; \(files.count) were given.")
     }
-    let outputs = [pixels, preview].compactMap(\.self).map(plainPath)
-    // A file has another name until it is whole.
-    let names = outputs + outputs.map(NewFile.partialPath)
-    if let name = names.first(where: { name in files.contains { isSameFile($0, name) } }) {
-      throw ValidationError("\(name) is one of the images, and would be written over; choose another name.")
+    for output in [pixels, preview].compactMap(\.self) where files.contains(where: { isSameFile($0, output) })
+    {
+      throw ValidationError("\(output) is one of the images, and would be written over; choose another name.")
     }
-    if Set(names).count < names.count || (outputs.count == 2 && isSameFile(outputs[0], outputs[1])) {
+    if let pixels, let preview, isSamePlace(pixels, preview) {
       throw ValidationError("--pixels and --preview would write over each other; choose other names.")
     }
   }
 
+  /// One image after another is decoded, stretched and written: however many there are, one is in
+  /// memory.
   func run() throws {
-    var images: [Pixels] = []
-    var picture: RGBImage?
+    var pixelsFile = try pixels.flatMap(begin)
+    var previewFile = try preview.map { try NewFile($0, sparing: files) }
     var refused = false
-    for file in files {
+    for (n, file) in files.enumerated() {
+      let size: ImageSize
+      var image: RGBImage?
       do throws(InputError) {
-        let size: ImageSize
-        if pixels != nil || preview != nil {
-          let rgb = try RGBImage(file: file, maxPixels: limit.maxPixels)
-          if pixels != nil { images.append(Pixels(rgb)) }
-          if preview != nil { picture = rgb }
-          size = rgb.size
+        if pixelsFile != nil || previewFile != nil {
+          image = try RGBImage(file: file, maxPixels: limit.maxPixels)
+          size = image!.size
         } else {
           size = try ImageSize(file: file, maxPixels: limit.maxPixels)
         }
-        Console.warn(of: size.orientation, file)
-        let grid = ImageRule.m1.grid(size)
-        let line: JSON = [
-          "file": .string(file), "width": .integer(size.width), "height": .integer(size.height),
-          "columns": .integer(grid.columns), "rows": .integer(grid.rows),
-          "tokens": .integer(grid.tokens),
-        ]
-        Console.out(line.text())
       } catch {
-        refused = true
         let line: JSON = [
           "file": .string(file), "error": ["type": .string(error.type), "message": .string("\(error)")],
         ]
         Console.out(line.text())
+        // What is begun goes with it.
+        (refused, pixelsFile, previewFile) = (true, nil, nil)
+        continue
+      }
+      Console.warn(of: size.orientation, file)
+      let grid = ImageRule.m1.grid(size)
+      let line: JSON = [
+        "file": .string(file), "width": .integer(size.width), "height": .integer(size.height),
+        "columns": .integer(grid.columns), "rows": .integer(grid.rows),
+        "tokens": .integer(grid.tokens),
+      ]
+      Console.out(line.text())
+      if let image {
+        try pixelsFile?.write(Pixels(image), of: file, n)
+        try previewFile?.write(PNG.encode(Preview.draw(image)))
       }
     }
     if refused {
       if pixels != nil || preview != nil { Console.message("nothing written, for a file was refused") }
       throw ExitCode.refused
     }
-    if let pixels {
-      Cleanup.removeOnInterrupt(NewFile.partialPath(of: pixels))
-      try Pixels.write(images, to: pixels)
-    }
-    if let preview, let picture {
-      Cleanup.removeOnInterrupt(NewFile.partialPath(of: preview))
-      try Preview.write(picture, to: preview)
-    }
+    // Both are whole before one gets its name.
+    try pixelsFile?.complete()
+    try previewFile?.complete()
+    try pixelsFile?.finish()
+    try previewFile?.finish()
+  }
+
+  /// Begins the file of pixels, with room for all of them: the headers of the images give the sizes.
+  ///
+  /// - Returns: nil if one of them cannot be read; why, its turn will show.
+  private func begin(_ pixels: String) throws -> PixelsFile? {
+    let sizes = files.compactMap(ImageSize.announced)
+    guard sizes.count == files.count else { return nil }
+    return try PixelsFile(sizes.map { ImageRule.m1.grid($0) }, rule: .m1, to: pixels, sparing: files)
   }
 }

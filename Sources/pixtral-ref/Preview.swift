@@ -119,12 +119,3 @@ struct Preview {
     "[": 0o64446, "]": 0o31113, "_": 0o00007, "+": 0o02720, "=": 0o07070, ",": 0o00024, ":": 0o02020,
   ]
 }
-
-extension Preview {
-  /// Draws an image and writes the picture as a PNG.
-  ///
-  /// - Throws: `InputError` of kind `unwritable`.
-  static func write(_ image: RGBImage, to path: String) throws {
-    try PNG.encode(draw(image)).withUnsafeBytes { try NewFile.write($0, to: path) }
-  }
-}

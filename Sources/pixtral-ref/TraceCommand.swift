@@ -84,9 +84,11 @@ struct TraceCommand: ParsableCommand {
     for warning in checkpoint.warnings { Console.message("warning: \(warning)") }
     // Of tokens from elsewhere only the pieces are named with it: none needs to be there.
     let isNeeded = request != nil || tokenizer.tokenizer != nil
+    let tokenizerPath = try? tokenizer.path()
     let tokenizer = isNeeded ? try tokenizer.read() : try? tokenizer.read()
+    let inputs = checkpoint.paths + [request, tokens, pixels, tokenizerPath].compactMap(\.self)
     let folder = TraceFolder(
-      out, globs: patterns(taps), until: until, dtype: precision.dtype, onFile: Cleanup.removeOnInterrupt
+      out, globs: patterns(taps), until: until, dtype: precision.dtype, sparing: inputs
     ) { Console.progress("computing \($0)") }
     let summary: JSON
     do {
@@ -97,7 +99,6 @@ struct TraceCommand: ParsableCommand {
       summary = try folder.finish(summary: describe(checkpoint, folder, tokenizer))
     } catch {
       Console.progress("")
-      folder.abandon()
       throw error
     }
     Console.progress("")
@@ -114,6 +115,7 @@ struct TraceCommand: ParsableCommand {
       if let request, let tokenizer {
         let loader = ImageLoader(maxPixels: limit.maxPixels)
         let chat = try ChatRequest(file: request, images: loader)
+        folder.inputs += chat.imageFiles
         _ = try model(chat, tokenizer: tokenizer, images: loader, logitRows: rows, trace: trace)
       } else if let tokens {
         _ = try model(Prompt(tokensFile: tokens, pixelsFile: pixels), logitRows: rows, trace: trace)

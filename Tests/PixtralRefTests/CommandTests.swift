@@ -81,25 +81,6 @@ struct CommandTests {
     #expect(try bytes(of: "\(out)/trace.json") == before)
   }
 
-  @Test("An interrupted run leaves nothing that looks whole")
-  func interrupted() throws {
-    let out = "\(folder.path)/out"
-    let process = try program([
-      "trace", "--checkpoint", "seeded:pixtral-large", "--request", "\(fixtures)/requests/photo-512.json",
-      "--out", out,
-    ])
-    process.standardError = FileHandle.nullDevice
-    try process.run()
-    while !FileManager.default.fileExists(atPath: "\(out)/trace.safetensors.partial"), process.isRunning {
-      usleep(10_000)
-    }
-    process.interrupt()
-    for _ in 0..<500 where process.isRunning { usleep(10_000) }
-    #expect(!process.isRunning, "stopped within five seconds")
-    kill(process.processIdentifier, SIGKILL)
-    #expect((try? FileManager.default.contentsOfDirectory(atPath: out)) ?? [] == [])
-  }
-
   @Test(
     "Wrong usage exits with 64",
     arguments: [
@@ -133,7 +114,6 @@ struct CommandTests {
     #expect(try run("image", image, "--preview", "\(folder.path)/./a.png").code == 64)
     #expect(try run("image", image, "--pixels", out, "--preview", out).code == 64)
     #expect(try run("image", image, "--pixels", out, "--preview", "\(folder.path)/./p.png").code == 64)
-    #expect(try run("image", image, "--pixels", out + ".partial", "--preview", out).code == 64)
     #expect(folder.contents == ["a.png"])
     #expect(try run("image", image, "--preview", out).code == 0)
     #expect(folder.contents == ["a.png", "p.png"])

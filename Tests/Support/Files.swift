@@ -47,6 +47,13 @@ public func bytes(of path: String) throws -> [UInt8] {
   Array(try Data(contentsOf: URL(fileURLWithPath: path)))
 }
 
+extension SafetensorsWriter {
+  /// To a file of its own.
+  package convenience init(_ path: String, _ entries: [Entry]) throws {
+    try self.init(entries) { try NewFile(path, room: $0, sparing: []) }
+  }
+}
+
 /// In hexadecimal.
 public func sha256(_ bytes: [UInt8]) -> String {
   let hash = SHA256()

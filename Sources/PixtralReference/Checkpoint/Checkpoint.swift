@@ -9,6 +9,8 @@ public struct Checkpoint: Sendable {
   public let parameters: Parameters
   /// Safetensors files, in the order of their names; none for a seeded checkpoint.
   package let files: [Safetensors]
+  /// Every file that was read for it; none for a seeded checkpoint.
+  package let paths: [String]
   /// Things worth a word on stderr.
   public let warnings: [String]
   private let tensorsByName: [String: StoredTensor]
@@ -33,6 +35,7 @@ public struct Checkpoint: Sendable {
     self.name = name
     self.parameters = parameters
     files = []
+    paths = []
     warnings = []
     tensorsByName = Dictionary(
       uniqueKeysWithValues: parameters.tensors.map { tensor in
@@ -64,6 +67,7 @@ public struct Checkpoint: Sendable {
     warnings = parameters.unknownKeys.map { "\(parametersFile): unknown key \($0), ignored" }
     let (files, index) = try Self.openFiles(folder, names)
     self.files = files
+    paths = [parametersFile] + (index == nil ? [] : ["\(folder)/\(Self.indexName)"]) + files.map(\.file.path)
 
     var found: [String: StoredTensor] = [:]
     for file in files {
@@ -117,11 +121,12 @@ public struct Checkpoint: Sendable {
     return hash.hexDigest()
   }
 
+  private static let indexName = "consolidated.safetensors.index.json"
+
   /// The safetensors files of a folder, and which file the index says holds which tensor.
   private static func openFiles(_ folder: String, _ names: [String]) throws -> (
     [Safetensors], [String: String]?
   ) {
-    let indexName = "consolidated.safetensors.index.json"
     if names.contains(indexName) {
       let place = "\(folder)/\(indexName)"
       guard case .object(let members)? = try JSON(file: place)["weight_map"] else {

@@ -12,6 +12,9 @@ package enum CheckpointLayout: String, Sendable, CaseIterable {
 /// Writes a seeded checkpoint out for other runtimes, with the tokenizer and every key that they
 /// ask for.
 ///
+/// A checkpoint that this has written is replaced, when the new one is whole, and its files that do
+/// not belong to the new one go. Where anything else has one of the names, nothing is written.
+///
 /// - shardBytes: a file is not begun beyond this size; with more than one file there is an index.
 /// - tokenizer: the model file to put beside the weights.
 /// - progress: told each tensor's name before it is written.
@@ -22,54 +25,102 @@ package func writeCheckpoint(
 ) throws {
   precondition(
     checkpoint.tensors.allSatisfy { $0.dtype == .bf16 }, "only bfloat16 is written without rounding")
-  let files =
+  let shards = split(checkpoint.tensors, shardBytes)
+  let shardNames = names(ofShards: shards.count, layout)
+  var files =
     try layout == .mistral
     ? checkpoint.mistralFiles(tokenizer: tokenizer) : checkpoint.huggingFaceFiles(tokenizer: tokenizer)
-  let folder = try OutputFolder(path)
-  var written: [String] = []
-  do {
-    let shards = split(checkpoint.tensors, shardBytes)
-    let stem = layout == .mistral ? "consolidated" : "model"
-    var index: [JSON.Member] = []
-    for (n, tensors) in shards.enumerated() {
-      let name =
-        shards.count == 1
-        ? "\(stem).safetensors" : "\(stem)-\(padded(n + 1))-of-\(padded(shards.count)).safetensors"
-      let renamed = tensors.map { layout == .mistral ? $0.name : huggingFaceName($0.name) }
-      let entries = zip(tensors, renamed).map {
-        SafetensorsWriter.Entry(name: $1, dtype: .bf16, shape: $0.shape)
-      }
-      let writer = try SafetensorsWriter(
-        "\(path)/\(name)", entries, metadata: layout == .hf ? [("format", "pt")] : [])
-      do {
-        for tensor in tensors {
-          progress(tensor.name)
-          try write(
-            tensor, to: writer, rotaryHeads: layout == .hf ? checkpoint.rotaryHeads(of: tensor.name) : nil)
-        }
-        try writer.finish()
-      } catch {
-        writer.abandon()
-        throw error
-      }
-      written.append(name)
-      index += renamed.map { JSON.Member(key: $0, value: .string(name)) }
+  if shards.count > 1 { files.insert(index(of: shards, shardNames, layout), at: 0) }
+
+  // Everything is begun, with its room, before the first tensor is computed. The last file, params.json
+  // or config.json, makes the folder a checkpoint.
+  let folder = try OutputFolder(path, sparing: [tokenizer])
+  let outdated = try outdatedFiles(in: path, layout, newNames: shardNames + files.map(\.name))
+  let writers = try zip(shards, shardNames).map { tensors, name in
+    try SafetensorsWriter(entries(tensors, layout), metadata: layout.metadata) {
+      try folder.newFile(name, room: $0)
     }
-    func add(_ file: CheckpointFile) throws {
-      try file.bytes.withUnsafeBytes { try NewFile.write($0, to: "\(path)/\(file.name)") }
-      written.append(file.name)
-    }
-    if shards.count > 1 {
-      let bytes = checkpoint.tensors.reduce(0) { $0 + $1.rows * $1.columns * 2 }
-      let json: JSON = ["metadata": ["total_size": .integer(bytes)], "weight_map": .object(index)]
-      try add(CheckpointFile("\(stem).safetensors.index.json", json))
-    }
-    for file in files { try add(file) }
-  } catch {
-    for name in written { remove(file: "\(path)/\(name)") }
-    folder.abandon()
-    throw error
   }
+  for file in files { try folder.newFile(file.name, room: file.bytes.count).write(file.bytes) }
+
+  for (tensors, writer) in zip(shards, writers) {
+    for tensor in tensors {
+      progress(tensor.name)
+      try write(
+        tensor, to: writer, rotaryHeads: layout == .hf ? checkpoint.rotaryHeads(of: tensor.name) : nil)
+    }
+    try writer.complete()
+  }
+  try folder.finish(removing: outdated)
+}
+
+extension CheckpointLayout {
+  /// What the names of safetensors files begin with.
+  fileprivate var stem: String { self == .mistral ? "consolidated" : "model" }
+
+  fileprivate var indexName: String { "\(stem).safetensors.index.json" }
+
+  /// The header's `__metadata__`: what transformers asks for, and whose work the file is.
+  fileprivate var metadata: [(String, String)] {
+    (self == .hf ? [("format", "pt")] : []) + [("writer", writerName)]
+  }
+}
+
+private let writerName = "pixtral-ref checkpoint write"
+
+private func names(ofShards count: Int, _ layout: CheckpointLayout) -> [String] {
+  if count == 1 { return ["\(layout.stem).safetensors"] }
+  return (1...count).map { "\(layout.stem)-\(padded($0))-of-\(padded(count)).safetensors" }
+}
+
+private func entries(_ tensors: [StoredTensor], _ layout: CheckpointLayout) -> [SafetensorsWriter.Entry] {
+  tensors.map {
+    SafetensorsWriter.Entry(
+      name: layout == .mistral ? $0.name : huggingFaceName($0.name), dtype: .bf16, shape: $0.shape)
+  }
+}
+
+/// Which tensor is in which file.
+private func index(
+  of shards: [[StoredTensor]], _ names: [String], _ layout: CheckpointLayout
+) -> CheckpointFile {
+  let bytes = shards.joined().reduce(0) { $0 + $1.rows * $1.columns * 2 }
+  let members = zip(shards, names).flatMap { tensors, name in
+    entries(tensors, layout).map { JSON.Member(key: $0.name, value: .string(name)) }
+  }
+  return CheckpointFile(
+    layout.indexName, ["metadata": ["total_size": .integer(bytes)], "weight_map": .object(members)])
+}
+
+/// Files of an older checkpoint of the layout that do not belong to the new one, and would be
+/// believed beside it.
+///
+/// - Throws: `InputError` of kind `unwritable` if the folder holds weights that this program has not
+///   written, or one of the names without any weights of ours.
+private func outdatedFiles(
+  in folder: String, _ layout: CheckpointLayout, newNames: [String]
+) throws -> [String] {
+  let there = fileNames(in: folder) ?? []
+  let weights = there.filter { name in CheckpointLayout.allCases.contains { isWeights(name, of: $0) } }
+  let foreign = weights.first {
+    (try? Safetensors("\(folder)/\($0)"))?.metadata["writer"] != writerName
+  }
+  let taken = there.first { newNames.contains($0) || $0 == layout.indexName }
+  if let found = foreign ?? (weights.isEmpty ? taken : nil) {
+    throw InputError(
+      .unwritable, folder,
+      expected: "a folder without a checkpoint, or with one that this command has written",
+      found: "\(found) of other origin", advice: "choose another folder")
+  }
+  return there.filter { (isWeights($0, of: layout) || $0 == layout.indexName) && !newNames.contains($0) }
+}
+
+/// Whether a name is one that this program gives to weights: `STEM.safetensors` or
+/// `STEM-00001-of-00002.safetensors`.
+private func isWeights(_ name: String, of layout: CheckpointLayout) -> Bool {
+  let digits = "[0-9][0-9][0-9][0-9][0-9]"
+  return name == "\(layout.stem).safetensors"
+    || name.matches(glob: "\(layout.stem)-\(digits)-of-\(digits).safetensors")
 }
 
 /// A file of a checkpoint that holds no tensors.
@@ -81,7 +132,7 @@ struct CheckpointFile {
 
   init(_ name: String, _ text: String) { self.init(name, Array(text.utf8)) }
 
-  init(_ name: String, _ json: JSON) { self.init(name, "\(json.text(indented: true))\n") }
+  init(_ name: String, _ json: JSON) { self.init(name, json.file) }
 
   /// - path: the file whose bytes it has.
   init(_ name: String, copyOf path: String) throws {

@@ -21,7 +21,7 @@ func choose(
   // Those that add come first, wherever they stand.
   for pattern in patterns.filter({ !$0.hasPrefix("!") }) + patterns.filter({ $0.hasPrefix("!") }) {
     let takesAway = pattern.hasPrefix("!")
-    let matching = names.filter { fnmatch(takesAway ? String(pattern.dropFirst()) : pattern, $0, 0) == 0 }
+    let matching = names.filter { $0.matches(glob: takesAway ? String(pattern.dropFirst()) : pattern) }
     guard !matching.isEmpty else {
       let near = nearest(takesAway ? String(pattern.dropFirst()) : pattern, of: names)
       throw refuse(
@@ -39,4 +39,9 @@ func choose(
     throw refuse(patterns.joined(separator: ","), "patterns that leave a tap of \(place)", "take fewer away")
   }
   return chosen
+}
+
+extension String {
+  /// Whether a name matches a shell pattern; `*` matches dots too.
+  func matches(glob: String) -> Bool { fnmatch(glob, self, 0) == 0 }
 }

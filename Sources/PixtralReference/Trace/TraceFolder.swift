@@ -3,8 +3,8 @@ import PixtralStorage
 /// A trace on disk: `trace.safetensors` with a matrix a tap, and `trace.json` that says what was
 /// computed.
 ///
-/// The second is written last and under another name until it is whole: a folder without
-/// `trace.json` holds no trace.
+/// Both get their names when the run has ended, `trace.json` last: a folder without it holds no
+/// trace, and an older trace stays until then. A run that fails leaves nothing.
 package final class TraceFolder: TraceRecorder {
   package let path: String
   /// What the run is about, once it has begun.
@@ -16,7 +16,8 @@ package final class TraceFolder: TraceRecorder {
 
   private let choose: ([PlannedTap]) throws -> TapChoice
   private let dtype: DType
-  private let onFile: (String) -> Void
+  /// Files that the run reads; none of them is replaced. More may come until it begins.
+  package var inputs: [String]
   private let progress: (String) -> Void
   private var output: Output?
 
@@ -26,52 +27,47 @@ package final class TraceFolder: TraceRecorder {
     let names: Set<String>
     let folder: OutputFolder
     let writer: SafetensorsWriter
+    let summary: NewFile
   }
 
   /// Nothing is made until a run begins.
   ///
   /// - globs, until: as for `TapChoice`.
   /// - dtype: F32 or F64, the precision of the run.
-  /// - onFile: told the name of the file that must go if the process is stopped.
+  /// - inputs: files that the run reads; none of them is replaced.
   /// - progress: told the name of every tap as it is computed.
   package init(
     _ path: String, globs: [String] = [], until: String? = nil, dtype: DType,
-    onFile: @escaping (String) -> Void = { _ in }, progress: @escaping (String) -> Void = { _ in }
+    sparing inputs: [String], progress: @escaping (String) -> Void = { _ in }
   ) {
     self.path = path
     self.dtype = dtype
-    self.onFile = onFile
+    self.inputs = inputs
     self.progress = progress
     choose = { try TapChoice(from: $0, globs: globs, until: until) }
   }
 
-  /// Makes the folder if need be, and a file in it that is not a trace yet; an older trace in it
-  /// goes.
+  /// Makes the folder if need be, and in it two files that are not a trace yet, with room for all
+  /// of it.
   ///
   /// - Throws: `InputError` of kind `wrongTap` or `unwritable`.
   package func begin(_ prompt: PromptShape, taps: [PlannedTap]) throws {
     self.prompt = prompt
     let choice = try choose(taps)
-    let folder = try OutputFolder(path)
+    let folder = try OutputFolder(path, sparing: inputs)
     let entries = choice.recorded.map {
       // The pictures are float32 in either precision: they are inputs.
       let dtype = $0.name.hasPrefix("image.") ? DType.f32 : dtype
       return SafetensorsWriter.Entry(name: $0.name, dtype: dtype, shape: [$0.rows, $0.columns])
     }
-    let written: String
-    do {
-      let file = "\(path)/trace.safetensors"
-      onFile(NewFile.partialPath(of: file))
-      let writer = try SafetensorsWriter(file, entries, metadata: [("format", "pixtral-ref trace 1")])
-      written = writer.path
-      output = Output(
-        choice: choice, names: Set(choice.recorded.map(\.name)), folder: folder, writer: writer)
-    } catch {
-      folder.abandon()
-      throw error
+    let writer = try SafetensorsWriter(entries, metadata: [("format", "pixtral-ref trace 1")]) {
+      try folder.newFile("trace.safetensors", room: $0)
     }
-    remove(file: "\(path)/trace.json")
-    remove(file: written)
+    // More than a tap, a token and all the rest take, so that hours of work do not end for want of it.
+    let room = 512 * choice.recorded.count + 16 * prompt.tokens.count + 65536
+    output = Output(
+      choice: choice, names: Set(choice.recorded.map(\.name)), folder: folder, writer: writer,
+      summary: try folder.newFile("trace.json", room: room))
   }
 
   package func wants(_ name: String) -> Bool {
@@ -98,7 +94,8 @@ package final class TraceFolder: TraceRecorder {
   /// - summary: what `trace.json` says beside the taps.
   /// - Returns: the whole of `trace.json`.
   package func finish(summary: [JSON.Member]) throws -> JSON {
-    try output?.writer.finish()
+    guard let output else { preconditionFailure("the end of a run that has not begun") }
+    try output.writer.complete()
     let taps = statistics.map { tap, statistics -> JSON in
       [
         "name": .string(tap.name), "shape": .array([.integer(tap.rows), .integer(tap.columns)]),
@@ -106,15 +103,8 @@ package final class TraceFolder: TraceRecorder {
       ]
     }
     let json = JSON.object(summary + [JSON.Member(key: "taps", value: .array(taps))])
-    try json.write(to: "\(path)/trace.json")
+    try output.summary.write(json.file)
+    try output.folder.finish()
     return json
-  }
-
-  /// Leaves nothing of a run that failed.
-  package func abandon() {
-    guard let output else { return }
-    output.writer.abandon()
-    remove(file: output.writer.path)
-    output.folder.abandon()
   }
 }

@@ -42,6 +42,19 @@ public struct LoadedImage: Sendable, Equatable {
 }
 
 extension ChatRequest {
+  /// The files that its images are in.
+  package var imageFiles: [String] {
+    messages.lazy.flatMap(\.content).compactMap { chunk in
+      guard case .image(let url) = chunk, !url.utf8.starts(with: "data:".utf8),
+        let location = try? ImageLocation(url, place: "", folder: folder)
+      else { return nil }
+      return switch location {
+      case .file(let path), .path(let path): path
+      case .data: nil
+      }
+    }
+  }
+
   /// The images of the request in its order, each decoded once; or why one cannot be.
   ///
   /// Which failure a request ends with is the template's to say: it goes through the messages in

@@ -40,7 +40,7 @@ struct CandidateFormTests {
   /// The trace that this version writes of the case.
   private func traced() throws -> String {
     let out = "\(folder.path)/trace"
-    let recorder = TraceFolder(out, dtype: .f64)
+    let recorder = TraceFolder(out, dtype: .f64, sparing: [])
     let checkpoint = try Checkpoint("seeded:tiny")
     do { _ = try Pixtral<Double>(checkpoint)(golden.prompt, trace: Trace(recorder)) } catch is TraceEnd {}
     _ = try recorder.finish(summary: [

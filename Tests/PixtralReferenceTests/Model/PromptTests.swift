@@ -94,7 +94,11 @@ struct PromptTests {
     let folder = try TemporaryFolder()
     let tokens = try folder.write("t.json", "[1]")
     let images = [pixels(value: 0.5), pixels(height: 4, width: 2, value: -1)]
-    try Pixels.write(images, to: "\(folder.path)/p.safetensors")
+    let grids = images.map { $0.grid(patchSize: 1) }
+    let file = try PixelsFile(
+      grids, rule: ImageRule(patchSize: 1, longestSide: 4), to: "\(folder.path)/p.safetensors", sparing: [])
+    for (n, image) in images.enumerated() { try file.write(image, of: "image \(n)", n) }
+    try file.finish()
     #expect(try Prompt(tokensFile: tokens, pixelsFile: "\(folder.path)/p.safetensors").pixels == images)
   }
 }

@@ -88,7 +88,8 @@ private func record<Scalar: BLASScalar>(
   BLAS.begin()
   precondition(BLAS.threads == threads, "\(BLAS.threads) threads")
   let tokenizer = try Tokenizer(file: "\(checkout)/Fixtures/tokenizer/\(Tokenizer.fileName)")
-  let folder = TraceFolder("\(path)/\(threads)", globs: globs, dtype: Scalar.self == Float.self ? .f32 : .f64)
+  let folder = TraceFolder(
+    "\(path)/\(threads)", globs: globs, dtype: Scalar.self == Float.self ? .f32 : .f64, sparing: [])
   do {
     _ = try Pixtral<Scalar>(Checkpoint("seeded:tiny"))(
       ChatRequest(file: request(name)), tokenizer: tokenizer, logitRows: 1, trace: Trace(folder))

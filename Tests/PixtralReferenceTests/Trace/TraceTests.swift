@@ -30,7 +30,7 @@ struct TraceTests {
     in out: String, globs: [String] = [], until: String? = nil, precision: Precision = .float64
   ) throws -> TraceFolder {
     let checkpoint = try Checkpoint(smallCheckpoint(in: folder))
-    let recorder = TraceFolder(out, globs: globs, until: until, dtype: precision.dtype)
+    let recorder = TraceFolder(out, globs: globs, until: until, dtype: precision.dtype, sparing: [])
     do {
       switch precision {
       case .float32: _ = try Pixtral<Float>(checkpoint)(prompt, trace: Trace(recorder))
@@ -41,11 +41,11 @@ struct TraceTests {
     return recorder
   }
 
-  /// A folder whose run has begun.
-  private func begun(_ path: String) throws -> TraceFolder {
-    let recorder = TraceFolder(path, dtype: .f32)
+  /// Runs something while a run of the folder has begun; then gives that run up.
+  private func whileBegun(_ path: String, _ body: () throws -> Void = {}) throws {
+    let recorder = TraceFolder(path, dtype: .f32, sparing: [])
     try recorder.begin(prompt.shape(patchSize: 2), taps: all)
-    return recorder
+    try withExtendedLifetime(recorder) { try body() }
   }
 
   @Test(
@@ -100,55 +100,73 @@ struct TraceTests {
     #expect(taps[0].name == "decoder.embeddings")
   }
 
-  @Test("A run that is given up leaves nothing, not even the folder")
-  func abandoned() throws {
-    let out = "\(folder.path)/out"
-    let recorder = try begun(out)
-    recorder.abandon()
-    #expect(folder.contents == [])
-  }
-
-  @Test("A link under the trace's name stays, and its target is the trace")
-  func link() throws {
+  @Test func aRunThatIsGivenUpLeavesNothingNotEvenTheFoldersAboveIt() throws {
     let out = try TemporaryFolder()
-    let target = try folder.write("target", "older")
-    try FileManager.default.createSymbolicLink(
-      atPath: "\(out.path)/trace.safetensors", withDestinationPath: target)
-    _ = try run(in: out.path)
-    #expect(
-      try Safetensors("\(out.path)/trace.safetensors").tensors.count == all.filter { !$0.onDemand }.count)
-    #expect(try Safetensors(target).tensors.count == all.filter { !$0.onDemand }.count)
-  }
-
-  @Test("Until a run ends there is no trace under its name")
-  func unfinished() throws {
-    let out = try TemporaryFolder()
-    let recorder = try begun(out.path)
-    #expect(out.contents == ["trace.safetensors.partial"])
-    recorder.abandon()
+    try whileBegun("\(out.path)/a/b/c")
     #expect(out.contents == [])
   }
 
-  @Test("Two runs do not write to one folder")
-  func twoRuns() throws {
+  @Test func aLinkUnderATracesNameIsRefusedAndItsTargetStays() throws {
     let out = try TemporaryFolder()
-    let first = try begun(out.path)
-    #expect(try refusal { try begun(out.path) }.found == "another run writing to it")
-    first.abandon()
+    let target = try folder.write("target", "older")
+    for name in ["trace.safetensors", "trace.json"] {
+      try FileManager.default.createSymbolicLink(
+        atPath: "\(out.path)/\(name)", withDestinationPath: target)
+      #expect(try refusal { try whileBegun(out.path) }.found == "a link")
+      #expect(out.contents == [name])
+      try FileManager.default.removeItem(atPath: "\(out.path)/\(name)")
+    }
+    #expect(try bytes(of: target) == Array("older".utf8))
   }
 
-  @Test("New folders go with a run that failed, the outer ones too")
-  func newFolders() throws {
-    let folder = try TemporaryFolder()
-    try begun("\(folder.path)/a/b/c").abandon()
-    #expect(folder.contents == [])
+  @Test func untilARunEndsThereIsNoTraceUnderItsNames() throws {
+    let out = try TemporaryFolder()
+    try whileBegun(out.path) {
+      #expect(
+        out.contents == ["trace.json.pixtral-ref-partial", "trace.safetensors.pixtral-ref-partial"])
+    }
+    #expect(out.contents == [])
+  }
+
+  @Test func anOlderTraceStaysUntilTheNewOneIsWhole() throws {
+    let out = try TemporaryFolder()
+    _ = try run(in: out.path, globs: ["logits"])
+    let names = ["trace.json", "trace.safetensors"]
+    func contents() throws -> [[UInt8]] { try names.map { try bytes(of: "\(out.path)/\($0)") } }
+    let before = try contents()
+    var during: [[UInt8]] = []
+    try whileBegun(out.path) { during = try contents() }
+    #expect(during == before)
+    #expect(out.contents == names)
+    _ = try run(in: out.path, globs: ["vision.*"])
+    #expect(out.contents == names)
+    #expect(try Safetensors("\(out.path)/trace.safetensors").tensors[0].name == "vision.patch_conv")
+  }
+
+  @Test func twoRunsDoNotWriteToOneFolder() throws {
+    let out = try TemporaryFolder()
+    try whileBegun(out.path) {
+      let error = try refusal { try whileBegun(out.path) }
+      #expect(error.found.hasPrefix("another run writing it"))
+      #expect(out.contents.count == 2)
+    }
+  }
+
+  @Test(arguments: ["trace.json", "trace.safetensors"])
+  func aTraceReplacesNoFileThatTheRunReads(name: String) throws {
+    let out = try TemporaryFolder()
+    let input = try out.write(name, "an input")
+    let recorder = TraceFolder(out.path, dtype: .f32, sparing: [input])
+    let error = try refusal { try recorder.begin(prompt.shape(patchSize: 2), taps: all) }
+    #expect(error.found == "a file that the same command reads")
+    #expect(out.contents == [name])
   }
 
   @Test(
     "A folder that cannot be written is refused",
     arguments: ["/proc/nowhere/out", "/dev/null/out", "/dev/null", ""])
   func unwritable(path: String) throws {
-    let error = try refusal { try begun(path) }
+    let error = try refusal { try whileBegun(path) }
     #expect(error.kind == .unwritable)
   }
 }
