@@ -104,19 +104,17 @@ def prose(text: str) -> str:
     return textwrap.fill(" ".join(text.split()), 100, break_long_words=False, break_on_hyphens=False)
 
 
-def main() -> None:
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer(models.BPE()), bos_token="<s>", eos_token="</s>"
-    )
-    tokenizer.chat_template = convert_tokenizer_to_chat_template(releases.MODEL)
-    cases = suites.read("tokens/request/rules")
-    count: collections.Counter = collections.Counter()
-    rows = []
-    for case in cases:
+def judged(tokens_of_request) -> list[tuple]:
+    """The suite through a template: each case with its verdict, and the tokens or the error behind it.
+
+    - tokens_of_request: raises what it likes for a request that it refuses.
+    """
+    answers = []
+    for case in suites.read("tokens/request/rules"):
         expected = case["expect"]
         found, error = None, ""
         try:
-            found = tokens_of(render(tokenizer, case["inputs"]["request"]))
+            found = tokens_of_request(case["inputs"]["request"])
         except Exception as exception:
             error = f"{type(exception).__name__}: {str(exception).splitlines()[0][:80]}"
         if "reject" in expected:
@@ -125,32 +123,54 @@ def main() -> None:
             verdict = "refused"
         else:
             verdict = "same" if found == without_grids(expected["tokens"]) else "other tokens"
-        count[verdict] += 1
-        if verdict not in ("same", "both refuse"):
-            rows.append(row(case, verdict, found, error))
-    names = ("mistral-common", "transformers", "jinja2")
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
+        answers.append((case, verdict, found, error))
+    return answers
+
+
+def summary(answers: list[tuple]) -> str:
+    count = collections.Counter(verdict for _, verdict, _, _ in answers)
     valid = count["same"] + count["other tokens"] + count["refused"]
+    return f"""Of {count.total()} cases, {valid} are requests that mistral-common takes: the template gives the
+        same tokens for {count["same"]}, other tokens for {count["other tokens"]}, and refuses
+        {count["refused"]}. Of {count["both refuse"] + count["accepted"]} that mistral-common refuses, the
+        template lets {count["accepted"]} through"""
+
+
+def versions(*packages: str) -> str:
+    return ", ".join(f"{package} {importlib.metadata.version(package)}" for package in packages)
+
+
+DOCUMENT = releases.ROOT / "Docs" / "ChatTemplates.md"
+# The second section of the document is check_hf_folder.py's.
+OWN = "## The template of `checkpoint write --layout hf`\n"
+
+
+def main() -> None:
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(models.BPE()), bos_token="<s>", eos_token="</s>"
+    )
+    tokenizer.chat_template = convert_tokenizer_to_chat_template(releases.MODEL)
+    answers = judged(lambda request: tokens_of(render(tokenizer, request)))
     paragraphs = [
         f"""Hugging Face users render V7 with a Jinja template. mistral-common itself writes one for this
         tokenizer, and `Tools/checks/check_chat_template.py` renders the suite
         `Fixtures/cases/tokens/request/rules` through it with transformers' `apply_chat_template`,
-        reading the result in its favour (see the script). This page is what it wrote ({versions}).""",
-        f"""Of {len(cases)} cases, {valid} are requests that mistral-common takes: the template gives the same
-        tokens for {count["same"]}, other tokens for {count["other tokens"]}, and refuses {count["refused"]}.
-        Of {count["both refuse"] + count["accepted"]} that mistral-common refuses, the template lets
-        {count["accepted"]} through: a template cannot be relied on to validate.""",
+        reading the result in its favour (see the script). This page is what it wrote
+        ({versions("mistral-common", "transformers", "jinja2")}). The last section is about the template
+        that pixtral-ref writes.""",
+        f"""{summary(answers)}: a template cannot be relied on to validate.""",
         """Each row shows where the two part: the first token that differs, in bold, with the pieces around
         it, or the exception of the one that refuses. An image is one `[IMG]` here.""",
     ]
     table = [
         "| case | rule | with the template | mistral-common | the template |",
         "|---|---|---|---|---|",
-        *rows,
+        *(row(*answer) for answer in answers if answer[1] not in ("same", "both refuse")),
     ]
     body = "\n\n".join(["# Chat templates beside mistral-common", *map(prose, paragraphs), "\n".join(table)])
-    (releases.ROOT / "Docs" / "ChatTemplates.md").write_text(body + "\n", encoding="utf-8")
-    print(dict(count))
+    _, heading, own = DOCUMENT.read_text(encoding="utf-8").partition(OWN)
+    DOCUMENT.write_text(f"{body}\n\n{heading}{own}".rstrip("\n") + "\n", encoding="utf-8")
+    print(" ".join(summary(answers).split()))
 
 
 if __name__ == "__main__":
