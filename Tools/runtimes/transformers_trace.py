@@ -47,20 +47,11 @@ LAYER = {  # tap: module of a vision layer, module of a decoder layer ("" is the
 taps, prefixes = {}, {}  # tap: matrix; attention module: "vision.layers.0", …
 
 
-def adjacent_pairs(matrix, head_dim):
-    """transformers rotates columns (i, head_dim/2 + i) of a head together; in a trace they are (2i,
-    2i + 1).
-    """
-    halves = matrix.reshape(len(matrix), -1, 2, head_dim // 2)
-    return halves.transpose(2, 3).reshape(matrix.shape)
-
-
-def keep(tap, module, side, head_dim=None):
-    """Has a module's input or output, [1, rows, columns], kept as [rows, columns]."""
+def keep(tap, module, side):
+    """Has a module's input or output kept, [1, rows, columns]."""
 
     def hook(_, inputs, output):
-        matrix = (inputs[0] if side == "in" else output)[0]
-        taps[tap] = adjacent_pairs(matrix, head_dim) if head_dim else matrix
+        taps[tap] = inputs[0] if side == "in" else output
 
     module.register_forward_hook(hook)
 
@@ -71,9 +62,8 @@ def keeping_rotated(attention):
     """
 
     def function(module, query, key, *rest, **options):
-        for tap, heads in (("q_rotated", query), ("k_rotated", key)):
-            joined = heads[0].transpose(0, 1).flatten(1)
-            taps[f"{prefixes[module]}.attention.{tap}"] = adjacent_pairs(joined, module.head_dim)
+        taps[f"{prefixes[module]}.attention.q_rotated"] = query
+        taps[f"{prefixes[module]}.attention.k_rotated"] = key
         return attention(module, query, key, *rest, **options)
 
     return function
@@ -97,8 +87,7 @@ for stage, stack in enumerate((model.model.vision_tower.transformer, model.model
         attention = layer.get_submodule(("attention", "self_attn")[stage])
         prefixes[attention] = prefix
         for tap, modules in LAYER.items():
-            head_dim = attention.head_dim if tap in ("attention.q", "attention.k") else None
-            keep(f"{prefix}.{tap}", layer.get_submodule(modules[stage]), modules[2], head_dim)
+            keep(f"{prefix}.{tap}", layer.get_submodule(modules[stage]), modules[2])
 for library in (modeling_pixtral, modeling_mistral):
     library.eager_attention_forward = keeping_rotated(library.eager_attention_forward)
 
