@@ -74,8 +74,10 @@ struct DistanceSum {
   ///
   /// - Returns: where exactly one of the two is finite, or both are infinite with other signs, or
   ///   NaN; nil if that is nowhere.
-  mutating func add(_ found: ArraySlice<Double>, against expected: ArraySlice<Double>) -> Int? {
-    for (n, (a, e)) in zip(found, expected).enumerated() {
+  mutating func add(_ found: Span<Double>, against expected: Span<Double>) -> Int? {
+    precondition(found.count == expected.count, "two parts of one row")
+    for n in expected.indices {
+      let (a, e) = (found[n], expected[n])
       if !e.isFinite || !a.isFinite {
         // Equal infinities agree (masked scores are −∞); NaN equals nothing, itself included.
         if e == a { continue }

@@ -71,7 +71,9 @@ extension TapPair {
   fileprivate func judged(_ found: Matrix<Double>, against expected: Matrix<Double>) -> Comparison.Tap? {
     var sum = DistanceSum()
     for row in 0..<found.rows {
-      if let column = sum.add(found.row(row), against: expected.row(row)) {
+      let range = row * found.columns..<(row + 1) * found.columns
+      let (a, e) = (found.values.span.extracting(range), expected.values.span.extracting(range))
+      if let column = sum.add(a, against: e) {
         return Comparison.Tap(name: name, limit: limit, verdict: .nonFinite(row: row, column: column))
       }
       sum.endRow()

@@ -111,7 +111,7 @@ private func judge(_ found: TapView, against expected: TapView, _ limit: Distanc
       let (e, a) = (expected.values(block), found.values(block))
       for row in 0..<block.count {
         let range = row * columns..<(row + 1) * columns
-        if let column = sum.add(a[range], against: e[range]) {
+        if let column = sum.add(a.span.extracting(range), against: e.span.extracting(range)) {
           return .nonFinite(row: start + row, column: column)
         }
         sum.endRow()
@@ -122,7 +122,7 @@ private func judge(_ found: TapView, against expected: TapView, _ limit: Distanc
       for start in stride(from: 0, to: columns, by: most) {
         let part = start..<min(start + most, columns)
         let (e, a) = (expected.values(row, columns: part), found.values(row, columns: part))
-        if let column = sum.add(a[...], against: e[...]) {
+        if let column = sum.add(a.span, against: e.span) {
           return .nonFinite(row: row, column: start + column)
         }
       }
