@@ -100,6 +100,7 @@ private struct ReadTokenizer {
   private var ids: [[UInt8]: Int] = [:]
   private var ranks: [[UInt8]: Int] = [:]
   private let userDefined: Regex<AnyRegexOutput>
+  private let ignoresMerges: Bool
 
   init(_ json: JSON) throws {
     for piece in try #require(json["model"]?["vocab"]?.members) {
@@ -108,6 +109,7 @@ private struct ReadTokenizer {
     for (rank, pair) in try #require(json["model"]?["merges"]?.strings).enumerated() {
       ranks[Array(pair.utf8)] = rank
     }
+    ignoresMerges = json["model"]?["ignore_merges"] == .bool(true)
     let split = try #require(json["pre_tokenizer"]?["pretokenizers"]?.array?.first)
     userDefined = try Regex(#require(split["pattern"]?["Regex"]?.string))
   }
@@ -126,8 +128,7 @@ private struct ReadTokenizer {
   }
 
   private func word(_ word: Substring) -> [Int] {
-    // ignore_merges
-    if let id = ids[Array(word.utf8)] { return [id] }
+    if ignoresMerges, let id = ids[Array(word.utf8)] { return [id] }
     var symbols = word.unicodeScalars.map { Array(String($0).utf8) }
     while let left = best(symbols) { symbols[left] += symbols.remove(at: left + 1) }
     return symbols.flatMap { symbol in

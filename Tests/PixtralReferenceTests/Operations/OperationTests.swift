@@ -38,6 +38,15 @@ struct OperationTests {
     #expect(y.values == [0.75, 2])
   }
 
+  /// Sums of 12288 equal squares in float32 would be off by 1e-5.
+  @Test func aRowAsWideAsPixtralLargeIsNormedAsExactlyAsAShortOne() throws {
+    let width = 12288
+    let row = [Float](repeating: 1.1, count: width)
+    let ones = try weight([width], [Float](repeating: 1, count: width))
+    let y = rmsNorm(Matrix<Float>([row]), ones, epsilon: 0)
+    #expect(y.values.allSatisfy { abs($0 - 1) <= 2 * Float(1).ulp })
+  }
+
   @Test("softmax of equal scores is uniform, also where e^x would overflow")
   func softmaxIsStable() {
     var scores: [Float] = [1000, 1000, 1000, 1000]
