@@ -35,13 +35,14 @@ package func writeCheckpoint(
   // Everything is begun, with its room, before the first tensor is computed. The last file, params.json
   // or config.json, makes the folder a checkpoint.
   let folder = try OutputFolder(path, sparing: [tokenizer])
-  let outdated = try outdatedFiles(in: path, layout, newNames: shardNames + files.map(\.name))
   let writers = try zip(shards, shardNames).map { tensors, name in
     try SafetensorsWriter(entries(tensors, layout), metadata: layout.metadata) {
       try folder.newFile(name, room: $0)
     }
   }
   for file in files { try folder.newFile(file.name, room: file.bytes.count).write(file.bytes) }
+  // Not before: another run may have ended meanwhile.
+  let outdated = try outdatedFiles(in: path, layout, newNames: shardNames + files.map(\.name))
 
   for (tensors, writer) in zip(shards, writers) {
     for tensor in tensors {
