@@ -1,14 +1,27 @@
-/// Whether Python's `re` compiles a pattern. Tokens.md 8.
+/// What Python's `re.compile` raises for a pattern.
+enum PatternFault: Error {
+  /// `re.error`, or a ValueError: no pattern.
+  case malformed
+  /// OverflowError: a number that C's integers do not hold.
+  case tooLargeNumber
+  /// RecursionError: more groups inside of one another than the stack has room for.
+  case nestedTooDeep
+}
+
+/// Checks that Python's `re` compiles a pattern. Tokens.md 8.
 ///
 /// The schema of a tool may hold patterns, and mistral-common refuses a request with one that does
 /// not compile. Swift's own regular expressions have another syntax, so that the grammar of Python
 /// 3.11 stands here; nothing is ever matched.
-func isPythonRegex(_ pattern: String) -> Bool {
-  var parser = PatternParser(pattern)
-  return (try? parser.parse()) != nil
+///
+/// - calls: how many of Python's calls there are around it.
+func checkPythonRegex(_ pattern: String, calls: Int = 0) throws(PatternFault) {
+  var parser = try PatternParser(pattern)
+  try parser.parse(calls: calls)
 }
 
-private struct Malformed: Error {}
+/// Python's recursion limit of 1,000 calls, less those that stand around a request.
+let deepestCalls = 982
 
 /// How many characters something matches: look-behind takes only what has one length.
 private struct Width {
@@ -16,6 +29,7 @@ private struct Width {
   var most = 0
 
   static let one = Width(least: 1, most: 1)
+  /// A number that no pattern can hold: one less is the largest width of a look-behind.
   static let unlimited = 1 << 32
 
   static func + (a: Width, b: Width) -> Width {
@@ -25,6 +39,7 @@ private struct Width {
   func or(_ other: Width) -> Width { Width(least: min(least, other.least), most: max(most, other.most)) }
 
   func times(_ counts: ClosedRange<Int>) -> Width {
+    // No factor is above 2³², so that only a product of two such overflows.
     func product(_ a: Int, _ b: Int) -> Int {
       let (value, overflow) = a.multipliedReportingOverflow(by: b)
       return overflow ? Width.unlimited : min(value, Width.unlimited)
@@ -34,58 +49,116 @@ private struct Width {
 }
 
 private struct PatternParser {
+  /// What a pattern is read in: a character, or a backslash and the character behind it. 8.2
+  private enum Unit: Equatable {
+    case plain(Unicode.Scalar)
+    case escaped(Unicode.Scalar)
+  }
+
   private let text: [Unicode.Scalar]
-  private var at = 0
+  /// The unit to be read next, nil at the end, and where the one behind it begins.
+  private var next: Unit?
+  private var end = 0
+
   /// Widths of the groups that are closed; nil for those still open. Group 0 is the whole.
   private var groups: [Width?] = [nil]
   private var names: [PythonString: Int] = [:]
-  /// Groups asked for by a conditional before they are defined.
+  /// The largest number that a conditional has asked for, be it defined or not.
   private var awaited = 0
   /// How many groups there were where the outermost look-behind began; nil outside of one.
   private var lookBehindStart: Int?
-  private var globalTypes: Set<Unicode.Scalar> = []
+  /// Flags of the whole pattern.
+  private var globalFlags: Set<Unicode.Scalar> = []
+  private var hasQuantifier = false
+  /// Whether a look-behind has no width, or too large a one, which shows at the end.
+  private var hasWrongLookBehind = false
 
-  init(_ pattern: String) { text = Array(pattern.unicodeScalars) }
-
-  mutating func parse() throws {
-    var verbose = false
-    _ = try alternatives(&verbose, depth: 0)
-    guard at == text.count, awaited < groups.count, globalTypes.count < 2 else { throw Malformed() }
+  init(_ pattern: String) throws(PatternFault) {
+    text = Array(pattern.unicodeScalars)
+    try advance()
   }
 
-  private var next: Unicode.Scalar? { at < text.count ? text[at] : nil }
+  mutating func parse(calls: Int) throws(PatternFault) {
+    _ = try alternatives(verbose: false, calls: calls, isWhole: true)
+    guard next == nil, awaited < groups.count, !globalFlags.isSuperset(of: ["a", "u"]),
+      !hasWrongLookBehind, !(hasQuantifier && globalFlags.contains("t"))
+    else { throw .malformed }
+  }
 
-  private mutating func take(_ scalar: Unicode.Scalar) -> Bool {
-    guard next == scalar else { return false }
-    at += 1
+  // MARK: Units
+
+  /// Goes on to the next unit. A backslash at the very end is found here, while what stands before
+  /// it is still being read.
+  private mutating func advance() throws(PatternFault) {
+    guard end < text.count else { return next = nil }
+    let scalar = text[end]
+    end += 1
+    guard scalar == "\\" else { return next = .plain(scalar) }
+    guard end < text.count else { throw .malformed }
+    next = .escaped(text[end])
+    end += 1
+  }
+
+  private mutating func take(_ scalar: Unicode.Scalar) throws(PatternFault) -> Bool {
+    guard next == .plain(scalar) else { return false }
+    try advance()
     return true
   }
 
-  private mutating func get() throws -> Unicode.Scalar {
-    guard let scalar = next else { throw Malformed() }
-    at += 1
+  private mutating func get() throws(PatternFault) -> Unit {
+    guard let unit = next else { throw .malformed }
+    try advance()
+    return unit
+  }
+
+  /// A character; an escape is none.
+  private mutating func getPlain() throws(PatternFault) -> Unicode.Scalar {
+    guard case .plain(let scalar) = try get() else { throw .malformed }
     return scalar
   }
 
-  private mutating func expect(_ scalar: Unicode.Scalar) throws {
-    guard take(scalar) else { throw Malformed() }
+  private mutating func expect(_ scalar: Unicode.Scalar) throws(PatternFault) {
+    guard try take(scalar) else { throw .malformed }
   }
 
-  private mutating func until(_ end: Unicode.Scalar) throws -> String {
+  /// What stands before a character, which is read too; not nothing.
+  private mutating func until(_ end: Unicode.Scalar) throws(PatternFault) -> String {
     var found = String.UnicodeScalarView()
     while true {
-      let scalar = try get()
-      if scalar == end { break }
-      found.append(scalar)
+      switch try get() {
+      case .plain(end):
+        guard !found.isEmpty else { throw .malformed }
+        return String(found)
+      case .plain(let scalar): found.append(scalar)
+      case .escaped(let scalar): found += ["\\", scalar]
+      }
     }
-    guard !found.isEmpty else { throw Malformed() }
+  }
+
+  /// Characters of a kind, as many as there are up to a number.
+  private mutating func characters(
+    upTo count: Int, where isWanted: (Unicode.Scalar) -> Bool
+  ) throws(PatternFault) -> String {
+    var found = String.UnicodeScalarView()
+    while found.count < count, case .plain(let scalar) = next, isWanted(scalar) {
+      found.append(scalar)
+      try advance()
+    }
     return String(found)
   }
 
-  private mutating func alternatives(_ verbose: inout Bool, depth: Int) throws -> Width {
-    guard depth < 300 else { throw Malformed() }
-    var width = try sequence(&verbose, depth: depth, mayHaveGlobalFlags: depth == 0)
-    while take("|") { width = width.or(try sequence(&verbose, depth: depth, mayHaveGlobalFlags: false)) }
+  // MARK: Branches and their items. 8.3 to 8.5
+
+  /// - calls: of Python's there are around it.
+  /// - isWhole: whether this is no group's inside.
+  private mutating func alternatives(
+    verbose: Bool, calls: Int, isWhole: Bool = false
+  ) throws(PatternFault) -> Width {
+    var width = try sequence(verbose: verbose, calls: calls + 2, mayHaveGlobalFlags: isWhole)
+    while try take("|") {
+      let verbose = isWhole ? globalFlags.contains("x") : verbose
+      width = width.or(try sequence(verbose: verbose, calls: calls + 2))
+    }
     return width
   }
 
@@ -95,99 +168,108 @@ private struct PatternParser {
     case atom(Width)
   }
 
-  private mutating func sequence(_ verbose: inout Bool, depth: Int, mayHaveGlobalFlags: Bool) throws -> Width
-  {
-    var total = Width()
+  private mutating func sequence(
+    verbose: Bool, calls: Int, mayHaveGlobalFlags: Bool = false
+  ) throws(PatternFault) -> Width {
+    guard calls < deepestCalls else { throw .nestedTooDeep }
+    var verbose = verbose
+    // What stands before the last item, and with it.
+    var (before, total) = (Width(), Width())
     var last = Item.nothing
-    while let scalar = next, scalar != "|", scalar != ")" {
-      at += 1
-      if verbose {
-        if " \t\n\r\u{b}\u{c}".unicodeScalars.contains(scalar) { continue }
+    while let unit = next, unit != .plain("|"), unit != .plain(")") {
+      try advance()
+      if verbose, case .plain(let scalar) = unit {
+        if isPatternSpace(scalar) { continue }
         if scalar == "#" {
-          while let skipped = next, skipped != "\n" { at += 1 }
+          while let skipped = next {
+            try advance()
+            if skipped == .plain("\n") { break }
+          }
           continue
         }
       }
-      var item = Item.atom(.one)
-      switch scalar {
-      case "\\": item = try escape()
-      case "[": try characterSet()
-      case "^", "$": item = .position
-      case "(":
-        let isFirst: Bool
-        if case .nothing = last { isFirst = mayHaveGlobalFlags } else { isFirst = false }
-        guard let group = try self.group(&verbose, depth: depth, mayHaveGlobalFlags: isFirst) else {
-          continue
+      switch unit {
+      case .escaped(let scalar): last = try escape(scalar)
+      case .plain("["):
+        try characterSet()
+        last = .atom(.one)
+      case .plain("^"), .plain("$"): last = .position
+      case .plain("("):
+        let isFirst = if case .nothing = last { mayHaveGlobalFlags } else { false }
+        guard let group = try group(&verbose, calls: calls, mayHaveGlobalFlags: isFirst) else { continue }
+        last = .atom(group)
+      case .plain("*"), .plain("+"), .plain("?"), .plain("{"):
+        guard let counts = try quantifier(unit) else {
+          last = .atom(.one)
+          break
         }
-        item = .atom(group)
-      case "*", "+", "?", "{":
-        guard let counts = try quantifier(scalar) else { break }
-        guard case .atom(let width) = last else { throw Malformed() }
-        if !take("?") { _ = take("+") }
-        // The atom was counted once already.
-        let repeated = width.times(counts)
-        total = Width(
-          least: total.least - width.least + repeated.least, most: total.most - width.most + repeated.most)
+        guard case .atom(let width) = last else { throw .malformed }
+        if try !take("?") { _ = try take("+") }
+        hasQuantifier = true
+        total = before + width.times(counts)
         last = .repeated
         continue
-      default: break
+      default: last = .atom(.one)
       }
-      if case .atom(let width) = item { total = total + width }
-      last = item
+      before = total
+      if case .atom(let width) = last { total = total + width }
     }
     return total
   }
 
   /// How often; nil for a brace that is only a character.
-  private mutating func quantifier(_ scalar: Unicode.Scalar) throws -> ClosedRange<Int>? {
-    switch scalar {
-    case "*": return 0...Width.unlimited
-    case "+": return 1...Width.unlimited
-    case "?": return 0...1
+  private mutating func quantifier(_ unit: Unit) throws(PatternFault) -> ClosedRange<Int>? {
+    switch unit {
+    case .plain("*"): return 0...Width.unlimited
+    case .plain("+"): return 1...Width.unlimited
+    case .plain("?"): return 0...1
     default: break
     }
-    if next == "}" { return nil }
-    let start = at
-    let low = digits()
-    let high = take(",") ? digits() : low
-    guard take("}") else {
-      at = start
+    if next == .plain("}") { return nil }
+    let behindBrace = (next, end)
+    let low = try characters(upTo: .max, where: isDigit)
+    let high = try take(",") ? characters(upTo: .max, where: isDigit) : low
+    guard try take("}") else {
+      (next, end) = behindBrace
       return nil
     }
-    let least = low.isEmpty ? 0 : Int(low) ?? Width.unlimited
-    let most = high.isEmpty ? Width.unlimited : Int(high) ?? Width.unlimited
-    guard least <= most else { throw Malformed() }
+    let least = try low.isEmpty ? 0 : count(low)
+    let most = try high.isEmpty ? Width.unlimited : count(high)
+    guard least <= most else { throw .malformed }
     return least...most
   }
 
-  private mutating func digits() -> String {
-    var found = ""
-    while let scalar = next, ("0"..."9").contains(scalar) {
-      found.unicodeScalars.append(scalar)
-      at += 1
-    }
-    return found
+  /// A number of times, below that which means any number. Python's `int` reads no more than 4,300
+  /// digits.
+  private func count(_ digits: String) throws(PatternFault) -> Int {
+    guard digits.utf8.count <= 4300 else { throw .malformed }
+    guard let number = Int(digits), number < Width.unlimited - 1 else { throw .tooLargeNumber }
+    return number
   }
 
-  private mutating func characterSet() throws {
-    _ = take("^")
+  // MARK: Sets and escapes. 8.6 to 8.9
+
+  private mutating func characterSet() throws(PatternFault) {
+    _ = try take("^")
     var isEmpty = true
     while true {
       let first = try get()
-      if first == "]" && !isEmpty { return }
+      if first == .plain("]") && !isEmpty { return }
       isEmpty = false
-      let low = first == "\\" ? try escapeInSet() : first.value
-      guard take("-") else { continue }
+      let low = try member(first)
+      guard try take("-") else { continue }
       let second = try get()
-      if second == "]" { return }
-      let high = second == "\\" ? try escapeInSet() : second.value
-      guard let low, let high, low <= high else { throw Malformed() }
+      if second == .plain("]") { return }
+      guard let high = try member(second), let low, low <= high else { throw .malformed }
     }
   }
 
-  /// The code of an escaped character in a set; nil for a class such as `\d`.
-  private mutating func escapeInSet() throws -> UInt32? {
-    let scalar = try get()
+  /// The code of a member of a set; nil for a class such as `\d`.
+  private mutating func member(_ unit: Unit) throws(PatternFault) -> UInt32? {
+    guard case .escaped(let scalar) = unit else {
+      guard case .plain(let scalar) = unit else { return nil }
+      return scalar.value
+    }
     switch scalar {
     case "d", "D", "s", "S", "w", "W": return nil
     case "a": return 7
@@ -198,206 +280,201 @@ private struct PatternParser {
     case "t": return 9
     case "v": return 11
     case "x", "u", "U", "N": return try codePoint(scalar)
-    case "0"..."7":
-      at -= 1
-      return try octal(upTo: 3)
+    case "0"..."7": return try octal(scalar, upTo: 2)
     default:
-      guard !isASCIILetter(scalar), !("8"..."9").contains(scalar) else { throw Malformed() }
+      guard !isLetterOrDigit(scalar) else { throw .malformed }
       return scalar.value
     }
   }
 
-  private mutating func escape() throws -> Item {
-    let scalar = try get()
+  private mutating func escape(_ scalar: Unicode.Scalar) throws(PatternFault) -> Item {
     switch scalar {
     case "A", "b", "B", "Z": return .position
-    case "d", "D", "s", "S", "w", "W", "a", "f", "n", "r", "t", "v": return .atom(.one)
+    case "d", "D", "s", "S", "w", "W", "a", "f", "n", "r", "t", "v": break
     case "x", "u", "U", "N": _ = try codePoint(scalar)
-    case "0": _ = try octal(upTo: 2)
+    case "0": _ = try octal(scalar, upTo: 2)
     case "1"..."9":
-      var number = Int(scalar.value - 48)
-      if let second = next, ("0"..."9").contains(second) {
-        at += 1
-        let isOctal = scalar <= "7" && second <= "7"
-        if isOctal, let third = next, ("0"..."7").contains(third) {
-          at -= 2
-          _ = try octal(upTo: 3)
-          return .atom(.one)
-        }
-        number = number * 10 + Int(second.value - 48)
+      guard case .plain(let second) = next, isDigit(second) else {
+        return .atom(try reference(digit(scalar)))
       }
-      return .atom(try reference(number))
-    default: guard !isASCIILetter(scalar) else { throw Malformed() }
+      try advance()
+      if scalar <= "7", second <= "7", case .plain(let third) = next, isOctal(third) {
+        try advance()
+        guard scalar <= "3" else { throw .malformed }
+        break
+      }
+      return .atom(try reference(digit(scalar) * 10 + digit(second)))
+    default: guard !isLetterOrDigit(scalar) else { throw .malformed }
     }
     return .atom(.one)
   }
 
-  private mutating func octal(upTo count: Int) throws -> UInt32 {
-    var value: UInt32 = 0
-    for _ in 0..<count {
-      guard let digit = next, ("0"..."7").contains(digit) else { break }
-      value = value * 8 + digit.value - 48
-      at += 1
-    }
-    guard value <= 0o377 else { throw Malformed() }
+  /// A code of octal digits, at most 377.
+  private mutating func octal(_ first: Unicode.Scalar, upTo more: Int) throws(PatternFault) -> UInt32 {
+    let digits = String(first) + (try characters(upTo: more, where: isOctal))
+    guard let value = UInt32(digits, radix: 8), value <= 0o377 else { throw .malformed }
     return value
   }
 
-  private mutating func codePoint(_ kind: Unicode.Scalar) throws -> UInt32 {
+  private mutating func codePoint(_ kind: Unicode.Scalar) throws(PatternFault) -> UInt32 {
     if kind == "N" {
       try expect("{")
-      let name = try until("}").uppercased()
-      guard
-        let scalar = (0...0x10ffff).lazy.compactMap({ Unicode.Scalar($0) }).first(where: {
-          $0.properties.name == name
-        })
-      else {
-        throw Malformed()
-      }
+      guard let scalar = scalarPythonNames(try until("}")) else { throw .malformed }
       return scalar.value
     }
     let count = kind == "x" ? 2 : kind == "u" ? 4 : 8
-    guard at + count <= text.count, text[at..<at + count].allSatisfy({ $0.properties.isASCIIHexDigit }) else {
-      throw Malformed()
-    }
-    var digits = String.UnicodeScalarView()
-    digits.append(contentsOf: text[at..<at + count])
-    at += count
-    guard let value = UInt32(String(digits), radix: 16), value <= 0x10ffff else { throw Malformed() }
+    let digits = try characters(upTo: count) { $0.properties.isASCIIHexDigit }
+    guard digits.utf8.count == count, let value = UInt32(digits, radix: 16) else { throw .malformed }
+    // What is no code point is a ValueError to Python's `chr`, and what is no C integer is not even
+    // that.
+    guard value <= Int32.max else { throw .tooLargeNumber }
+    guard value <= 0x10ffff else { throw .malformed }
     return value
   }
 
+  // MARK: Groups. 8.10 to 8.16
+
   /// A reference to a group that is closed, and that a look-behind around it has not defined
   /// itself.
-  private func reference(_ number: Int) throws -> Width {
-    guard number < groups.count, let width = groups[number] else { throw Malformed() }
-    if let lookBehindStart, number >= lookBehindStart { throw Malformed() }
+  private func reference(_ number: Int) throws(PatternFault) -> Width {
+    guard number < groups.count, let width = groups[number], number < lookBehindStart ?? .max else {
+      throw .malformed
+    }
     return width
   }
 
   /// A group behind its opening parenthesis; nil for a comment or for flags, which are no items.
-  private mutating func group(_ verbose: inout Bool, depth: Int, mayHaveGlobalFlags: Bool) throws -> Width? {
-    var captures = true
-    var name: String?
-    var inner = verbose
-    if take("?") {
-      captures = false
-      let kind = try get()
-      switch kind {
-      case "P":
-        if take("=") {
-          guard let number = names[PythonString(try until(")"))] else { throw Malformed() }
-          return try reference(number)
-        }
-        try expect("<")
-        name = try until(">")
-        captures = true
-      case ":", ">": break
-      case "#":
-        while try get() != ")" {}
+  private mutating func group(
+    _ verbose: inout Bool, calls: Int, mayHaveGlobalFlags: Bool
+  ) throws(PatternFault) -> Width? {
+    guard try take("?") else { return try numberedGroup(verbose: verbose, calls: calls) }
+    let kind = try getPlain()
+    switch kind {
+    case "P":
+      if try take("=") {
+        guard let number = names[PythonString(try until(")"))] else { throw .malformed }
+        return try reference(number)
+      }
+      try expect("<")
+      return try numberedGroup(try until(">"), verbose: verbose, calls: calls)
+    case ":", ">": return try inside(verbose: verbose, calls: calls)
+    case "#":
+      while try get() != .plain(")") {}
+      return nil
+    case "=", "!": return try look(verbose: verbose, calls: calls)
+    case "<":
+      let sign = try getPlain()
+      guard sign == "=" || sign == "!" else { throw .malformed }
+      return try lookBehind(verbose: verbose, calls: calls)
+    case "(": return try conditional(verbose: verbose, calls: calls)
+    default:
+      guard let flags = try flags(kind) else {
+        guard mayHaveGlobalFlags else { throw .malformed }
+        verbose = globalFlags.contains("x")
         return nil
-      case "=", "!", "<": return try look(kind, verbose, depth: depth)
-      case "(": return try conditional(verbose, depth: depth)
-      case _ where kind == "-" || isFlag(kind):
-        guard let flags = try flags(kind, mayBeGlobal: mayHaveGlobalFlags) else {
-          verbose = verbose || globalVerbose
-          return nil
-        }
-        inner = (inner || flags.on.contains("x")) && !flags.off.contains("x")
-      default: throw Malformed()
       }
+      let isVerbose = (verbose || flags.on.contains("x")) && !flags.off.contains("x")
+      return try inside(verbose: isVerbose, calls: calls)
     }
-    var number: Int?
-    if captures {
-      number = groups.count
-      groups.append(nil)
-      if let name {
-        guard isIdentifier(name), names[PythonString(name)] == nil else { throw Malformed() }
-        names[PythonString(name)] = number
-      }
-    }
-    let width = try alternatives(&inner, depth: depth + 1)
+  }
+
+  /// Branches and the parenthesis that closes them.
+  private mutating func inside(verbose: Bool, calls: Int) throws(PatternFault) -> Width {
+    let width = try alternatives(verbose: verbose, calls: calls)
     try expect(")")
-    if let number { groups[number] = width }
     return width
   }
 
-  private mutating func look(_ kind: Unicode.Scalar, _ verbose: Bool, depth: Int) throws -> Width {
-    var inner = verbose
-    let isBehind = kind == "<"
-    if isBehind {
-      let sign = try get()
-      guard sign == "=" || sign == "!" else { throw Malformed() }
+  private mutating func numberedGroup(
+    _ name: String? = nil, verbose: Bool, calls: Int
+  ) throws(PatternFault) -> Width {
+    let number = groups.count
+    groups.append(nil)
+    if let name {
+      guard isPythonIdentifier(name), names.updateValue(number, forKey: PythonString(name)) == nil else {
+        throw .malformed
+      }
     }
-    let outer = lookBehindStart
-    if isBehind && outer == nil { lookBehindStart = groups.count }
-    let width = try alternatives(&inner, depth: depth + 1)
-    if isBehind { lookBehindStart = outer }
-    try expect(")")
-    guard !isBehind || width.least == width.most else { throw Malformed() }
+    let width = try inside(verbose: verbose, calls: calls)
+    groups[number] = width
+    return width
+  }
+
+  private mutating func look(verbose: Bool, calls: Int) throws(PatternFault) -> Width {
+    _ = try inside(verbose: verbose, calls: calls)
     return Width()
   }
 
-  private mutating func conditional(_ verbose: Bool, depth: Int) throws -> Width {
-    var inner = verbose
+  private mutating func lookBehind(verbose: Bool, calls: Int) throws(PatternFault) -> Width {
+    let outer = lookBehindStart
+    lookBehindStart = outer ?? groups.count
+    let width = try alternatives(verbose: verbose, calls: calls)
+    lookBehindStart = outer
+    try expect(")")
+    if width.least != width.most || width.least >= Width.unlimited { hasWrongLookBehind = true }
+    return Width()
+  }
+
+  private mutating func conditional(verbose: Bool, calls: Int) throws(PatternFault) -> Width {
     let condition = try until(")")
-    if isIdentifier(condition) {
-      guard let number = names[PythonString(condition)] else { throw Malformed() }
-      if let lookBehindStart, number >= lookBehindStart { throw Malformed() }
+    let number: Int
+    if isPythonIdentifier(condition) {
+      guard let named = names[PythonString(condition)] else { throw .malformed }
+      number = named
     } else {
-      guard let number = Int(condition), number > 0 else { throw Malformed() }
-      if let lookBehindStart, number >= lookBehindStart { throw Malformed() }
+      guard let read = pythonInteger(condition), read > 0 else { throw .malformed }
+      number = read
       awaited = max(awaited, number)
     }
-    var width = try sequence(&inner, depth: depth, mayHaveGlobalFlags: false)
-    width = width.or(take("|") ? try sequence(&inner, depth: depth, mayHaveGlobalFlags: false) : Width())
+    if lookBehindStart != nil { _ = try reference(number) }
+    var width = try sequence(verbose: verbose, calls: calls + 1)
+    width = width.or(try take("|") ? try sequence(verbose: verbose, calls: calls + 1) : Width())
     try expect(")")
     return width
   }
 
-  private var globalVerbose = false
-
-  /// Flags from their first on: for the group that they open, or nil for the whole pattern, which
-  /// must then begin with them.
-  private mutating func flags(_ first: Unicode.Scalar, mayBeGlobal: Bool) throws -> (
+  /// Flags from their first on, for the group that they open; nil for those of the whole pattern.
+  private mutating func flags(_ first: Unicode.Scalar) throws(PatternFault) -> (
     on: Set<Unicode.Scalar>, off: Set<Unicode.Scalar>
   )? {
     var (on, off): (Set<Unicode.Scalar>, Set<Unicode.Scalar>) = ([], [])
     var scalar = first
     while isFlag(scalar) {
       on.insert(scalar)
-      scalar = try get()
+      guard !on.isSuperset(of: ["a", "u"]) else { throw .malformed }
+      scalar = try getPlain()
     }
-    guard !on.isSuperset(of: ["a", "u"]) else { throw Malformed() }
-    if scalar == ")" {
-      guard mayBeGlobal else { throw Malformed() }
-      globalTypes.formUnion(on.intersection(["a", "u"]))
-      globalVerbose = globalVerbose || on.contains("x")
+    if scalar == ")" && !on.isEmpty {
+      globalFlags.formUnion(on)
       return nil
     }
     if scalar == "-" {
-      scalar = try get()
-      guard isFlag(scalar) else { throw Malformed() }
+      scalar = try getPlain()
+      guard isFlag(scalar) else { throw .malformed }
       while isFlag(scalar) {
-        guard scalar != "a", scalar != "u" else { throw Malformed() }
         off.insert(scalar)
-        scalar = try get()
+        scalar = try getPlain()
       }
     }
-    guard scalar == ":", on.isDisjoint(with: off) else { throw Malformed() }
+    guard scalar == ":", !on.isEmpty || !off.isEmpty, on.isDisjoint(with: off), !on.contains("t"),
+      off.isDisjoint(with: ["a", "u", "t"])
+    else { throw .malformed }
     return (on, off)
   }
 }
 
-private func isFlag(_ scalar: Unicode.Scalar) -> Bool { "aimsux".unicodeScalars.contains(scalar) }
+private func isFlag(_ scalar: Unicode.Scalar) -> Bool { "aimstux".unicodeScalars.contains(scalar) }
 
-private func isASCIILetter(_ scalar: Unicode.Scalar) -> Bool {
-  ("a"..."z").contains(scalar) || ("A"..."Z").contains(scalar)
+private func isPatternSpace(_ scalar: Unicode.Scalar) -> Bool {
+  scalar == " " || ("\t"..."\r").contains(scalar)
 }
 
-private func isIdentifier(_ name: String) -> Bool {
-  guard let first = name.unicodeScalars.first, first == "_" || first.properties.isXIDStart else {
-    return false
-  }
-  return name.unicodeScalars.allSatisfy(\.properties.isXIDContinue)
+private func isDigit(_ scalar: Unicode.Scalar) -> Bool { ("0"..."9").contains(scalar) }
+
+private func isOctal(_ scalar: Unicode.Scalar) -> Bool { ("0"..."7").contains(scalar) }
+
+private func digit(_ scalar: Unicode.Scalar) -> Int { Int(scalar.value) - 48 }
+
+private func isLetterOrDigit(_ scalar: Unicode.Scalar) -> Bool {
+  ("a"..."z").contains(scalar) || ("A"..."Z").contains(scalar) || isDigit(scalar)
 }

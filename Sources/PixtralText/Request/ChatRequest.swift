@@ -1,4 +1,5 @@
 import PixtralImage
+import PixtralStorage
 
 /// A chat request in the form that the model card shows: messages, and tools that the model may
 /// call.
@@ -31,18 +32,12 @@ public struct ChatRequest: Sendable, Equatable {
     /// An image that is there already: a chunk of type `image`, which mistral-common opens while it
     /// reads.
     case loaded(LoadedImage)
+    /// An image that shows to be none when the chunk is written.
+    case broken(InputError)
     /// mistral-common knows it; this model has no tokens for it.
     case audio
     /// mistral-common knows it; V7 has no tokens for it.
     case thinking
-
-    /// Whether it is an image, there already or not.
-    var isImage: Bool {
-      switch self {
-      case .image, .loaded: true
-      default: false
-      }
-    }
   }
 
   /// A call of a tool by the assistant.

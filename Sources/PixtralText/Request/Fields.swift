@@ -94,7 +94,7 @@ struct Fields {
 
   func wrong(_ key: String, _ expected: String, _ found: String, advice: String = "") -> InputError {
     InputError(
-      .wrongRequest, "\(place), \(key)", expected: expected, found: String(found.prefix(80)), advice: advice,
+      .wrongRequest, "\(place), \(key)", expected: expected, found: shortened(found, to: 80), advice: advice,
       exception: "ValidationError")
   }
 }

@@ -1,3 +1,4 @@
+import Glibc
 import PixtralImage
 import PixtralStorage
 
@@ -5,8 +6,9 @@ import PixtralStorage
 enum ImageLocation {
   /// Of a `file://` URL.
   case file(String)
-  /// A path without any scheme, which mistral-common refuses as such.
-  case path(String)
+  /// A path without any scheme, which mistral-common refuses as such; and as it stands in the
+  /// request.
+  case path(String, url: String)
   /// The bytes of a `data:` URL.
   case data([UInt8])
 
@@ -16,21 +18,19 @@ enum ImageLocation {
   /// - Throws: `InputError` of kind `wrongRequest`; a remote image is never fetched.
   init(_ url: String, place: String, folder: String) throws(InputError) {
     func refuse(_ expected: String, _ advice: String = "", exception: String = "ValueError") -> InputError {
-      let shown = url.count > 64 ? "\(url.prefix(64))…" : url
-      return InputError(
-        .wrongRequest, "\(place), image_url", expected: expected, found: shown, advice: advice,
-        exception: exception)
+      InputError(
+        .wrongRequest, "\(place), image_url", expected: expected, found: shortened(url, to: 64),
+        advice: advice, exception: exception)
     }
     // By scalars throughout: Swift's own words for strings go by grapheme clusters.
-    let text = url.utf8
+    let text = Substring(url).utf8
     if text.starts(with: "data:".utf8) {
-      guard let comma = text.firstIndex(of: UInt8(ascii: ",")),
-        text[..<comma].suffix(7).elementsEqual(";base64".utf8), case let payload = text[comma...].dropFirst(),
-        !payload.isEmpty, let bytes = decodeBase64(payload)
-      else { throw refuse("data:MIME;base64,PAYLOAD with a padded payload") }
+      guard let bytes = dataURLPayload(text).flatMap(decodeBase64) else {
+        throw refuse("data:MIME;base64,PAYLOAD with a padded payload")
+      }
       self = .data(bytes)
     } else if text.isEmpty || text.contains(0) {
-      throw refuse("the path of an image")
+      throw refuse("the path of an image, without NUL")
     } else if text.starts(with: "file://".utf8) {
       self = .file(String(decoding: text.dropFirst("file://".utf8.count), as: UTF8.self))
     } else if text.contains("://".utf8) {
@@ -39,29 +39,75 @@ enum ImageLocation {
         "a data: or file:// URL, or a path", "fetch the image first and give its path",
         exception: "ConnectionError")
     } else {
-      self = .path(text.first == UInt8(ascii: "/") ? url : "\(folder)/\(url)")
+      self = .path(text.first == UInt8(ascii: "/") ? url : "\(folder)/\(url)", url: url)
     }
   }
 
-  /// What Pillow or mistral-common raises for an image that cannot be read.
-  func exception(for error: InputError) -> String {
+  /// The error with the exception that Pillow or mistral-common raises for an image that cannot be
+  /// read.
+  ///
+  /// - place: of the image in the request.
+  func refusal(for error: InputError, place: String) -> InputError {
+    if case .path(_, let url) = self, error.kind == .unreadableFile, isBareBase64(url) {
+      return InputError(
+        .wrongRequest, "\(place), image_url", expected: "a data: or file:// URL, or a path",
+        found: "base64, \(shortened(url, to: 64))", advice: "write data:image/png;base64, in front of it",
+        exception: "ValueError")
+    }
+    return error.raised(as: exception(for: error))
+  }
+
+  private func exception(for error: InputError) -> String {
     switch (self, error.kind) {
     case (.path, _): "ValueError"
-    case (_, .unreadableFile):
-      error.found.contains("no plain file") ? "IsADirectoryError" : "FileNotFoundError"
+    case (_, .unreadableFile): Self.exceptionOfOpen(error.found)
     case (_, .brokenImage): "OSError"
     case (.data, _): "ValueError"
     case (_, .largeImage): "DecompressionBombError"
     default: "UnidentifiedImageError"
     }
   }
+
+  /// - found: why a file could not be opened.
+  private static func exceptionOfOpen(_ found: String) -> String {
+    switch found {
+    case systemMessage(ENOENT): "FileNotFoundError"
+    case systemMessage(EACCES), systemMessage(EPERM): "PermissionError"
+    case systemMessage(ENOTDIR): "NotADirectoryError"
+    case systemMessage(ELOOP), systemMessage(ENAMETOOLONG): "OSError"
+    default: "IsADirectoryError"
+    }
+  }
+}
+
+/// Whether a text is base64 and no name that a file is likely to have.
+private func isBareBase64(_ text: String) -> Bool {
+  text.utf8.count >= 64
+    && text.utf8.allSatisfy { byte in
+      switch byte {
+      case UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "a")...UInt8(ascii: "z"),
+        UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "+"), UInt8(ascii: "/"), UInt8(ascii: "="),
+        UInt8(ascii: "\n"), UInt8(ascii: "\r"):
+        true
+      default: false
+      }
+    }
+}
+
+/// What stands behind the comma of a `data:` URL in base64; nil if it is no such URL. Tokens.md 9.2.
+func dataURLPayload(_ url: Substring.UTF8View) -> Substring.UTF8View? {
+  guard let comma = url.firstIndex(of: UInt8(ascii: ",")),
+    url[..<comma].suffix(7).elementsEqual(";base64".utf8), case let payload = url[comma...].dropFirst(),
+    !payload.isEmpty
+  else { return nil }
+  return payload
 }
 
 /// Base64 as Python's `b64decode` reads it: characters outside of the alphabet do not count, and
 /// nothing is read behind the padding.
 ///
 /// - Returns: nil if the padding is not there, or a character is not ASCII.
-private func decodeBase64(_ text: Substring.UTF8View) -> [UInt8]? {
+func decodeBase64(_ text: Substring.UTF8View) -> [UInt8]? {
   var bytes: [UInt8] = []
   bytes.reserveCapacity(text.count / 4 * 3)
   var bits: UInt32 = 0

@@ -5,6 +5,11 @@ import PixtralStorage
 extension PythonValue {
   var isDictionary: Bool { if case .dictionary = self { true } else { false } }
 
+  var asList: [PythonValue]? { if case .list(let values) = self { values } else { nil } }
+
+  var asPythonString: PythonString? { if case .string(let value) = self { value } else { nil } }
+
+  /// A string without halves of surrogate pairs.
   var asText: String? {
     if case .string(let value) = self, !value.hasHalfSurrogate { value.text } else { nil }
   }
@@ -43,27 +48,31 @@ extension PythonValue {
   }
 
   /// pydantic's lax whole number: `"5"`, `"1_000"` and `"5.0"` are some, `"5."` and `"1e3"` are
-  /// none, and a float is one below 2^63.
+  /// none, and a float is one below 2^63. What is too large for a Double is an infinity.
   var asWholeNumber: Double? {
-    guard case .string(let value) = self else {
-      guard let number = asNumber, number == number.rounded(), number.isFinite else { return nil }
-      if case .float = self { return number.magnitude < 0x1p63 ? number : nil }
-      return number
+    switch self {
+    case .integer(let digits): return Double(digits)
+    case .float(let value): return value == value.rounded() && value.magnitude < 0x1p63 ? value : nil
+    case .string(let value): return wholeNumber(value.text.trimmed.utf8[...])
+    default: return asNumber
     }
-    let parts = value.text.trimmed.split(separator: ".", maxSplits: 1, omittingEmptySubsequences: false)
-    let unsigned = parts[0].hasPrefix("-") || parts[0].hasPrefix("+") ? parts[0].dropFirst() : parts[0]
-    let groups = unsigned.split(separator: "_", omittingEmptySubsequences: false)
-    guard
-      groups.allSatisfy({
-        !$0.isEmpty && $0.utf8.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
-      })
-    else {
-      return nil
-    }
-    guard parts.count == 1 || (!parts[1].isEmpty && parts[1].utf8.allSatisfy({ $0 == UInt8(ascii: "0") }))
-    else { return nil }
-    return Double((parts[0].hasPrefix("-") ? "-" : "") + groups.joined())
   }
+}
+
+/// Digits with single `_` between them, a sign, and a point with zeros behind it. Tokens.md 5.14.
+private func wholeNumber(_ text: Substring.UTF8View) -> Double? {
+  let parts = text.split(separator: UInt8(ascii: "."), maxSplits: 1, omittingEmptySubsequences: false)
+  let isZero = { $0 == UInt8(ascii: "0") }
+  guard parts.count == 1 || (!parts[1].isEmpty && parts[1].allSatisfy(isZero)) else { return nil }
+  let isSigned = parts[0].first == UInt8(ascii: "-") || parts[0].first == UInt8(ascii: "+")
+  let groups = (isSigned ? parts[0].dropFirst() : parts[0])
+    .split(separator: UInt8(ascii: "_"), omittingEmptySubsequences: false)
+  let isNumber = groups.allSatisfy { group in
+    !group.isEmpty && group.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
+  }
+  let digits = groups.joined().drop(while: isZero)
+  guard isNumber, digits.count <= 4300 else { return nil }
+  return Double((parts[0].first == UInt8(ascii: "-") ? "-" : "") + "0" + String(decoding: digits, as: UTF8.self))
 }
 
 extension String {

@@ -64,6 +64,7 @@ extension ChatRequest {
     for chunk in messages.lazy.flatMap(\.content) {
       switch chunk {
       case .loaded(let image): images.append(.success(image))
+      case .broken(let error): images.append(.failure(error))
       case .image(let url):
         let place = "image \(images.count)"
         images.append(
@@ -85,13 +86,13 @@ extension ImageLoader {
   func load(_ location: ImageLocation, place: String) throws(InputError) -> LoadedImage {
     do throws(InputError) {
       switch location {
-      case .file(let path), .path(let path):
+      case .file(let path), .path(let path, _):
         return try MappedFile(path).withBytes { bytes throws(InputError) in try load(bytes, place: path) }
       case .data(let bytes):
         return try bytes.span.withUnsafeBytes { bytes throws(InputError) in try load(bytes, place: place) }
       }
     } catch {
-      throw error.raised(as: location.exception(for: error))
+      throw location.refusal(for: error, place: place)
     }
   }
 

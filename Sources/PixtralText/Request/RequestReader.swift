@@ -39,18 +39,48 @@ extension ChatRequest {
   package init(_ value: PythonValue, place: String, folder: String, images: ImageLoader) throws {
     var value = value
     let continues = try Self.applyContinuation(&value, place)
-    var fields = try Fields(value, place: place, what: "an object with messages")
-    messages =
-      try fields.list("messages").map { try $0.map { try Message($0, place: $1, images) } }
-      ?? { throw fields.missing("messages", "an array") }()
-    tools = try fields.list("tools")?.map(Tool.init) ?? []
-    truncates = try fields.boolean("truncate_for_context_length") ?? false
-    reasoningEffort = try fields.name(
-      "reasoning_effort", of: ["none", "minimal", "low", "medium", "high", "xhigh", "max"])
-    try Self.checkSettings(&fields)
-    try fields.finish()
+    do { self = try Self.read(value, place, images) } catch let error as InputError {
+      throw error.exception == "ValidationError" ? Self.endingFault(of: value, place, images) ?? error : error
+    }
     continuesFinalMessage = continues
     self.folder = folder
+  }
+
+  private static func read(_ value: PythonValue, _ place: String, _ images: ImageLoader) throws -> ChatRequest {
+    var fields = try Fields(value, place: place, what: "an object with messages")
+    guard let messages = try fields.list("messages") else { throw fields.missing("messages", "an array") }
+    var request = ChatRequest(try messages.map { try Message($0, place: $1, images) })
+    request.tools = try fields.list("tools")?.map(Tool.init) ?? []
+    request.truncates = try fields.boolean("truncate_for_context_length") ?? false
+    request.reasoningEffort = try fields.name(
+      "reasoning_effort", of: ["none", "minimal", "low", "medium", "high", "xhigh", "max"])
+    try checkSettings(&fields)
+    try fields.finish()
+    return request
+  }
+
+  /// The fault that ends the reading, whatever else is wrong with a request: pydantic collects what
+  /// is a ValidationError, and other exceptions pass through it. Tokens.md 5.2.
+  private static func endingFault(
+    of value: PythonValue, _ place: String, _ images: ImageLoader
+  ) -> InputError? {
+    func fault(_ body: () throws -> Void) -> InputError? {
+      do { try body() } catch let error as InputError where error.exception != "ValidationError" {
+        return error
+      } catch {}
+      return nil
+    }
+    for (number, message) in (value["messages"]?.asList ?? []).enumerated() {
+      guard Role(rawValue: message["role"]?.asText ?? "") != nil else { continue }
+      for (index, chunk) in (message["content"]?.asList ?? []).enumerated() {
+        guard chunk["type"]?.asText == "image", let image = chunk["image"] else { continue }
+        let place = "\(place), messages \(number), chunk \(index)"
+        if let error = fault({ _ = try Chunk(image: image, place: place, images) }) { return error }
+      }
+    }
+    let format = value["response_format"]?["json_schema"]
+    guard let schema = format?["schema"] ?? format?["custom_schema"], schema.isDictionary else { return nil }
+    return fault { try ToolSchema.check(schema, place: "\(place), schema", exception: "ValidationError") }
   }
 
   /// `continue_final_message` marks the last message as one to be continued. mistral-common does
@@ -89,39 +119,44 @@ extension ChatRequest {
     _ = try fields.optionalString("model")
     try checkSampling(&fields)
     _ = try fields.boolean("parallel_tool_calls")
-    if let choice = fields.take("tool_choice") {
-      if case .dictionary = choice {
-        var named = try Fields(choice, place: "\(fields.place), tool_choice", what: "an object")
-        _ = try named.name("type", of: ["function"])
-        var function = try Fields(
-          named.required("function", "an object"), place: "\(fields.place), tool_choice, function",
-          what: "an object")
-        _ = try function.string("name")
-        try function.finish()
-        try named.finish()
-      } else if !["auto", "none", "any", "required"].contains(choice.asText) {
-        throw wrongType("\(fields.place), tool_choice", "auto, none, any, required or an object", choice)
-      }
-    }
+    if let choice = fields.take("tool_choice") { try check(toolChoice: choice, "\(fields.place), tool_choice") }
     if let format = fields.take("response_format") {
-      var format = try Fields(format, place: "\(fields.place), response_format", what: "an object")
-      let type = try format.name("type", of: ["text", "json_object", "json_schema"])
-      let schema = format.take("json_schema")
-      if let schema, schema != .none {
-        var schema = try Fields(schema, place: "\(format.place), json_schema", what: "an object")
-        _ = try schema.string("name")
-        _ = try schema.optionalString("description")
-        let given = schema.take("custom_schema")
-        guard case .dictionary? = schema.take("schema") ?? given else {
-          throw schema.missing("schema", "an object")
-        }
-        _ = try schema.boolean("strict")
-        try schema.finish()
-      } else if type == "json_schema" {
-        throw format.missing("json_schema", "an object")
-      }
-      try format.finish()
+      try check(responseFormat: format, "\(fields.place), response_format")
     }
+  }
+
+  private static func check(toolChoice choice: PythonValue, _ place: String) throws {
+    if let word = choice.asText, ["auto", "none", "any", "required"].contains(word) { return }
+    guard choice.isDictionary else {
+      throw wrongType(place, "auto, none, any, required or an object", choice)
+    }
+    var named = try Fields(choice, place: place, what: "an object")
+    _ = try named.name("type", of: ["function"], orAbsent: true)
+    var function = try Fields(
+      named.required("function", "an object"), place: "\(place), function", what: "an object")
+    _ = try function.string("name")
+    try function.finish()
+    try named.finish()
+  }
+
+  private static func check(responseFormat format: PythonValue, _ place: String) throws {
+    var format = try Fields(format, place: place, what: "an object")
+    let type = try format.name("type", of: ["text", "json_object", "json_schema"], orAbsent: true)
+    guard let schema = format.take("json_schema"), schema != .none else {
+      if type == "json_schema" { throw format.missing("json_schema", "an object") }
+      return try format.finish()
+    }
+    var named = try Fields(schema, place: "\(place), json_schema", what: "an object")
+    _ = try named.string("name")
+    _ = try named.optionalString("description")
+    _ = try named.boolean("strict")
+    // The model's own name for it; both at once are one key too many.
+    let key = named.has("schema") ? "schema" : "custom_schema"
+    guard let value = named.take(key) else { throw named.missing("schema", "an object") }
+    guard value.isDictionary else { throw wrongType("\(named.place), \(key)", "an object", value) }
+    try ToolSchema.check(value, place: "\(named.place), \(key)", exception: "ValidationError")
+    try named.finish()
+    try format.finish()
   }
 }
 
@@ -178,41 +213,36 @@ extension ChatRequest.Chunk {
     case "text": self = .init(try fields.pythonString("text"))
     case "image_url":
       let url = try fields.required("image_url", "a URL, or an object with a url")
-      if case .dictionary = url {
+      if url.isDictionary {
         var image = try Fields(url, place: "\(place), image_url", what: "an object with a url")
-        self = .image(try image.string("url"))
+        self = .init(url: try image.pythonString("url"), place: place)
         _ = try image.optionalString("detail")
         try image.finish()
-      } else if case .string(let text) = url {
-        self = .image(text.text)
+      } else if let text = url.asPythonString {
+        self = .init(url: text, place: place)
       } else {
         throw wrongType("\(place), image_url", "a URL, or an object with a url", url)
       }
     case "image":
-      // An image in base64, without the words of a URL around it.
-      let data = try fields.string("image")
-      do throws(InputError) {
-        let location = try ImageLocation(
-          data.utf8.starts(with: "data:".utf8) ? data : "data:;base64,\(data)", place: place, folder: ".")
-        self = .loaded(try images.load(location, place: place))
-      } catch {
-        throw error.raised(
-          as: error.kind == .wrongRequest && data.utf8.starts(with: "data:".utf8)
-            ? "ValidationError" : "RuntimeError")
-      }
+      self = try .init(image: fields.required("image", "an image in base64"), place: place, images)
     case "thinking":
       _ = try fields.string("thinking")
       _ = try fields.boolean("closed")
       self = .thinking
     case "input_audio":
       let audio = try fields.required("input_audio", "audio data")
-      guard (audio["data"] ?? audio).asText?.isEmpty == false else {
-        throw wrongType("\(place), input_audio", "audio data", audio)
-      }
+      guard case .string(let data) = audio["data"] ?? audio, !data.text.unicodeScalars.allSatisfy(isPythonSpace)
+      else { throw wrongType("\(place), input_audio", "audio data", audio) }
       self = .audio
     case "audio_url" where role != .system:
       let url = try fields.required("audio_url", "a URL, or an object with a url")
-      guard (url["url"] ?? url).asText != nil else { throw wrongType("\(place), audio_url", "a URL", url) }
+      if url.isDictionary {
+        var audio = try Fields(url, place: "\(place), audio_url", what: "an object with a url")
+        _ = try audio.string("url")
+        try audio.finish()
+      } else if url.asPythonString == nil {
+        throw wrongType("\(place), audio_url", "a URL, or an object with a url", url)
+      }
       self = .audio
     case let other: throw fields.wrong("type", "text or image_url", other)
     }
@@ -221,11 +251,48 @@ extension ChatRequest.Chunk {
     let allowed =
       switch (self, role) {
       case (.text, _), (.brokenText, _): true
-      case (.image, _), (.loaded, _): role == .user || role == .tool
+      case (.image, _), (.loaded, _), (.broken, _): role == .user || role == .tool
       case (.audio, _): role != .assistant
       case (.thinking, _): role == .system || role == .assistant
       }
     guard allowed else { throw fields.wrong("type", "no such chunk in a message of role \(role)", "one") }
+  }
+
+  /// A chunk of type `image_url`. Python opens no file whose name holds half of a surrogate pair.
+  fileprivate init(url: PythonString, place: String) {
+    guard url.hasHalfSurrogate else {
+      self = .image(url.text)
+      return
+    }
+    let isFile = url.text.utf8.starts(with: "file://".utf8)
+    self = .broken(
+      .request(
+        "\(place), image_url", "Unicode text", "half of a surrogate pair",
+        isFile ? "UnicodeEncodeError" : "ValueError"))
+  }
+
+  /// A chunk of type `image`: base64, with or without the words of a `data:` URL around it. It is
+  /// opened while the request is read. Tokens.md 9.6.
+  fileprivate init(image: PythonValue, place: String, _ images: ImageLoader) throws(InputError) {
+    func refuse(_ found: String, _ exception: String) -> InputError {
+      .request("\(place), image", "an image in base64", found, exception)
+    }
+    guard case .string(let data) = image else { throw refuse(image.kindName, "AttributeError") }
+    var payload = Substring(data.text).utf8
+    if payload.starts(with: "data:".utf8) {
+      guard let found = dataURLPayload(payload) else { throw refuse(data.text, "ValidationError") }
+      payload = found
+    }
+    guard !data.hasHalfSurrogate, let bytes = decodeBase64(payload) else {
+      throw refuse(data.text, "RuntimeError")
+    }
+    do throws(InputError) {
+      self = .loaded(try images.load(.data(bytes), place: place))
+    } catch where error.kind == .brokenImage {
+      self = .broken(error.raised(as: "OSError"))
+    } catch {
+      throw error.raised(as: "RuntimeError")
+    }
   }
 
   fileprivate init(_ text: PythonString) { self = text.hasHalfSurrogate ? .brokenText : .text(text.text) }

@@ -11,10 +11,8 @@ extension ChatRequest {
     try checkStructure()
     for index in messages.indices { try check(messages[index], index) }
     for (index, tool) in tools.enumerated() {
-      if let fault = ToolSchema.fault(in: tool.parameters) {
-        throw InputError.request(
-          "tool \(index), parameters", "a JSON schema of Draft 7", fault, "InvalidToolSchemaException")
-      }
+      try ToolSchema.check(
+        tool.parameters, place: "tool \(index), parameters", exception: "InvalidToolSchemaException")
       try checkName(tool.name, "tool \(index), name", "InvalidToolException")
     }
     if let reasoningEffort {
@@ -150,6 +148,6 @@ extension InputError {
     _ place: String, _ expected: String, _ found: String, _ exception: String
   ) -> InputError {
     InputError(
-      .wrongRequest, place, expected: expected, found: String(found.prefix(80)), exception: exception)
+      .wrongRequest, place, expected: expected, found: shortened(found, to: 80), exception: exception)
   }
 }
