@@ -97,6 +97,7 @@ check: build
 	$(PYTHON) Tools/checks/check_checkpoints.py $(PROGRAM) .build/odd-checkpoints
 	$(PYTHON) Tools/checks/check_transformers_taps.py $(PROGRAM)
 	$(PYTHON) Tools/checks/check_walkthrough.py $(PROGRAM)
+	$(PYTHON) Tools/checks/check_outputs.py $(PROGRAM) --rounds 20
 	$(PYTHON) Tools/checks/check_images.py $(PROGRAM) 200
 	$(PYTHON) Tools/goldens/releases.py --fetch
 	$(PYTHON) Tools/checks/check_tokens.py $(PROGRAM) 2000

@@ -31,7 +31,8 @@ package final class SafetensorsWriter {
     }
     var offset = 0
     for entry in entries {
-      guard let size = PixtralStorage.byteCount(entry.shape, UInt(entry.dtype.size) * 8), size < 1 << 60, offset < 1 << 60
+      guard let size = PixtralStorage.byteCount(entry.shape, UInt(entry.dtype.size) * 8), size < 1 << 60,
+        offset < 1 << 60
       else {
         throw InputError(
           .unwritable, entry.name, expected: "a shape that fits on a disk", found: "\(entry.shape)")

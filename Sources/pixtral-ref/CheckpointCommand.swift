@@ -61,7 +61,8 @@ struct CheckpointCommand: ParsableCommand {
       discussion: """
         With the tokenizer beside it. mistral: params.json and consolidated.safetensors. hf: config.json \
         and model.safetensors, the rows of wq and wk in Hugging Face's order. Everything is bfloat16. \
-        seeded:pixtral-large takes 250 GB.
+        seeded:pixtral-large takes 250 GB. A folder that this command has filled may be given again; one \
+        with another checkpoint is refused.
         """)
 
     @Argument(help: "seeded:tiny or seeded:pixtral-large.")
