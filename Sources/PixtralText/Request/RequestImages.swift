@@ -49,7 +49,7 @@ extension ChatRequest {
         let location = try? ImageLocation(url, place: "", folder: folder)
       else { return nil }
       return switch location {
-      case .file(let path), .path(let path): path
+      case .file(let path), .path(let path, _): path
       case .data: nil
       }
     }
