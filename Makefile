@@ -1,6 +1,6 @@
 # Two commands set everything up on a fresh Debian machine with a Swift toolchain: make trace, make test.
 PROGRAM := .build/release/pixtral-ref
-PACKAGES := libopenblas-dev libjson-c-dev libpng-dev libjpeg-dev libssl-dev pkg-config
+PACKAGES := libopenblas-dev libpng-dev libjpeg-dev libssl-dev pkg-config
 REQUEST ?= Fixtures/requests/photo.json
 OUT ?= trace-out
 # Python with the packages of Tools/requirements.txt; needed by the targets below the line only.
@@ -93,6 +93,8 @@ check: build
 	$(PYTHON) Tools/checks/check_libraries.py
 	$(PYTHON) Tools/checks/check_cases.py
 	$(PYTHON) Tools/checks/check_tokens_document.py
+	PIXTRAL_FUZZ=1 swift build -c release --product readers
+	$(PYTHON) Tools/checks/check_storage.py .build/release/readers
 	$(PYTHON) Tools/goldens/make_checkpoints.py --out .build/odd-checkpoints
 	$(PYTHON) Tools/checks/check_checkpoints.py $(PROGRAM) .build/odd-checkpoints
 	$(PYTHON) Tools/checks/check_transformers_taps.py $(PROGRAM)

@@ -16,7 +16,6 @@ let package = Package(
   ],
   targets: [
     // The borders to C.
-    .systemLibrary(name: "CJSON", pkgConfig: "json-c", providers: [.apt(["libjson-c-dev"])]),
     .target(name: "CPNG", linkerSettings: [.linkedLibrary("png16")]),
     .target(name: "CJPEG", linkerSettings: [.linkedLibrary("jpeg")]),
     .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
@@ -24,7 +23,7 @@ let package = Package(
     .systemLibrary(name: "CMalloc"),
 
     // What lies on disk.
-    .target(name: "PixtralStorage", dependencies: ["CJSON"]),
+    .target(name: "PixtralStorage"),
     // A file → RGB → grid → stretched, normalised pixels.
     .target(name: "PixtralImage", dependencies: ["PixtralStorage", "CPNG", "CJPEG"]),
     // A chat request → tokens.
@@ -59,13 +58,15 @@ let package = Package(
   swiftLanguageModes: [.v6]
 )
 
-// `make fuzz` asks for this one: its main is libFuzzer's, which an ordinary build does not link.
+// `make fuzz` asks for the first, whose main is libFuzzer's, which an ordinary build does not link; `make check`
+// for the second.
 if Context.environment["PIXTRAL_FUZZ"] != nil {
-  package.targets.append(
+  package.targets += [
     .executableTarget(
       name: "fuzz", dependencies: ["PixtralStorage", "PixtralImage", "PixtralText", "PixtralReference"],
-      path: "Tools/fuzz", exclude: ["fuzz.py"]
-    ))
+      path: "Tools/fuzz", exclude: ["fuzz.py", "readers"]),
+    .executableTarget(name: "readers", dependencies: ["PixtralStorage"], path: "Tools/fuzz/readers"),
+  ]
 }
 
 // `make docs` asks for this one, which only writes the documentation.

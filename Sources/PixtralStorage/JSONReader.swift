@@ -71,6 +71,7 @@ package struct JSONReader {
       let isObject = containers[containers.count - 1].isObject
       if byte == UInt8(ascii: isObject ? "}" : "]") { return close() }
       guard take(",") else {
+        if byte == nil { throw endOfText() }
         throw malformed(isObject ? "no comma and no } after a value" : "no comma and no ] after a value")
       }
       skipSpace()
@@ -130,9 +131,10 @@ package struct JSONReader {
     return .number(double)
   }
 
-  /// The text from a byte to where the reader stands, the beginning of it.
+  /// What has been read from a byte on, the beginning of it, without what stands between values.
   package func excerpt(from start: Int) -> String {
-    String(decoding: text[start..<min(offset, start + 200)], as: UTF8.self)
+    let read = text[start..<offset].drop { " \n\r\t,:".utf8.contains($0) }
+    return String(decoding: read.prefix(200), as: UTF8.self)
   }
 
   // MARK: - Values
@@ -329,12 +331,12 @@ package struct JSONReader {
         at += 1
       } else if let unit = escapedUnit(at) {
         at += 6
-        var units = [unit]
-        if UTF16.isLeadSurrogate(unit), let trail = escapedUnit(at) {
-          units.append(trail)
+        if let scalar = Unicode.Scalar(unit) {
+          result += UTF8.encode(scalar)!
+        } else if let trail = escapedUnit(at) {
+          result += UTF8.encode(UTF16.decode(UTF16.EncodedScalar([unit, trail])))!
           at += 6
         }
-        result += String(decoding: units, as: UTF16.self).utf8
       } else {
         if let byte = simpleEscape(text[at + 1]) { result.append(byte) }
         at += 2
@@ -350,8 +352,8 @@ package struct JSONReader {
     }
     var unit: UInt16 = 0
     for digit in text[at + 2..<at + 6] {
-      guard let value = Character(UnicodeScalar(digit)).hexDigitValue, digit < 0x80 else { return nil }
-      unit = unit << 4 | UInt16(value)
+      guard let value = hexadecimalDigit(digit) else { return nil }
+      unit = unit << 4 | value
     }
     return unit
   }
@@ -386,6 +388,15 @@ private func simpleEscape(_ byte: UInt8) -> UInt8? {
 }
 
 private func isDigit(_ byte: UInt8) -> Bool { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) }
+
+private func hexadecimalDigit(_ byte: UInt8) -> UInt16? {
+  switch byte {
+  case UInt8(ascii: "0")...UInt8(ascii: "9"): UInt16(byte - UInt8(ascii: "0"))
+  case UInt8(ascii: "a")...UInt8(ascii: "f"): UInt16(byte - UInt8(ascii: "a") + 10)
+  case UInt8(ascii: "A")...UInt8(ascii: "F"): UInt16(byte - UInt8(ascii: "A") + 10)
+  default: nil
+  }
+}
 
 private func shown(_ byte: UInt8) -> String {
   (0x21...0x7e).contains(byte) ? "'\(UnicodeScalar(byte))'" : "byte \(byte)"

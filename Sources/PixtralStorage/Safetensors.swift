@@ -16,8 +16,8 @@ package struct Safetensors: Sendable {
   package let file: MappedFile
   /// In the order of their bytes.
   package let tensors: [Tensor]
-  /// `__metadata__`, if there is one.
-  package let metadata: [String: String]
+  /// The text of the header.
+  private let header: Range<Int>
 
   /// Opens a file and checks its whole structure: the tensors' bytes lie inside it, side by side,
   /// without overlap or hole.
@@ -30,18 +30,27 @@ package struct Safetensors: Sendable {
   package init(_ path: String) throws {
     let file = try MappedFile(path)
     self.file = file
-    (tensors, metadata) = try file.withBytes { bytes in
-      let start = try headerEnd(bytes, path)
-      var header = try SafetensorsHeader(
-        UnsafeRawBufferPointer(rebasing: bytes[8..<start]), path: path, dataBytes: bytes.count - start)
-      let tensors = try sideBySide(try header.tensors(dataStart: start), start..<bytes.count, path)
-      return (tensors, header.metadata)
+    (header, tensors) = try file.withBytes { bytes in
+      let header = try headerRange(bytes, path)
+      let data = header.upperBound..<bytes.count
+      var reader = try SafetensorsHeader(UnsafeRawBufferPointer(rebasing: bytes[header]), path, data: data)
+      return (header, try sideBySide(try reader.tensors(), data, path))
     }
+  }
+
+  /// The header's `__metadata__`. It is read anew each time, for hardly anyone asks for it.
+  package var metadata: [String: String] {
+    let metadata = try? file.withBytes { bytes in
+      var reader = try SafetensorsHeader(
+        UnsafeRawBufferPointer(rebasing: bytes[header]), file.path, data: header.upperBound..<bytes.count)
+      return try reader.metadata()
+    }
+    return metadata ?? [:]
   }
 }
 
-/// Where the header ends and the data begins.
-private func headerEnd(_ bytes: UnsafeRawBufferPointer, _ path: String) throws -> Int {
+/// Where the header lies in the file.
+private func headerRange(_ bytes: UnsafeRawBufferPointer, _ path: String) throws -> Range<Int> {
   func refuse(_ expected: String, _ found: String, _ advice: String = "") -> InputError {
     let format = FileFormat(of: bytes)
     return InputError(
@@ -56,7 +65,7 @@ private func headerEnd(_ bytes: UnsafeRawBufferPointer, _ path: String) throws -
       "the file is cut off or is no safetensors file")
   }
   guard length <= 100_000_000 else { throw refuse("a header of at most 100,000,000 bytes", "\(length)") }
-  return 8 + Int(length)
+  return 8..<8 + Int(length)
 }
 
 /// The tensors in the order of their bytes, which must fill the data without overlap or hole.

@@ -4,20 +4,19 @@
 struct SafetensorsHeader {
   private var reader: JSONReader
   private let path: String
-  private let dataBytes: Int
-  /// `__metadata__`, once the tensors have been read.
-  private(set) var metadata: [String: String] = [:]
+  private let data: Range<Int>
 
-  /// - dataBytes: how many bytes follow the header.
-  init(_ text: UnsafeRawBufferPointer, path: String, dataBytes: Int) throws {
+  /// - data: the bytes of the file that follow the header.
+  init(_ text: UnsafeRawBufferPointer, _ path: String, data: Range<Int>) throws {
     reader = try JSONReader(text, place: "\(path) (header)")
     self.path = path
-    self.dataBytes = dataBytes
+    self.data = data
   }
 
-  /// - dataStart: where the data begins in the file.
+  /// The tensors in the order of the header; reads to its end.
+  ///
   /// - Throws: `InputError` of kind `malformedJSON` or `malformedSafetensors`.
-  mutating func tensors(dataStart: Int) throws -> [Safetensors.Tensor] {
+  mutating func tensors() throws -> [Safetensors.Tensor] {
     guard case .beginObject = try reader.next() else {
       throw refuse(path, expected: "a header that is a JSON object", found: "another JSON value")
     }
@@ -25,9 +24,9 @@ struct SafetensorsHeader {
     while case .key(let key) = try reader.next() {
       let name = reader.string(key)
       if name == "__metadata__" {
-        try readMetadata()
+        try metadata { _, _ in }
       } else {
-        tensors.append(try tensor(name, dataStart))
+        tensors.append(try tensor(name))
       }
     }
     // Nothing may follow.
@@ -35,8 +34,22 @@ struct SafetensorsHeader {
     return tensors
   }
 
+  /// What `__metadata__` holds, of a header that has been checked.
+  mutating func metadata() throws -> [String: String] {
+    var found: [String: String] = [:]
+    _ = try reader.next()
+    while case .key(let key) = try reader.next() {
+      if reader.string(key) == "__metadata__" {
+        try metadata { found[$0] = $1 }
+      } else {
+        try reader.skip(try reader.next())
+      }
+    }
+    return found
+  }
+
   /// An object of strings, or null.
-  private mutating func readMetadata() throws {
+  private mutating func metadata(_ note: (_ key: String, _ value: String) -> Void) throws {
     let place = "\(path), __metadata__"
     let expected = "an object of strings, or null"
     let start = reader.offset
@@ -50,12 +63,12 @@ struct SafetensorsHeader {
       guard case .string(let value) = try reader.next() else {
         throw refuse(place, expected: expected, found: reader.excerpt(from: start))
       }
-      metadata[reader.string(key)] = reader.string(value)
+      note(reader.string(key), reader.string(value))
     }
   }
 
   /// `{"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}`, and other keys that mean nothing.
-  private mutating func tensor(_ name: String, _ dataStart: Int) throws -> Safetensors.Tensor {
+  private mutating func tensor(_ name: String) throws -> Safetensors.Tensor {
     let place = "\(path), tensor \(name)"
     let start = reader.offset
     var type: String?
@@ -80,16 +93,17 @@ struct SafetensorsHeader {
     guard let size = byteCount(shape, bits) else {
       throw refuse(place, expected: "a shape of whole bytes that fit in memory", found: "\(type) \(shape)")
     }
-    guard offsets[0] <= offsets[1], offsets[1] <= dataBytes else {
+    guard offsets[0] <= offsets[1], offsets[1] <= data.count else {
       throw refuse(
-        place, expected: "bytes within the \(dataBytes) that follow the header",
+        place, expected: "bytes within the \(data.count) that follow the header",
         found: "bytes \(offsets[0]) to \(offsets[1])", advice: "the file is cut off or damaged")
     }
     guard offsets[1] - offsets[0] == size else {
       throw refuse(place, expected: "\(size) bytes for \(type) \(shape)", found: "\(offsets[1] - offsets[0])")
     }
     return Safetensors.Tensor(
-      name: name, typeName: type, shape: shape, range: dataStart + offsets[0]..<dataStart + offsets[1])
+      name: name, typeName: type, shape: shape,
+      range: data.lowerBound + offsets[0]..<data.lowerBound + offsets[1])
   }
 
   /// An array of whole numbers from 0.

@@ -3,9 +3,8 @@
 ///
 /// The V7 template sends tools, and the arguments of tool calls, through Python's `json` on their
 /// way to the tokenizer, so that what Python does to a number or an escape shows in the tokens.
-/// json-c, which reads our own files, has no integers beyond 64 bits, no `NaN`, no half surrogates
-/// and drops the rest of a key after a NUL; the few rules of Python's module are therefore written
-/// out here.
+/// `JSON`, which reads our own files, has no integers beyond 64 bits, no `NaN`, no half surrogates and
+/// no key twice; the few rules of Python's module are therefore written out here.
 package enum PythonValue: Sendable, Equatable {
   case none
   case boolean(Bool)
