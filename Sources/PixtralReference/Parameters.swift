@@ -88,7 +88,7 @@ extension Parameters {
     vision = Vision(
       hiddenSize: try image.count("hidden_size"),
       channels: try image.count("num_channels"),
-      imageSize: try image.count("image_size", upTo: 1 << 20),
+      imageSize: try image.count("image_size"),
       patchSize: try image.count("patch_size", upTo: 1 << 12),
       intermediateSize: try image.count("intermediate_size"),
       layers: try image.count("num_hidden_layers", upTo: 10_000),
@@ -99,25 +99,22 @@ extension Parameters {
       imageEndToken: try image.count("image_end_token_id", or: V7Token.imageEnd.rawValue),
       adapterBias: try image.flag("adapter_bias", or: true))
 
-    // What other Mistral models have and Pixtral has not: ignoring one of these would compute
-    // another model.
-    try text.refuseUnless("sliding_window", absentOr: .null)
-    try text.refuseUnless("moe", absentOr: .null)
-    try text.refuseUnless("lora", absentOr: .null)
-    try text.refuseUnless("quantization", absentOr: .null)
-    try text.refuseUnless("tied_embeddings", absentOr: .bool(false))
-    try text.refuseUnless("model_type", absentOr: .string("transformer"))
-    try image.refuseUnless("spatial_merge_size", absentOr: .integer(1))
-    try image.refuseUnless("add_pre_mm_projector_layer_norm", absentOr: .bool(false))
-    try image.refuseUnless("mm_projector_id", absentOr: .string(""))
+    try text.refuseOtherModels(
+      Self.otherDecoders + [("v_head_dim", [.integer(headDim)]), ("qk_head_dim", [.integer(headDim)])])
+    try image.refuseOtherModels(
+      Self.otherVisionEncoders + [
+        ("head_dim", [.integer(vision.headDim)]), ("num_key_value_heads", [.integer(vision.heads)]),
+      ])
     // Known, and unused by the arithmetic.
     for key in ["max_seq_len", "max_position_embeddings", "max_batch_size"] { try text.ignoreCount(key) }
     try image.ignoreCount("max_image_size")
-    unknownKeys = text.unread + image.unread
+    unknownKeys = text.unread + image.unread.map { "vision_encoder, \($0)" }
 
     try text.agree(
       heads % keyValueHeads == 0, "n_heads", "a multiple of n_kv_heads (\(keyValueHeads))", heads)
     try text.agree(headDim % 2 == 0, "head_dim", "an even number, for rotary pairs", headDim)
+    try text.agree(
+      heads * headDim <= Section.largest, "n_heads × head_dim", "at most \(Section.largest)", heads * headDim)
     try image.agree(vision.channels == 3, "num_channels", "3, for red, green and blue", vision.channels)
     try image.agree(
       vision.hiddenSize % vision.heads == 0, "hidden_size",
@@ -137,6 +134,43 @@ extension Parameters {
     try image.agree(
       Set(special).count == 3, "image_token_id", "three ids that differ for image, break and end", special[0])
   }
+
+  /// Keys with which mistral_inference, vLLM or transformers take a checkpoint for another model, and the
+  /// values, beside null, with which they do not. To ignore one would be to compute another model.
+  private static let otherDecoders: [(key: String, same: [JSON])] =
+    [
+      ("model_type", ["transformer"]), ("activation", ["silu"]), ("hidden_act", ["silu"]),
+      ("causal", [.bool(true)]), ("partial_rotary_factor", [.integer(1), .number(1)]),
+    ] + falseKeys(["tied_embeddings", "tie_embeddings", "tie_word_embeddings", "ada_rms_norm_t_cond"])
+    + nullKeys([
+      "_sliding_window", "layer_types", "multimodal", "yarn", "llama_4_scaling",
+      // Mixtures of experts, in params.json and in transformers' names.
+      "num_experts", "num_experts_per_tok", "n_routed_experts", "n_shared_experts", "moe_intermediate_size",
+      "first_k_dense_replace", "mlp_layer_types",
+      // Latent and sparse attention.
+      "q_lora_rank", "kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "index_topk", "index_n_heads",
+      "index_head_dim", "indexer_types", "kv_source_layers",
+      "no_rope_layers", "attn_logit_softcapping", "final_logit_softcapping", "ada_rms_norm_t_cond_dim",
+    ]) + ofEither
+
+  private static let otherVisionEncoders: [(key: String, same: [JSON])] =
+    [
+      ("model_type", ["pixtral"]), ("activation", ["silu"]), ("hidden_act", ["silu"]),
+      ("causal", [.bool(false)]), ("spatial_merge_size", [.integer(1)]), ("mm_projector_id", [""]),
+      ("norm_eps", [.number(1e-5)]), ("rms_norm_eps", [.number(1e-5)]), ("layer_norm_eps", [.number(1e-5)]),
+    ] + falseKeys(["add_pre_mm_projector_layer_norm"]) + ofEither
+
+  private static let ofEither: [(key: String, same: [JSON])] =
+    [
+      ("rope_scaling", [["rope_type": "default"], ["type": "default"]]), ("rope_parameters", []),
+    ] + falseKeys(["attention_bias", "mlp_bias", "use_biases", "biases"])
+    + nullKeys(["sliding_window", "moe", "lora", "quantization", "quantization_config"])
+
+  private static func falseKeys(_ keys: [String]) -> [(key: String, same: [JSON])] {
+    keys.map { ($0, [.bool(false)]) }
+  }
+
+  private static func nullKeys(_ keys: [String]) -> [(key: String, same: [JSON])] { keys.map { ($0, []) } }
 
   /// Tokens that the model was trained for; no step computes with it.
   static let contextLength = 131_072
@@ -208,9 +242,14 @@ private struct Section {
     try Section(try value(key, "an object"), "\(place), \(key)")
   }
 
+  /// No size of a model is larger; no product or sum of what is allowed here leaves 63 bits.
+  static let largest = 1 << 20
+
   /// A whole number above 0.
-  mutating func count(_ key: String, or absent: Int? = nil, upTo largest: Int = 1 << 31) throws -> Int {
-    if let absent, optional(key) == nil { return absent }
+  ///
+  /// - absent: the value if there is no such key, or null.
+  mutating func count(_ key: String, or absent: Int? = nil, upTo largest: Int = Self.largest) throws -> Int {
+    if let absent, optional(key) ?? .null == .null { return absent }
     let value = try value(key, "a whole number")
     guard case .integer(let number) = value, (1...largest).contains(number) else {
       throw wrong(key, "a whole number from 1 to \(largest)", value.text())
@@ -234,10 +273,14 @@ private struct Section {
     return flag
   }
 
-  /// A key whose every other value would mean another architecture.
-  mutating func refuseUnless(_ key: String, absentOr allowed: JSON) throws {
-    guard let value = optional(key), value != allowed else { return }
-    throw wrong(key, "\(allowed.text()) or no such key: Pixtral has none", value.text())
+  /// Keys whose every other value would mean another architecture.
+  mutating func refuseOtherModels(_ keys: [(key: String, same: [JSON])]) throws {
+    for (key, same) in keys {
+      guard let value = optional(key), value != .null, !same.contains(value) else { continue }
+      let allowed = (same + [.null]).map { $0.text() }.joined(separator: ", ")
+      let other = same.isEmpty || same == [.bool(false)] ? "none" : "no other"
+      throw wrong(key, "\(allowed) or no such key: Pixtral has \(other)", value.text())
+    }
   }
 
   func agree(_ holds: Bool, _ key: String, _ expected: String, _ found: Int) throws {
@@ -246,7 +289,7 @@ private struct Section {
 
   private mutating func optional(_ key: String) -> JSON? {
     read.insert(key)
-    return members.last { $0.key == key }?.value
+    return members.first { $0.key == key }?.value
   }
 
   private mutating func value(_ key: String, _ expected: String) throws -> JSON {
