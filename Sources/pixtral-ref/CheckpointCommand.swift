@@ -60,7 +60,8 @@ struct CheckpointCommand: ParsableCommand {
       abstract: "Write a seeded checkpoint out for other runtimes.",
       discussion: """
         With the tokenizer beside it. mistral: params.json and consolidated.safetensors. hf: config.json \
-        and model.safetensors, the rows of wq and wk in Hugging Face's order. Everything is bfloat16. \
+        and model.safetensors, the rows of wq and wk in Hugging Face's order, and the tokenizer, chat \
+        template and settings that AutoTokenizer and AutoProcessor read. Weights are bfloat16. \
         seeded:pixtral-large takes 250 GB. A folder that this command has filled may be given again; one \
         with another checkpoint is refused.
         """)
