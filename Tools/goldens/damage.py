@@ -2,12 +2,14 @@
 most of which Python compiles. The same for the same seed; what the checks are fed with.
 
     python damage.py requests SEED COUNT    (JSON lines {"id", "request"})
-    python damage.py patterns SEED COUNT    (JSON lines {"id", "request"}: a tool with a pattern)
+    python damage.py patterns SEED COUNT    (the same: each has a tool with a pattern)
+    python damage.py schemas SEED COUNT     (the same: each has a JSON schema)
 """
 
 import copy
 import json
 import random
+import re
 import sys
 
 import corpus
@@ -101,6 +103,49 @@ def schema(r: random.Random, depth: int = 0):
     return found
 
 
+def is_ambiguous(value) -> bool:
+    """Whether a schema has several schemas by name and a pattern in them that raises: jsonschema looks
+    at them in the order of Python's hashes, which differs from run to run.
+    """
+    if isinstance(value, list):
+        return any(is_ambiguous(element) for element in value)
+    if not isinstance(value, dict):
+        return False
+    named = [
+        value.get(key) for key in ("definitions", "properties", "patternProperties", "dependencies")
+    ]
+    for found in named:
+        if isinstance(found, dict) and len(found) > 1 and re.search(r"4294967295|\\U[F8]", json.dumps(found)):
+            return True
+    return any(is_ambiguous(element) for element in value.values())
+
+
+def unambiguous(make):
+    """Draws again until the answer is certain."""
+
+    def made(r: random.Random) -> dict:
+        while is_ambiguous(found := make(r)):
+            pass
+        return found
+
+    return made
+
+
+@unambiguous
+def request_with_schema(r: random.Random) -> dict:
+    """Of a tool, or of response_format: keywords, some of them damaged."""
+    whole = {"schema": schema(r)}
+    for _ in range(r.choice([0, 1, 1, 2])):
+        container, key = r.choice(places(whole, []))
+        raises = ["a{4294967295}", {"pattern": r"\UFFFFFFFF"}, {"patternProperties": {"a{4294967295}": {}}}, "["]
+        container[key] = copy.deepcopy(r.choice([*VALUES, *raises * 20]))
+    request = {"messages": [{"role": "user", "content": "a"}]}
+    if r.random() < 0.5:
+        return {**request, "tools": [{"function": {"name": "f", "parameters": whole["schema"]}}]}
+    named = {"name": "n", "schema": whole["schema"]}
+    return {**request, "response_format": {"type": "json_schema", "json_schema": named}}
+
+
 def places(value, found: list) -> list:
     """Each (container, key) of a tree."""
     if isinstance(value, dict):
@@ -114,6 +159,7 @@ def places(value, found: list) -> list:
     return found
 
 
+@unambiguous
 def damaged(r: random.Random) -> dict:
     whole = request(r)
     for _ in range(r.choice([1, 1, 1, 2, 3])):
@@ -199,7 +245,7 @@ def request_with_pattern(r: random.Random) -> dict:
 
 
 if __name__ == "__main__":
-    makers = {"requests": damaged, "patterns": request_with_pattern}
+    makers = {"requests": damaged, "patterns": request_with_pattern, "schemas": request_with_schema}
     if len(sys.argv) != 4 or sys.argv[1] not in makers:
         sys.exit(__doc__)
     generator = random.Random(int(sys.argv[2]))
