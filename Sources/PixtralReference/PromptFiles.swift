@@ -10,13 +10,7 @@ extension Prompt {
   ///     images.
   /// - Throws: `InputError`.
   public init(tokensFile: String, pixelsFile: String? = nil) throws {
-    let json = try JSON(file: tokensFile)
-    guard let tokens = (json["tokens"] ?? json).integers else {
-      throw InputError(
-        .wrongTokens, tokensFile, expected: "an array of integers, or an object with one under tokens",
-        found: "something else")
-    }
-    self.init(tokens: tokens, pixels: try pixelsFile.map(Pixels.read) ?? [])
+    self.init(tokens: try readTokens(tokensFile), pixels: try pixelsFile.map(Pixels.read) ?? [])
   }
 }
 

@@ -64,32 +64,32 @@ public struct Checkpoint: Sendable {
     name = folder.split(separator: "/").last.map(String.init) ?? folder
     let parametersFile = "\(folder)/params.json"
     parameters = try Parameters(JSON(file: parametersFile), place: parametersFile)
-    warnings = parameters.unknownKeys.map { "\(parametersFile): unknown key \($0), ignored" }
+    warnings = Self.warnings(of: parameters.unknownKeys, parametersFile)
     let (files, index) = try Self.openFiles(folder, names)
     self.files = files
-    paths = [parametersFile] + (index == nil ? [] : ["\(folder)/\(Self.indexName)"]) + files.map(\.file.path)
+    paths = [parametersFile] + (index.map { [$0.path] } ?? []) + files.map(\.file.path)
 
     var found: [String: StoredTensor] = [:]
     for file in files {
       for tensor in file.tensors {
-        func refuse(_ expected: String, _ what: String, _ advice: String = "") -> InputError {
-          InputError(
-            .wrongTensors, "\(file.file.path), tensor \(tensor.name)", expected: expected, found: what,
-            advice: advice)
+        guard found[tensor.name] == nil else {
+          throw InputError(
+            .wrongTensors, "\(file.file.path), tensor \(tensor.name)", expected: "each tensor once",
+            found: "it in another file too")
         }
-        if let index, index[tensor.name] != file.file.path.split(separator: "/").last.map(String.init) {
-          throw refuse(
-            "to be in \(index[tensor.name] ?? "no file, for the index does not name it")", "it here")
-        }
-        guard found[tensor.name] == nil else { throw refuse("each tensor once", "it in another file too") }
         found[tensor.name] = try StoredTensor(tensor, of: file.file)
       }
     }
+    if let index { try Self.check(files, against: index) }
     tensorsByName = try Self.check(found, parameters, folder)
-    if let extra = index?.keys.sorted().first(where: { found[$0] == nil }) {
-      throw InputError(
-        .wrongTensors, "\(folder), tensor \(extra)", expected: "it in the file that the index names",
-        found: "none")
+  }
+
+  /// A line for each key that is ignored, for the first twenty.
+  private static func warnings(of unknownKeys: [String], _ place: String) -> [String] {
+    let shown = unknownKeys.prefix(20).map { "unknown key \(onOneLine(shortened($0, to: 200))), ignored" }
+    let rest = unknownKeys.count - shown.count
+    return (shown + (rest > 0 ? ["\(rest) more unknown keys, ignored"] : [])).map {
+      "\(onOneLine(place)): \($0)"
     }
   }
 
@@ -121,35 +121,44 @@ public struct Checkpoint: Sendable {
     return hash.hexDigest()
   }
 
-  private static let indexName = "consolidated.safetensors.index.json"
-
-  /// The safetensors files of a folder, and which file the index says holds which tensor.
-  private static func openFiles(_ folder: String, _ names: [String]) throws -> (
-    [Safetensors], [String: String]?
-  ) {
-    if names.contains(indexName) {
-      let place = "\(folder)/\(indexName)"
-      guard case .object(let members)? = try JSON(file: place)["weight_map"] else {
-        throw InputError(
-          .wrongTensors, place, expected: "an object weight_map from tensor names to files", found: "none")
-      }
-      var index: [String: String] = [:]
-      for member in members {
-        guard case .string(let file) = member.value, !file.contains("/") else {
-          throw InputError(
-            .wrongTensors, "\(place), \(member.key)", expected: "the name of a file beside it",
-            found: member.value.text())
-        }
-        index[member.key] = file
-      }
-      return (try Set(index.values).sorted().map { try Safetensors("\(folder)/\($0)") }, index)
+  /// The safetensors files of a folder, and the index that names them, if there is one.
+  private static func openFiles(_ folder: String, _ names: [String]) throws -> ([Safetensors], ShardIndex?) {
+    if names.contains(ShardIndex.fileName) {
+      let index = try ShardIndex(folder: folder, names)
+      return (try index.files.map { try Safetensors("\(folder)/\($0)") }, index)
     }
     guard names.contains("consolidated.safetensors") else {
       throw InputError(
-        .wrongTensors, folder, expected: "consolidated.safetensors, or shards with \(indexName)",
+        .wrongTensors, folder, expected: "consolidated.safetensors, or shards with \(ShardIndex.fileName)",
         found: "neither")
     }
     return ([try Safetensors("\(folder)/consolidated.safetensors")], nil)
+  }
+
+  /// Makes sure that every tensor is in the file where the index has it.
+  private static func check(_ files: [Safetensors], against index: ShardIndex) throws {
+    // The number in `files`, until the index has named the tensor.
+    var unnamed: [String: Int] = [:]
+    for (number, file) in files.enumerated() {
+      for tensor in file.tensors { unnamed[tensor.name] = number }
+    }
+    try index.visit { tensor, file in
+      guard let number = unnamed.removeValue(forKey: tensor) else {
+        throw InputError(
+          .wrongTensors, "\(index.path), tensor \(tensor)", expected: "it in \(file)", found: "no such tensor"
+        )
+      }
+      guard index.files[number] == file else {
+        throw InputError(
+          .wrongTensors, "\(files[number].file.path), tensor \(tensor)", expected: "to be in \(file)",
+          found: "it here")
+      }
+    }
+    if let (tensor, number) = unnamed.min(by: { $0.key < $1.key }) {
+      throw InputError(
+        .wrongTensors, "\(files[number].file.path), tensor \(tensor)",
+        expected: "to be in no file, for the index does not name it", found: "it here")
+    }
   }
 
   private static func check(

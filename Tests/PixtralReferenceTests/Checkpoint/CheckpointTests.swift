@@ -90,6 +90,74 @@ struct CheckpointTests {
     #expect(try refusal { try Checkpoint(folder.path) }.expected == "the name of a file beside it")
   }
 
+  @Test("A tensor that the index does not name is refused")
+  func indexPromisesLess() throws {
+    try shard { $0["norm.weight"] = nil }
+    #expect(
+      try refusal { try Checkpoint(folder.path) }.expected
+        == "to be in no file, for the index does not name it")
+  }
+
+  @Test(
+    "What is no weight_map is refused",
+    arguments: ["[]", "{}", #"{"weight_map":[]}"#, #"{"weight_map":{"a":1}}"#])
+  func noWeightMap(text: String) throws {
+    try shard { _ in }
+    try folder.write(ShardIndex.fileName, text)
+    #expect(try refusal { try Checkpoint(folder.path) }.kind == .wrongTensors)
+  }
+
+  @Test("An index file is read as strictly as any JSON")
+  func strictIndex() throws {
+    try shard { _ in }
+    try folder.write(ShardIndex.fileName, #"{"weight_map":{"a":"one.safetensors","a":"one.safetensors"}}"#)
+    #expect(try refusal { try Checkpoint(folder.path) }.kind == .malformedJSON)
+  }
+
+  @Test("A file name with a NUL is not cut to that of another file")
+  func nulInIndex() throws {
+    try shard { $0["norm.weight"] = "two.safetensors\0x" }
+    let error = try refusal { try Checkpoint(folder.path) }
+    #expect(error.expected == "the name of a file beside it")
+    #expect("\(error)".hasSuffix(#"found two.safetensors\0x"#))
+  }
+
+  @Test("A tensor whose name goes on behind a NUL is another tensor")
+  func nulInTensor() throws {
+    let path = try smallCheckpoint(in: folder) { file in
+      let index = file.tensors.firstIndex { $0.name == "norm.weight" }!
+      file.tensors[index].name = #"norm.weight\u0000x"#
+    }
+    #expect(try refusal { try Checkpoint(path) }.place.hasSuffix("tensor norm.weight"))
+  }
+
+  @Test("A dtype that is not computed with is refused")
+  func otherDType() throws {
+    let path = try smallCheckpoint(in: folder) { file in
+      let index = file.tensors.firstIndex { $0.name == "norm.weight" }!
+      file.tensors[index].dtype = "I32"
+    }
+    #expect("\(try refusal { try Checkpoint(path) })".hasSuffix("found I32; convert it first"))
+  }
+
+  @Test("A warning names an unknown key without what a terminal would obey")
+  func escapedWarning() throws {
+    let key = #""a\u001b[31m\u009b\u2028": 1"#
+    let parameters = smallParameters.replacingOccurrences(of: "\"dim\": 4", with: "\"dim\": 4, \(key)")
+    let warnings = try Checkpoint(smallCheckpoint(in: folder, parameters: parameters)).warnings
+    #expect(warnings.count == 1)
+    #expect(warnings[0].hasSuffix(#"unknown key a\u{1B}[31m\u{009B}\u{2028}, ignored"#))
+  }
+
+  @Test("Of many unknown keys the first are named and the others counted")
+  func manyWarnings() throws {
+    let keys = (0..<1000).map { "\"k\($0)\": 1" }.joined(separator: ", ")
+    let parameters = smallParameters.replacingOccurrences(of: "\"dim\": 4", with: "\"dim\": 4, \(keys)")
+    let warnings = try Checkpoint(smallCheckpoint(in: folder, parameters: parameters)).warnings
+    #expect(warnings.count == 21)
+    #expect(warnings[20].hasSuffix("980 more unknown keys, ignored"))
+  }
+
   @Test("A folder in the Hugging Face layout is named as that")
   func huggingFace() throws {
     try folder.write("config.json", "{}")

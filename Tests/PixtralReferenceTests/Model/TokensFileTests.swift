@@ -1,0 +1,48 @@
+import PixtralStorage
+import TestSupport
+import Testing
+
+@testable import PixtralReference
+
+@Suite("Token files")
+struct TokensFileTests {
+  let folder: TemporaryFolder
+
+  init() throws { folder = try TemporaryFolder() }
+
+  private func read(_ text: String) throws -> [Int] { try readTokens(folder.write("t.json", text)) }
+
+  @Test(
+    "The ids of a trace.json are found among its other keys",
+    arguments: [
+      #"{"taps":[{"name":"tokens","shape":[1,2]}],"tokens":[1,2],"more":{"tokens":[3]}}"#,
+      #" {"tokens" : [ 1 , 2 ] } "#, #"{"t\u006fkens":[1,2]}"#,
+    ])
+  func inTrace(text: String) throws { #expect(try read(text) == [1, 2]) }
+
+  @Test("No ids are an empty list", arguments: ["[]", #"{"tokens":[]}"#])
+  func empty(text: String) throws { #expect(try read(text) == []) }
+
+  @Test(
+    "What is no list of integers is refused",
+    arguments: [
+      "{}", "7", "null", #"{"tokens":7}"#, #"{"tokens\u0000":[1]}"#, "[1.0]", "[1e2]", "[[1]]", #"["1"]"#,
+      "[null]",
+      "[9223372036854775808]",
+    ])
+  func others(text: String) throws {
+    let error = try refusal { try read(text) }
+    #expect(error.kind == .wrongTokens)
+    #expect(error.expected == "an array of integers, or an object with one under tokens")
+  }
+
+  @Test(
+    "The rest of the file must be JSON too",
+    arguments: ["[1] 2", #"{"tokens":[1],"tokens":[2]}"#, #"{"tokens":[1],"a":NaN}"#, "[1,2", "[01]"])
+  func malformed(text: String) throws { #expect(try refusal { try read(text) }.kind == .malformedJSON) }
+
+  @Test("The sentence names the element that is none")
+  func element() throws {
+    #expect(try refusal { try read("[1, 2, [3]]") }.found == "[ as element 2")
+  }
+}
