@@ -3,25 +3,61 @@ import Glibc
 import PixtralStorage
 
 /// Lines on standard output and standard error.
+///
+/// What a file says may stand in any of them: whoever prints a text need not think of it, for
+/// control characters are spelled out here, as in JSON, and no terminal obeys a file.
 enum Console {
-  static func out(_ line: String) { write(Array("\(line)\n".utf8), STDOUT_FILENO) }
+  /// Text for people, or JSON; line feeds stay.
+  static func out(_ text: String) { write(readable("\(text)\n"), STDOUT_FILENO) }
 
+  /// Lines for programs, byte by byte.
   static func out(bytes: [UInt8]) { write(bytes, STDOUT_FILENO) }
+
+  /// Text for people on standard error; line feeds stay.
+  static func message(_ text: String) { write(readable("\(text)\n"), STDERR_FILENO) }
+
+  /// A warning, which is one line whatever it tells of.
+  static func warn(_ warning: String) { message("warning: \(onOneLine(warning))") }
 
   /// Warns that EXIF's rotation is ignored.
   static func warn(of orientation: Int?, _ place: String) {
     guard let orientation, orientation != 1 else { return }
-    message(
-      "warning: \(place): EXIF notes orientation \(orientation), which is not applied, as in mistral-common")
+    warn("\(place): EXIF notes orientation \(orientation), which is not applied, as in mistral-common")
   }
 
-  static func message(_ line: String) { write(Array("\(line)\n".utf8), STDERR_FILENO) }
+  /// Control characters but line feeds, and what turns the direction of writing, as `\u001b`: that
+  /// says the same in a string of JSON, and stands nowhere else in JSON.
+  static func readable(_ text: String) -> [UInt8] {
+    var bytes: [UInt8] = []
+    bytes.reserveCapacity(text.utf8.count)
+    for scalar in text.unicodeScalars {
+      if scalar == "\n" || (" "..."~").contains(scalar) || !isControl(scalar) {
+        bytes += UTF8.encode(scalar)!
+      } else {
+        let digits = String(scalar.value, radix: 16)
+        bytes += "\\u\(String(repeating: "0", count: 4 - digits.count))\(digits)".utf8
+      }
+    }
+    return bytes
+  }
 
+  private static func isControl(_ scalar: Unicode.Scalar) -> Bool {
+    switch scalar.properties.generalCategory {
+    case .control, .lineSeparator, .paragraphSeparator: true
+    default: scalar.properties.isBidiControl
+    }
+  }
+
+  /// Writes all of it, waiting for a reader that is slow where the descriptor does not wait itself.
   private static func write(_ bytes: [UInt8], _ descriptor: Int32) {
-    var rest = bytes[...]
-    while !rest.isEmpty {
-      let count = rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
-      if count < 0 && errno != EINTR {
+    var done = 0
+    while done < bytes.count {
+      let count = bytes.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress! + done, $0.count - done) }
+      if count >= 0 {
+        done += count
+      } else if errno == EAGAIN || errno == EWOULDBLOCK {
+        wait(for: POLLOUT, descriptor)
+      } else if errno != EINTR {
         // An answer that did not arrive is no success.
         if descriptor == STDOUT_FILENO {
           message("standard output: expected room to write, found \(systemMessage())")
@@ -29,17 +65,23 @@ enum Console {
         }
         return
       }
-      rest = rest.dropFirst(max(0, count))
     }
+  }
+
+  /// Waits until a descriptor is ready for reading or writing, or fails at it.
+  static func wait(for event: Int32, _ descriptor: Int32) {
+    var polled = pollfd(fd: descriptor, events: Int16(event), revents: 0)
+    _ = poll(&polled, 1, -1)
   }
 
   /// A line of progress that the next one replaces; nothing where standard error is no terminal.
   static func progress(_ text: String) {
-    if isatty(STDERR_FILENO) != 0 { write(Array("\r\u{1b}[K\(text)".utf8), STDERR_FILENO) }
+    if isatty(STDERR_FILENO) != 0 { write(Array("\r\u{1b}[K".utf8) + readable(text), STDERR_FILENO) }
   }
 
-  /// Columns padded to the same width, all but the first flush right.
+  /// Columns padded to the same width, all but the first flush right. A cell is one line.
   static func table(_ rows: [[String]]) -> [String] {
+    let rows = rows.map { $0.map(onOneLine) }
     let count = rows.map(\.count).max() ?? 0
     let widths = (0..<count).map { column in
       rows.map { $0.count > column ? $0[column].unicodeScalars.count : 0 }.max() ?? 0
@@ -66,19 +108,20 @@ enum Console {
     return magnitude >= 1e-3 && magnitude < 1e5 ? fixed(value) : scientific(value)
   }
 
-  private static func fixed(_ value: Double) -> String {
-    let scaled = (value.magnitude * 10_000).rounded()
-    let (whole, rest) = (Int(scaled) / 10_000, Int(scaled) % 10_000)
-    return "\(value < 0 ? "-" : "")\(whole).\(String(10_000 + rest).dropFirst())"
-  }
+  /// Four digits behind the point.
+  private static func fixed(_ value: Double) -> String { printed("%.4f", value) }
 
   /// One digit before the point and one behind: `3.4e-07`.
   static func scientific(_ value: Double) -> String {
     if value == 0 || !value.isFinite { return value == 0 ? "0" : "\(value)" }
-    var exponent = Int(log10(value.magnitude).rounded(.down))
-    var tenths = Int((value.magnitude / pow(10, Double(exponent)) * 10).rounded())
-    if tenths == 100 { (tenths, exponent) = (10, exponent + 1) }
-    let digits = exponent.magnitude < 10 ? "0\(exponent.magnitude)" : "\(exponent.magnitude)"
-    return "\(value < 0 ? "-" : "")\(tenths / 10).\(tenths % 10)e\(exponent < 0 ? "-" : "+")\(digits)"
+    return printed("%.1e", value)
+  }
+
+  /// C's printf rounds right, whatever the number.
+  private static func printed(_ format: String, _ value: Double) -> String {
+    var text = [CChar](repeating: 0, count: 32)
+    let count = withVaList([value]) { vsnprintf(&text, text.count, format, $0) }
+    precondition((1..<Int32(text.count)).contains(count), "a number of few digits")
+    return String(decoding: text[..<Int(count)].map { UInt8(bitPattern: $0) }, as: UTF8.self)
   }
 }

@@ -1,50 +1,80 @@
 import Glibc
+import PixtralStorage
 
 /// Lines of standard input, of any length and any bytes.
-struct InputLines {
-  private var buffer: [UInt8] = []
-  /// Where the next line begins, and how far no line end has been found.
-  private var start = 0
-  private var searched = 0
+final class InputLines {
+  /// What has been read and is not yet done with begins at `start` and ends at `end`; up to
+  /// `searched` no line ends.
+  private var memory = UnsafeMutableRawBufferPointer.allocate(byteCount: 1 << 16, alignment: 1)
+  private var (start, searched, end) = (0, 0, 0)
   private var isAtEnd = false
 
-  /// The next line, without its end; nil when there is none.
-  mutating func next() -> ArraySlice<UInt8>? {
+  deinit { memory.deallocate() }
+
+  /// The next line, without its end, there until the next call; nil when there is none.
+  ///
+  /// - Throws: `InputError` of kind `unreadableFile`.
+  func next() throws(InputError) -> UnsafeRawBufferPointer? {
     while true {
-      if let end = buffer[searched...].firstIndex(of: UInt8(ascii: "\n")) {
-        defer { (start, searched) = (end + 1, end + 1) }
-        return buffer[start..<end]
-      }
-      searched = buffer.count
-      if isAtEnd {
-        defer { start = buffer.count }
-        return start < buffer.count ? buffer[start...] : nil
-      }
-      readMore()
+      if let lineEnd = findLineEnd() { return take(upTo: lineEnd, next: lineEnd + 1) }
+      if isAtEnd { return start < end ? take(upTo: end, next: end) : nil }
+      try readMore()
     }
   }
 
   /// Whether a whole line is there without waiting for it.
-  mutating func hasNext() -> Bool {
-    while !buffer[searched...].contains(UInt8(ascii: "\n")) {
-      searched = buffer.count
+  func hasNext() throws(InputError) -> Bool {
+    while findLineEnd() == nil {
       var descriptor = pollfd(fd: STDIN_FILENO, events: Int16(POLLIN), revents: 0)
       guard !isAtEnd, poll(&descriptor, 1, 0) > 0 else { return false }
-      readMore()
+      try readMore()
     }
     return true
   }
 
-  private mutating func readMore() {
-    if start > 0 {
-      buffer.removeFirst(start)
-      (start, searched) = (0, searched - start)
+  private func take(upTo lineEnd: Int, next: Int) -> UnsafeRawBufferPointer {
+    defer { (start, searched) = (next, next) }
+    return UnsafeRawBufferPointer(rebasing: memory[start..<lineEnd])
+  }
+
+  private func findLineEnd() -> Int? {
+    guard let base = memory.baseAddress,
+      let found = memchr(base + searched, Int32(UInt8(ascii: "\n")), end - searched)
+    else {
+      searched = end
+      return nil
     }
-    let size = max(1 << 16, buffer.count)
-    let count = buffer.count
-    buffer.append(contentsOf: repeatElement(0, count: size))
-    let added = buffer.withUnsafeMutableBytes { read(STDIN_FILENO, $0.baseAddress! + count, size) }
-    buffer.removeLast(size - max(0, added))
-    isAtEnd = added == 0 || (added < 0 && errno != EINTR)
+    return found - UnsafeMutableRawPointer(base)
+  }
+
+  private func readMore() throws(InputError) {
+    makeRoom()
+    let count = read(STDIN_FILENO, memory.baseAddress! + end, memory.count - end)
+    if count > 0 {
+      end += count
+    } else if count == 0 {
+      isAtEnd = true
+    } else if errno == EAGAIN || errno == EWOULDBLOCK {
+      Console.wait(for: POLLIN, STDIN_FILENO)
+    } else if errno != EINTR {
+      throw InputError(
+        .unreadableFile, "standard input", expected: "lines that can be read", found: systemMessage())
+    }
+  }
+
+  /// What is left goes to the beginning, or all of it into twice the memory: each byte is moved a
+  /// few times at most, however long a line is.
+  private func makeRoom() {
+    guard end == memory.count else { return }
+    let left = UnsafeRawBufferPointer(rebasing: memory[start..<end])
+    if left.count > memory.count / 2 {
+      let larger = UnsafeMutableRawBufferPointer.allocate(byteCount: 2 * memory.count, alignment: 1)
+      larger.copyMemory(from: left)
+      memory.deallocate()
+      memory = larger
+    } else {
+      memmove(memory.baseAddress!, left.baseAddress!, left.count)
+    }
+    (start, searched, end) = (0, searched - start, left.count)
   }
 }

@@ -69,24 +69,26 @@ struct TokensCommand: ParsableCommand {
     } else if let text {
       Console.out(bytes: service.answer(text: text))
     } else {
-      answerLines(service)
+      try answerLines(service)
     }
   }
 
   /// Answers are collected while more questions wait and written when none does, so that a program
   /// may ask one by one.
-  private func answerLines(_ service: TokensService) {
-    var lines = InputLines()
+  ///
+  /// - Throws: `InputError` if standard input cannot be read, once what came is answered.
+  private func answerLines(_ service: TokensService) throws {
+    let lines = InputLines()
     var answers: [UInt8] = []
+    defer { Console.out(bytes: answers) }
     var number = 0
-    while let line = lines.next() {
+    while let line = try lines.next() {
       number += 1
-      if let answer = line.withUnsafeBytes({ service.answer($0, number: number) }) { answers += answer }
-      if answers.count > 1 << 16 || !lines.hasNext() {
+      if let answer = service.answer(line, number: number) { answers += answer }
+      if try answers.count > 1 << 16 || !lines.hasNext() {
         Console.out(bytes: answers)
         answers.removeAll(keepingCapacity: true)
       }
     }
-    Console.out(bytes: answers)
   }
 }

@@ -30,10 +30,8 @@ public struct ChatRequest: Sendable, Equatable {
     /// fetched.
     case image(String)
     /// An image that is there already: a chunk of type `image`, which mistral-common opens while it
-    /// reads.
-    case loaded(LoadedImage)
-    /// An image that shows to be none when the chunk is written.
-    case broken(InputError)
+    /// reads, and draws when it writes tokens, so that it may fail as late.
+    case loaded(Result<LoadedImage, InputError>)
     /// mistral-common knows it; this model has no tokens for it.
     case audio
     /// mistral-common knows it; V7 has no tokens for it.

@@ -6,9 +6,8 @@ import PixtralStorage
 enum ImageLocation {
   /// Of a `file://` URL.
   case file(String)
-  /// A path without any scheme, which mistral-common refuses as such; and as it stands in the
-  /// request.
-  case path(String, url: String)
+  /// A path without any scheme, which mistral-common refuses as such.
+  case path(String)
   /// The bytes of a `data:` URL.
   case data([UInt8])
 
@@ -39,25 +38,17 @@ enum ImageLocation {
         "a data: or file:// URL, or a path", "fetch the image first and give its path",
         exception: "ConnectionError")
     } else {
-      self = .path(text.first == UInt8(ascii: "/") ? url : "\(folder)/\(url)", url: url)
+      let path = text.first == UInt8(ascii: "/") ? url : "\(folder)/\(url)"
+      if isBase64(text), access(path, F_OK) != 0 {
+        throw refuse(
+          "a data: or file:// URL, or a path", "if it is base64, write data:image/png;base64, in front of it")
+      }
+      self = .path(path)
     }
   }
 
-  /// The error with the exception that Pillow or mistral-common raises for an image that cannot be
-  /// read.
-  ///
-  /// - place: of the image in the request.
-  func refusal(for error: InputError, place: String) -> InputError {
-    if case .path(_, let url) = self, error.kind == .unreadableFile, isBareBase64(url) {
-      return InputError(
-        .wrongRequest, "\(place), image_url", expected: "a data: or file:// URL, or a path",
-        found: "base64, \(shortened(url, to: 64))", advice: "write data:image/png;base64, in front of it",
-        exception: "ValueError")
-    }
-    return error.raised(as: exception(for: error))
-  }
-
-  private func exception(for error: InputError) -> String {
+  /// What Pillow or mistral-common raises for an image that cannot be read.
+  func exception(for error: InputError) -> String {
     switch (self, error.kind) {
     case (.path, _): "ValueError"
     case (_, .unreadableFile): Self.exceptionOfOpen(error.found)
@@ -80,10 +71,10 @@ enum ImageLocation {
   }
 }
 
-/// Whether a text is base64 and no name that a file is likely to have.
-private func isBareBase64(_ text: String) -> Bool {
-  text.utf8.count >= 64
-    && text.utf8.allSatisfy { byte in
+/// Whether a text may be base64 of an image, which is longer than most paths and holds no point.
+private func isBase64(_ text: Substring.UTF8View) -> Bool {
+  text.count >= 64
+    && text.allSatisfy { byte in
       switch byte {
       case UInt8(ascii: "A")...UInt8(ascii: "Z"), UInt8(ascii: "a")...UInt8(ascii: "z"),
         UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "+"), UInt8(ascii: "/"), UInt8(ascii: "="),

@@ -63,8 +63,7 @@ extension ChatRequest {
     var images: [Result<LoadedImage, InputError>] = []
     for chunk in messages.lazy.flatMap(\.content) {
       switch chunk {
-      case .loaded(let image): images.append(.success(image))
-      case .broken(let error): images.append(.failure(error))
+      case .loaded(let image): images.append(image)
       case .image(let url):
         let place = "image \(images.count)"
         images.append(
@@ -86,13 +85,13 @@ extension ImageLoader {
   func load(_ location: ImageLocation, place: String) throws(InputError) -> LoadedImage {
     do throws(InputError) {
       switch location {
-      case .file(let path), .path(let path, _):
+      case .file(let path), .path(let path):
         return try MappedFile(path).withBytes { bytes throws(InputError) in try load(bytes, place: path) }
       case .data(let bytes):
         return try bytes.span.withUnsafeBytes { bytes throws(InputError) in try load(bytes, place: place) }
       }
     } catch {
-      throw location.refusal(for: error, place: place)
+      throw error.raised(as: location.exception(for: error))
     }
   }
 

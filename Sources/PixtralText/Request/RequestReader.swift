@@ -251,7 +251,7 @@ extension ChatRequest.Chunk {
     let allowed =
       switch (self, role) {
       case (.text, _), (.brokenText, _): true
-      case (.image, _), (.loaded, _), (.broken, _): role == .user || role == .tool
+      case (.image, _), (.loaded, _): role == .user || role == .tool
       case (.audio, _): role != .assistant
       case (.thinking, _): role == .system || role == .assistant
       }
@@ -265,10 +265,11 @@ extension ChatRequest.Chunk {
       return
     }
     let isFile = url.text.utf8.starts(with: "file://".utf8)
-    self = .broken(
-      .request(
-        "\(place), image_url", "Unicode text", "half of a surrogate pair",
-        isFile ? "UnicodeEncodeError" : "ValueError"))
+    self = .loaded(
+      .failure(
+        .request(
+          "\(place), image_url", "Unicode text", "half of a surrogate pair",
+          isFile ? "UnicodeEncodeError" : "ValueError")))
   }
 
   /// A chunk of type `image`: base64, with or without the words of a `data:` URL around it. It is
@@ -287,9 +288,9 @@ extension ChatRequest.Chunk {
       throw refuse(data.text, "RuntimeError")
     }
     do throws(InputError) {
-      self = .loaded(try images.load(.data(bytes), place: place))
+      self = .loaded(.success(try images.load(.data(bytes), place: place)))
     } catch where error.kind == .brokenImage {
-      self = .broken(error.raised(as: "OSError"))
+      self = .loaded(.failure(error))
     } catch {
       throw error.raised(as: "RuntimeError")
     }

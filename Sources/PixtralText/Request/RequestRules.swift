@@ -148,6 +148,14 @@ extension InputError {
     _ place: String, _ expected: String, _ found: String, _ exception: String
   ) -> InputError {
     InputError(
-      .wrongRequest, place, expected: expected, found: shortened(found, to: 80), exception: exception)
+      .wrongRequest, place, expected: expected, found: shortened(found), exception: exception)
   }
+}
+
+/// The beginning of a text, for a message. By scalars: a grapheme cluster has no largest size.
+func shortened(_ text: String, to count: Int = 80) -> String {
+  let scalars = text.unicodeScalars
+  let end = scalars.index(scalars.startIndex, offsetBy: count, limitedBy: scalars.endIndex)
+  guard let end, end < scalars.endIndex else { return text }
+  return "\(scalars[..<end])…"
 }

@@ -147,7 +147,7 @@ extension V7Template {
   private func part(_ chunk: ChatRequest.Chunk, _ images: inout Int) -> Part {
     switch chunk {
     case .text(let text): return .text(text)
-    case .image, .loaded, .broken:
+    case .image, .loaded:
       images += 1
       return .image(images - 1)
     case .brokenText: return .brokenText
