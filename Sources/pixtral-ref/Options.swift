@@ -5,10 +5,6 @@ import PixtralReference
 import PixtralStorage
 import PixtralText
 
-extension Release: ExpressibleByArgument {
-  public init?(argument: String) { self.init(argument) }
-}
-
 extension Precision: ExpressibleByArgument {}
 
 extension CheckpointLayout: ExpressibleByArgument {}

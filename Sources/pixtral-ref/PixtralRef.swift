@@ -29,13 +29,18 @@ struct PixtralRef: ParsableCommand {
       }, nil)
     do {
       try checkArguments()
+      try checkCommandName()
       var command = try parseAsRoot()
       try command.run()
     } catch let error as InputError {
       Console.message("Error: \(error)")
       Glibc.exit(ExitCode.refused.rawValue)
     } catch {
-      exit(withError: error)
+      let code = exitCode(for: error)
+      // Help goes to standard output; a comparison that failed says nothing more.
+      if code.isSuccess || error is ExitCode { exit(withError: error) }
+      Console.message(fullMessage(for: error))
+      Glibc.exit(code.rawValue)
     }
   }
 

@@ -24,7 +24,7 @@ struct TokensCommand: ParsableCommand {
   @Option(help: "A chat request as JSON; image paths in it are relative to the file.")
   var request: String?
 
-  @Option(help: "A text, encoded on its own.")
+  @Option(parsing: .unconditional, help: "A text, encoded on its own.")
   var text: String?
 
   @Option(help: "A request to fill in the middle as JSON: {\"prompt\", \"suffix\"}.")
@@ -39,22 +39,51 @@ struct TokensCommand: ParsableCommand {
 
   @Option(
     name: .customLong("as"),
-    help: "The release of mistral-common to render valid requests as, from \(Release.earliest) on.")
+    help: "The release of mistral-common to render valid requests as, from \(Release.earliest) on.",
+    transform: { text in
+      guard let release = Release(text) else {
+        throw ValidationError("known are the releases from \(Release.earliest) to \(Release.current)")
+      }
+      return release
+    })
   var release = Release.current
 
-  @Option(help: "What a request with truncate_for_context_length is cut to.")
+  @Option(parsing: .unconditional, help: "What a request with truncate_for_context_length is cut to.")
   var maxTokens: Int?
 
   @OptionGroup var limit: PixelLimit
 
   @OptionGroup var tokenizer: TokenizerFile
 
+  /// What is no option of this command. The parser alone would speak of it only where nothing else
+  /// is wrong.
+  @Argument(parsing: .allUnrecognized, help: .hidden)
+  var unknown: [String] = []
+
   func validate() throws {
+    if let argument = unknown.first { throw ValidationError(mistake(in: argument)) }
     let modes = [request != nil, text != nil, fim != nil, jsonl || decode].filter { $0 }.count
     guard modes == 1 else {
-      throw ValidationError("Give one of --request, --text, --fim, --jsonl and --decode.")
+      throw ValidationError("Give one of --request, --text, --fim, --jsonl and --decode, and only one.")
     }
     guard maxTokens ?? 0 >= 0 else { throw ValidationError("--max-tokens must be 0 or more.") }
+  }
+
+  private func mistake(in argument: String) -> String {
+    if argument.hasPrefix("-") && argument != "-" {
+      let options = ["request", "text", "fim", "jsonl", "decode", "as", "max-tokens", "max-pixels", "tokenizer"]
+      return "There is no option '\(argument)'; there are \(options.map { "--\($0)" }.joined(separator: ", "))."
+    }
+    if decode || jsonl {
+      return """
+        '\(argument)' is one argument too many: questions come from standard input, a line each, such as \
+        {"tokens": [1, 3]}.
+        """
+    }
+    return """
+      '\(argument)' is one argument too many; write --request '\(argument)' if it is a file with a request, \
+      --text '\(argument)' if it is a text.
+      """
   }
 
   func run() throws {

@@ -38,7 +38,7 @@ struct TokensService: Sendable {
       let question = try PythonValue(json: line, place: "line \(number)")
       id = question["id"]
       answer.add("id", id ?? .none)
-      try reply(to: question, "line \(number), ", &answer)
+      try reply(to: question, "line \(number)", &answer)
     } catch let error as InputError {
       answer = JSONLine()
       answer.add("id", id ?? .none)
@@ -69,24 +69,53 @@ struct TokensService: Sendable {
   }
 
   private func reply(to question: PythonValue, _ place: String, _ answer: inout JSONLine) throws {
-    if let request = question["request"] {
-      let request = try ChatRequest(request, place: "request", folder: ".", images: loader)
-      try add(request, place: place, to: &answer)
-    } else if let request = question["fim"] {
-      try add(FillInRequest(request, place: "fim"), to: &answer)
-    } else if case .string(let text)? = question["text"] {
+    let (key, value) = try Self.theQuestion(of: question, place)
+    switch (key, value) {
+    case ("request", _):
+      let request = try ChatRequest(value, place: "request", folder: ".", images: loader)
+      try add(request, place: "\(place), ", to: &answer)
+    case ("fim", _): try add(FillInRequest(value, place: "fim"), to: &answer)
+    case ("text", .string(let text)):
       guard !text.hasHalfSurrogate else {
         throw InputError.request("text", "Unicode text", "half of a surrogate pair", "RuntimeError")
       }
       add(text.text, to: &answer)
-    } else if case .list(let values)? = question["tokens"] {
-      answer.add("text", try tokenizer.decode(values.map(tokenID)))
-    } else {
-      throw InputError(
-        .wrongRequest, "line", expected: "an object with request, fim, text or tokens",
-        found: question.kindName,
-        exception: "ValidationError")
+    case ("tokens", .list(let values)): answer.add("text", try tokenizer.decode(values.map(tokenID)))
+    default:
+      throw Self.wrongLine(
+        "\(place), \(key)", key == "text" ? "a string" : "an array of tokens", value.kindName)
     }
+  }
+
+  private static let questions = ["request", "fim", "text", "tokens"]
+
+  /// What a line asks: one key of those that there are, and beside it an id at most.
+  private static func theQuestion(of line: PythonValue, _ place: String) throws -> (String, PythonValue) {
+    let expected = "an object of id and one of \(questions.joined(separator: ", "))"
+    guard case .dictionary(let members) = line else {
+      let isTokens = if case .list = line { true } else { false }
+      throw wrongLine(
+        place, expected, line.kindName, isTokens ? "write {\"tokens\": [1, 3]} for an array of tokens" : "")
+    }
+    let others = members.filter { $0.key.text != "id" }
+    if let unknown = others.first(where: { !questions.contains($0.key.text) }) {
+      let inside = line["messages"] != nil ? "request" : line["prompt"] != nil ? "fim" : nil
+      throw wrongLine(
+        place, expected, "a key \"\(unknown.key.text)\"",
+        inside.map { "write {\"id\": 1, \"\($0)\": …} around the request" } ?? "")
+    }
+    guard others.count == 1, let question = others.first else {
+      let keys = others.map { "\"\($0.key.text)\"" }.joined(separator: " and ")
+      throw wrongLine(place, expected, others.isEmpty ? "none of them" : keys)
+    }
+    return (question.key.text, question.value)
+  }
+
+  private static func wrongLine(
+    _ place: String, _ expected: String, _ found: String, _ advice: String = ""
+  ) -> InputError {
+    InputError(
+      .wrongRequest, place, expected: expected, found: found, advice: advice, exception: "ValidationError")
   }
 
   private func tokenID(_ value: PythonValue) throws -> Int {

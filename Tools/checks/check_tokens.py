@@ -1,7 +1,9 @@
 """Fresh random requests, texts and tokens through `pixtral-ref tokens`, and through mistral-common
 and sentencepiece.
 
-    python check_tokens.py BINARY [COUNT [SEED]]        (COUNT requests, as many texts and token lists; 2,000 unless told)
+    python check_tokens.py BINARY [COUNT [SEED]]        (COUNT of each kind; 2,000 unless told)
+
+Requests are of four kinds: whole ones (corpus.py), and those of damage.py.
 
 Everything must be the same: tokens, text and grids, or the class of the exception. Exit 1 and the
 smallest differing inputs if anything is not.
@@ -17,6 +19,7 @@ from sentencepiece import SentencePieceProcessor
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "goldens"))
 import corpus  # noqa: E402
+import damage  # noqa: E402
 import releases  # noqa: E402
 
 
@@ -46,7 +49,13 @@ def main() -> None:
     seed = int(sys.argv[3]) if len(sys.argv) > 3 else random.randrange(10**6)
     r = random.Random(seed)
     processor = SentencePieceProcessor(model_file=str(releases.MODEL))
-    requests = [corpus.request(r) for _ in range(count)]
+    makers = {
+        "requests": corpus.request,
+        "damaged requests": damage.damaged,
+        "schemas": damage.request_with_schema,
+        "patterns": damage.request_with_pattern,
+    }
+    requests = {name: [make(r) for _ in range(count)] for name, make in makers.items()}
     texts = [corpus.text(r) for _ in range(count)]
     lists = [
         [r.choice([r.randrange(32768), r.randrange(1100)]) for _ in range(r.randrange(30))]
@@ -54,8 +63,13 @@ def main() -> None:
     ]
 
     checks = {
-        "requests": (requests, [request_answer(answer) for answer in ask(binary, "request", requests)],
-                     releases.answers(releases.CURRENT, [{"request": request} for request in requests])),
+        name: (
+            found,
+            [request_answer(answer) for answer in ask(binary, "request", found)],
+            releases.answers(releases.CURRENT, [{"request": request} for request in found]),
+        )
+        for name, found in requests.items()
+    } | {
         "texts": (texts, [answer["tokens"] for answer in ask(binary, "text", texts)], [processor.encode(text) for text in texts]),
         "token lists": (lists, [answer["text"] for answer in ask(binary, "tokens", lists)], [processor.decode(tokens) for tokens in lists]),
     }  # fmt: skip

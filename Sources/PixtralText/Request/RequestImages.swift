@@ -44,12 +44,12 @@ public struct LoadedImage: Sendable, Equatable {
 extension ChatRequest {
   /// The files that its images are in.
   package var imageFiles: [String] {
-    messages.lazy.flatMap(\.content).compactMap { chunk in
+    messages.lazy.flatMap(\.content).compactMap { chunk -> String? in
       guard case .image(let url) = chunk, !url.utf8.starts(with: "data:".utf8),
         let location = try? ImageLocation(url, place: "", folder: folder)
       else { return nil }
       return switch location {
-      case .file(let path), .path(let path, _): path
+      case .file(let path), .path(let path): path
       case .data: nil
       }
     }

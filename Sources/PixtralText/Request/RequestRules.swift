@@ -157,5 +157,5 @@ func shortened(_ text: String, to count: Int = 80) -> String {
   let scalars = text.unicodeScalars
   let end = scalars.index(scalars.startIndex, offsetBy: count, limitedBy: scalars.endIndex)
   guard let end, end < scalars.endIndex else { return text }
-  return "\(scalars[..<end])…"
+  return String(scalars[..<end]) + "…"
 }
