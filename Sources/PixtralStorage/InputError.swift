@@ -69,19 +69,34 @@ public struct InputError: Error, CustomStringConvertible, Sendable, Equatable {
   /// `exception` if there is one, else the kind: what programs branch on.
   public var type: String { exception ?? kind.rawValue }
 
-  /// The sentence, on one line.
+  /// The sentence, on one line, however long what it tells of is.
   public var description: String {
-    let sentence = "\(place): expected \(expected), found \(found.prefix(200))"
-    return onOneLine(advice.isEmpty ? sentence : "\(sentence); \(advice)")
+    let parts = [place, expected, found, advice].map { shortened($0, to: 300) }
+    let sentence = "\(parts[0]): expected \(parts[1]), found \(parts[2])"
+    return onOneLine(advice.isEmpty ? sentence : "\(sentence); \(parts[3])")
   }
 }
 
+/// A text of at most so many characters: of a longer one the beginning and the end.
+package func shortened(_ text: String, to count: Int = 80) -> String {
+  // By scalars: a grapheme cluster has no largest size.
+  let scalars = text.unicodeScalars
+  guard scalars.index(scalars.startIndex, offsetBy: count, limitedBy: scalars.endIndex) ?? scalars.endIndex
+    < scalars.endIndex
+  else { return text }
+  return String(scalars.prefix(count * 2 / 3)) + "…" + String(scalars.suffix(count / 3))
+}
+
 /// Control characters of an input written out: a sentence stays a line, and a terminal obeys
-/// nothing that a file says.
+/// nothing that a file says, nor does the text change its direction.
 package func onOneLine(_ text: String) -> String {
+  if text.utf8.allSatisfy({ (0x20..<0x7f).contains($0) }) { return text }
   var line = ""
   for scalar in text.unicodeScalars {
-    if scalar.properties.generalCategory == .control {
+    let category = scalar.properties.generalCategory
+    if category == .control || category == .lineSeparator || category == .paragraphSeparator
+      || scalar.properties.isBidiControl
+    {
       line += scalar.escaped(asASCII: true)
     } else {
       line.unicodeScalars.append(scalar)

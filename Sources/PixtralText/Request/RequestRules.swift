@@ -151,11 +151,3 @@ extension InputError {
       .wrongRequest, place, expected: expected, found: shortened(found), exception: exception)
   }
 }
-
-/// The beginning of a text, for a message. By scalars: a grapheme cluster has no largest size.
-func shortened(_ text: String, to count: Int = 80) -> String {
-  let scalars = text.unicodeScalars
-  let end = scalars.index(scalars.startIndex, offsetBy: count, limitedBy: scalars.endIndex)
-  guard let end, end < scalars.endIndex else { return text }
-  return String(scalars[..<end]) + "…"
-}
