@@ -59,17 +59,33 @@ VALUES = [
       "\u001c1", "\u20001", "\n1\n", "１"),
     -(2**63), 2**63 - 1, -(2**63) + 0.0, 9.3e18, 1e19, 0.9999999999999999, 1.0000000000000002, -1e-300, 10**400,
 ]  # fmt: skip
-KEYS = """
+KEYS = (
+    """
     type text image image_url url detail input_audio data format audio_url thinking closed role content name tool_calls id function arguments prefix tool_call_id
     parameters description strict schema custom_schema json_schema tools tool_choice response_format x
-""".split() + ["", "\ud800", "Type", "type "]
+""".split()
+    + ["", "\ud800", "Type", "type "]
+)
 
 
 def request(r: random.Random) -> dict:
     """A valid request, or one that only the rules for messages refuse."""
-    call = {"id": "abcdEF123", "type": "function", "function": {"name": "f", "arguments": r.choice(['{"a": 1}', {"a": 1}])}}
-    answer = {"role": "assistant", "content": r.choice(["b", [{"type": "text", "text": "b"}], None, [CHUNKS[9]]]), "prefix": False}
-    result = {"role": "tool", "tool_call_id": "abcdEF123", "name": "f", "content": r.choice(["c", [{"type": "text", "text": "c"}], [r.choice(CHUNKS)]])}
+    call = {
+        "id": "abcdEF123",
+        "type": "function",
+        "function": {"name": "f", "arguments": r.choice(['{"a": 1}', {"a": 1}])},
+    }
+    answer = {
+        "role": "assistant",
+        "content": r.choice(["b", [{"type": "text", "text": "b"}], None, [CHUNKS[9]]]),
+        "prefix": False,
+    }
+    result = {
+        "role": "tool",
+        "tool_call_id": "abcdEF123",
+        "name": "f",
+        "content": r.choice(["c", [{"type": "text", "text": "c"}], [r.choice(CHUNKS)]]),
+    }
     whole: dict = {"messages": [
         {"role": "user", "content": [copy.deepcopy(chunk) for chunk in r.sample(CHUNKS[:9], r.randint(0, 3))]},
         {**answer, **r.choice([{}, {"tool_calls": [call]}, {"tool_calls": []}])},
@@ -111,9 +127,7 @@ def is_ambiguous(value) -> bool:
         return any(is_ambiguous(element) for element in value)
     if not isinstance(value, dict):
         return False
-    named = [
-        value.get(key) for key in ("definitions", "properties", "patternProperties", "dependencies")
-    ]
+    named = [value.get(key) for key in ("definitions", "properties", "patternProperties", "dependencies")]
     for found in named:
         if isinstance(found, dict) and len(found) > 1 and re.search(r"4294967295|\\U[F8]", json.dumps(found)):
             return True
@@ -137,7 +151,12 @@ def request_with_schema(r: random.Random) -> dict:
     whole = {"schema": schema(r)}
     for _ in range(r.choice([0, 1, 1, 2])):
         container, key = r.choice(places(whole, []))
-        raises = ["a{4294967295}", {"pattern": r"\UFFFFFFFF"}, {"patternProperties": {"a{4294967295}": {}}}, "["]
+        raises = [
+            "a{4294967295}",
+            {"pattern": r"\UFFFFFFFF"},
+            {"patternProperties": {"a{4294967295}": {}}},
+            "[",
+        ]
         container[key] = copy.deepcopy(r.choice([*VALUES, *raises * 20]))
     request = {"messages": [{"role": "user", "content": "a"}]}
     if r.random() < 0.5:
@@ -213,7 +232,12 @@ def character_set(r: random.Random) -> str:
         if r.random() < 0.3:
             member += "-" + r.choice(["z", "a", "]", *ATOMS])
         members.append(member)
-    return "[" + r.choice(["", "", "^", "]", "^]", "-"]) + "".join(members) + r.choice(["]", "]", "]", "]", "-]", ""])
+    return (
+        "["
+        + r.choice(["", "", "^", "]", "^]", "-"])
+        + "".join(members)
+        + r.choice(["]", "]", "]", "]", "-]", ""])
+    )
 
 
 def pattern(r: random.Random, depth: int = 0) -> str:

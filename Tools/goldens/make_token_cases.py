@@ -96,6 +96,15 @@ def with_tool(tool_or_tools):
     return {"messages": [HI], "tools": tool_or_tools if isinstance(tool_or_tools, list) else [tool_or_tools]}
 
 
+def with_format(**format):
+    return {"messages": [HI], "response_format": format}
+
+
+def nested(depth):
+    """A schema with schemas inside of one another."""
+    return {"not": nested(depth - 1)} if depth else {}
+
+
 def say(*messages, **more):
     return {"messages": list(messages), **more}
 
@@ -326,6 +335,38 @@ RULES = [
     ("reject-tool-pattern", "A pattern is one that Python compiles.", with_tool(tool({"pattern": "("})), []),
     ("reject-tool-no-parameters", "A tool has parameters.", with_tool({"function": {"name": "f"}}), []),
     ("reject-tool-parameters-list", "A tool's parameters are an object.", with_tool(tool([])), []),
+    ("reject-tool-pattern-repeat", "A pattern that repeats 4294967295 times overflows.", with_tool(tool({"pattern": "a{4294967295}"})), []),
+    ("reject-tool-pattern-code", "A pattern with a code from 80000000 on overflows.", with_tool(tool({"pattern": "\\U80000000"})), []),
+    ("reject-tool-pattern-code-large", "A pattern with a code from 110000 on is none.", with_tool(tool({"pattern": "\\U7FFFFFFF"})), []),
+    ("reject-tool-pattern-nested", "Groups of a pattern nest less than 490 deep.", with_tool(tool({"pattern": "(" * 490 + ")" * 490})), []),
+    ("reject-tool-schema-nested", "Schemas nest less than 246 deep.", with_tool(tool(nested(246))), []),
+    ("tool-schema-nested", "Schemas nest.", with_tool(tool(nested(100))), []),
+    ("tool-pattern-comment", "An escaped parenthesis does not end a pattern's comment.", with_tool(tool({"pattern": "(?#\\))"})), []),
+    ("tool-pattern-verbose", "An escaped line feed does not end a pattern's verbose comment.", with_tool(tool({"pattern": "(?x)#\\\n("})), []),
+    ("tool-pattern-alias", "A pattern may call a character by an alias.", with_tool(tool({"pattern": "\\N{LINE FEED}[\\N{tab}]"})), []),
+    ("reject-tool-pattern-unicode-15", "A pattern names characters of Unicode 14.", with_tool(tool({"pattern": "\\N{ARABIC SMALL LOW WORD SAKTA}"})), []),
+    ("reject-tool-pattern-look-behind", "A look-behind is at most 4294967295 wide.", with_tool(tool({"pattern": "(?<=a{4294967294}aa)"})), []),
+    ("reject-tool-pattern-template", "Under the flag t a pattern repeats nothing.", with_tool(tool({"pattern": "(?t)a*"})), []),
+    ("response-format-schema", "A schema in response_format changes no token.", with_format(type="json_schema", json_schema={"name": "n", "schema": {"type": "object"}}), []),
+    ("response-format-null", "A json_schema that is null is none.", with_format(json_schema=None), []),
+    ("reject-response-format-type-null", "type of response_format is not null.", with_format(type=None), []),
+    ("reject-response-format-schema", "A schema in response_format is a JSON schema, whatever the type.", with_format(type="text", json_schema={"name": "n", "schema": {"type": "text"}}), []),
+    ("reject-response-format-schemas", "schema and custom_schema exclude one another.", with_format(type="json_schema", json_schema={"name": "n", "schema": {}, "custom_schema": {}}), []),
+    ("reject-response-format-no-schema", "A response_format of type json_schema has one.", with_format(type="json_schema"), []),
+    ("reject-response-format-repeat", "A pattern that overflows outranks other faults.", with_format(type=5, json_schema={"schema": {"pattern": "a{4294967295}"}}), []),
+    ("reject-tool-choice-type-null", "type of tool_choice is not null.", say(HI, tool_choice={"type": None, "function": {"name": "f"}}), []),
+    ("reject-audio-blank", "Audio data is not blank.", say(user({"type": "input_audio", "input_audio": " \u001c"})), []),
+    ("reject-audio-data-blank", "Audio data in an object is not blank.", say(user({"type": "input_audio", "input_audio": {"data": "\n", "format": "wav"}})), []),
+    ("reject-audio", "V7 has no audio.", say(user({"type": "input_audio", "input_audio": "AAAA"})), []),
+    ("reject-audio-url-key", "An object with the URL of audio has no other key.", say(user({"type": "audio_url", "audio_url": {"url": "a", "format": "wav"}})), []),
+    ("reject-image-chunk-null", "An image chunk that holds no string breaks the reading.", say(user({"type": "image", "image": None})), []),
+    ("reject-image-chunk-number", "An image chunk that holds no string outranks other faults.", say(user({"type": "image", "image": 5}, {"type": "text"}), stream=True), []),
+    ("reject-image-chunk-base64", "An image chunk holds base64.", say(user({"type": "image", "image": "data:;base64,a"})), []),
+    ("reject-image-chunk-url", "An image chunk that begins as a data: URL is one.", say(user({"type": "image", "image": "data:image/png,AAAA"})), []),
+    ("reject-image-nul", "No file has a NUL in its name.", say(user({"type": "image_url", "image_url": "file:///a.png\u0000.txt"})), []),
+    ("reject-image-half", "No file has half of a surrogate pair in its name.", say(user({"type": "image_url", "image_url": "file:///\ud800.png"})), []),
+    ("reject-max-tokens-digits", "A number in a string has at most 4300 digits.", say(HI, max_tokens="1" * 4301), []),
+    ("max-tokens-zeros", "Leading zeros of a number in a string do not count.", say(HI, max_tokens="0" * 5000 + "1"), []),
     ("reject-reasoning-effort", "V7 has no tokens for reasoning_effort.", say(HI, reasoning_effort="high"), []),
     ("reject-truncate", "A request that is to be cut says to how many tokens.", say(HI, truncate_for_context_length=True), []),
     ("reject-empty-assistant", "An assistant message says something.", say(HI, assistant(""), BYE), []),

@@ -19,7 +19,7 @@ struct ImageTokenTests {
       smallCheckpoint(in: folder, parameters: smallParameters.with(key, 17)))
     let image = LoadedImage(
       RGBImage(ImageSize(width: 2, height: 2), samples: [UInt8](repeating: 7, count: 12)))
-    let request = ChatRequest([.init(.user, [.loaded(image)])])
+    let request = ChatRequest([.init(.user, [.loaded(.success(image))])])
     let error = try refusal {
       try Pixtral<Float>(checkpoint)(request, tokenizer: fixtureTokenizer())
     }

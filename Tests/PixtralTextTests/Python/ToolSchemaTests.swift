@@ -8,7 +8,7 @@ import Testing
 @Suite("Schemas of tools")
 struct ToolSchemaTests {
   private func fault(_ text: String) throws -> String? {
-    ToolSchema.fault(in: try PythonValue(parsing: text))
+    try ToolSchema.fault(in: PythonValue(parsing: text))
   }
 
   @Test(
