@@ -81,8 +81,9 @@ public struct InputError: Error, CustomStringConvertible, Sendable, Equatable {
 package func shortened(_ text: String, to count: Int = 80) -> String {
   // By scalars: a grapheme cluster has no largest size.
   let scalars = text.unicodeScalars
-  guard scalars.index(scalars.startIndex, offsetBy: count, limitedBy: scalars.endIndex) ?? scalars.endIndex
-    < scalars.endIndex
+  guard
+    scalars.index(scalars.startIndex, offsetBy: count, limitedBy: scalars.endIndex) ?? scalars.endIndex
+      < scalars.endIndex
   else { return text }
   return String(scalars.prefix(count * 2 / 3)) + "…" + String(scalars.suffix(count / 3))
 }

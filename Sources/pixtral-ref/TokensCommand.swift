@@ -71,8 +71,11 @@ struct TokensCommand: ParsableCommand {
 
   private func mistake(in argument: String) -> String {
     if argument.hasPrefix("-") && argument != "-" {
-      let options = ["request", "text", "fim", "jsonl", "decode", "as", "max-tokens", "max-pixels", "tokenizer"]
-      return "There is no option '\(argument)'; there are \(options.map { "--\($0)" }.joined(separator: ", "))."
+      let options = [
+        "request", "text", "fim", "jsonl", "decode", "as", "max-tokens", "max-pixels", "tokenizer",
+      ]
+      return
+        "There is no option '\(argument)'; there are \(options.map { "--\($0)" }.joined(separator: ", "))."
     }
     if decode || jsonl {
       return """

@@ -90,10 +90,16 @@ private struct PatternParser {
   /// Goes on to the next unit. A backslash at the very end is found here, while what stands before
   /// it is still being read.
   private mutating func advance() throws(PatternFault) {
-    guard end < text.count else { return next = nil }
+    guard end < text.count else {
+      next = nil
+      return
+    }
     let scalar = text[end]
     end += 1
-    guard scalar == "\\" else { return next = .plain(scalar) }
+    guard scalar == "\\" else {
+      next = .plain(scalar)
+      return
+    }
     guard end < text.count else { throw .malformed }
     next = .escaped(text[end])
     end += 1

@@ -94,7 +94,8 @@ struct Fields {
 
   func wrong(_ key: String, _ expected: String, _ found: String, advice: String = "") -> InputError {
     InputError(
-      .wrongRequest, "\(place), \(shortened(key))", expected: expected, found: shortened(found), advice: advice,
+      .wrongRequest, "\(place), \(shortened(key))", expected: expected, found: shortened(found),
+      advice: advice,
       exception: "ValidationError")
   }
 }

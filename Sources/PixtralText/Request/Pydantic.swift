@@ -72,7 +72,8 @@ private func wholeNumber(_ text: Substring.UTF8View) -> Double? {
   }
   let digits = groups.joined().drop(while: isZero)
   guard isNumber, digits.count <= 4300 else { return nil }
-  return Double((parts[0].first == UInt8(ascii: "-") ? "-" : "") + "0" + String(decoding: digits, as: UTF8.self))
+  return Double(
+    (parts[0].first == UInt8(ascii: "-") ? "-" : "") + "0" + String(decoding: digits, as: UTF8.self))
 }
 
 extension String {

@@ -46,7 +46,8 @@ extension ChatRequest {
     self.folder = folder
   }
 
-  private static func read(_ value: PythonValue, _ place: String, _ images: ImageLoader) throws -> ChatRequest {
+  private static func read(_ value: PythonValue, _ place: String, _ images: ImageLoader) throws -> ChatRequest
+  {
     var fields = try Fields(value, place: place, what: "an object with messages")
     guard let messages = try fields.list("messages") else { throw fields.missing("messages", "an array") }
     var request = ChatRequest(try messages.map { try Message($0, place: $1, images) })
@@ -119,7 +120,9 @@ extension ChatRequest {
     _ = try fields.optionalString("model")
     try checkSampling(&fields)
     _ = try fields.boolean("parallel_tool_calls")
-    if let choice = fields.take("tool_choice") { try check(toolChoice: choice, "\(fields.place), tool_choice") }
+    if let choice = fields.take("tool_choice") {
+      try check(toolChoice: choice, "\(fields.place), tool_choice")
+    }
     if let format = fields.take("response_format") {
       try check(responseFormat: format, "\(fields.place), response_format")
     }
@@ -231,7 +234,8 @@ extension ChatRequest.Chunk {
       self = .thinking
     case "input_audio":
       let audio = try fields.required("input_audio", "audio data")
-      guard case .string(let data) = audio["data"] ?? audio, !data.text.unicodeScalars.allSatisfy(isPythonSpace)
+      guard case .string(let data) = audio["data"] ?? audio,
+        !data.text.unicodeScalars.allSatisfy(isPythonSpace)
       else { throw wrongType("\(place), input_audio", "audio data", audio) }
       self = .audio
     case "audio_url" where role != .system:
@@ -289,7 +293,7 @@ extension ChatRequest.Chunk {
     }
     do throws(InputError) {
       self = .loaded(.success(try images.load(.data(bytes), place: place)))
-    } catch where error.kind == .brokenImage {
+    } catch  where error.kind == .brokenImage {
       self = .loaded(.failure(error))
     } catch {
       throw error.raised(as: "RuntimeError")

@@ -15,7 +15,8 @@ struct PythonRegexTests {
       "(?P<n>a)(?P=n)", "(?:a)(?i:b)(?-i:c)",
       "(?#x)a", "a(?#x)*", "(?=a)*", "(?!)", "(?<=ab|cd)e", "(?<!a{3})b", "(a)\\1", "\\0\\07\\377",
       "\\x41\\u00e9\\U0001F600",
-      "\\N{EM DASH}", "\\N{LINE FEED}[\\N{tab}]", "(?#\\))", "(?x)#\\\n(", "(?(1)a|b)(c)", "(a)(?(1)b)", "(?x) a # )\n b", "(?>a+)", "\\A\\b\\Z", "é\\é",
+      "\\N{EM DASH}", "\\N{LINE FEED}[\\N{tab}]", "(?#\\))", "(?x)#\\\n(", "(?(1)a|b)(c)", "(a)(?(1)b)",
+      "(?x) a # )\n b", "(?>a+)", "\\A\\b\\Z", "é\\é",
     ])
   func compiled(pattern: String) throws { try checkPythonRegex(pattern) }
 
@@ -28,7 +29,8 @@ struct PythonRegexTests {
       "(\\1)", "\\q", "[\\q]", "\\x4", "\\u12", "\\U00110000", "\\N{NO SUCH NAME}", "\\400", "(?<=a+)b",
       "(?<=a|bc)d", "(?z)", "a(?i)",
       "(?i-i:a)",
-      "(?<=a{4294967294}aa)", "(?t)a*", "\\N{ARABIC SMALL LOW WORD SAKTA}", "(?L)a", "(?au)", "(?(2)a)(b)", "(?(1)a|b|c)(d)", "(?", "(?#", "\\",
+      "(?<=a{4294967294}aa)", "(?t)a*", "\\N{ARABIC SMALL LOW WORD SAKTA}", "(?L)a", "(?au)", "(?(2)a)(b)",
+      "(?(1)a|b|c)(d)", "(?", "(?#", "\\",
     ])
   func refused(pattern: String) {
     #expect(throws: PatternFault.malformed) { try checkPythonRegex(pattern) }
