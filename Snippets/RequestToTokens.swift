@@ -6,8 +6,7 @@ import PixtralText
 let tokenizer = try Tokenizer(file: "Fixtures/tokenizer/\(Tokenizer.fileName)")
 let request = try ChatRequest(file: "Fixtures/requests/photo.json")
 
-// Tokens need an image's size alone.
-let images = request.loadImages(ImageLoader(keepsSamples: false))
+let images = request.loadImages()
 let grids = images.map { $0.map { ImageRule.m1.grid($0.size) } }
 let rendered = try V7Template(tokenizer: tokenizer)(request, grids: grids)
 print(rendered.tokens.count)  // 603

@@ -38,21 +38,19 @@ public struct Pixtral<Scalar: BLASScalar>: Sendable {
     logitRows: Int? = nil, trace: Trace = Trace()
   ) throws -> Matrix<Scalar> {
     let rule = checkpoint.parameters.imageRule
-    let images = request.loadImages(loader)  // request → RGB
+    let images = request.loadImages(loader)  // request → sizes
     if !images.isEmpty { try checkpoint.parameters.checkImageTokens() }
-    let grids = images.map { image in image.map { rule.grid($0.size) } }  // RGB → columns and rows of patches
+    let grids = images.map { image in image.map { rule.grid($0.size) } }  // sizes → patches
     let rendered = try V7Template(tokenizer: tokenizer)(request, grids: grids)  // request, grids → tokens
 
     // From here on the images are in the order of their tokens.
     let pictures = try rendered.images.map { number in try (images[number].get(), grids[number].get()) }
-    let shape = PromptShape(rendered.tokens, pictures.map { ($0.size, $1) })
+    let shape = PromptShape(rendered.tokens, pictures.map { ($0.size, $1) }, patchSize: rule.patchSize)
     try shape.check(against: checkpoint.parameters)
-    try trace.begin(shape, checkpoint.parameters, logitRows: logitRows)
-    let pixels = try pictures.enumerated().map { n, picture in
-      let (image, grid) = picture
-      return try normalised(image.rgb, n, grid, trace)  // RGB → (3, rows · p, columns · p)
+    return try run(shape, logitRows, trace) { n in
+      let (image, grid) = pictures[n]
+      return try normalised(image.rgb(), n, grid, trace)  // RGB → (3, rows · p, columns · p)
     }
-    return try run(Prompt(tokens: rendered.tokens, pixels: pixels), logitRows, trace)
   }
 
   /// Tokens and pixels, made elsewhere, to logits.
@@ -70,9 +68,9 @@ public struct Pixtral<Scalar: BLASScalar>: Sendable {
     _ prompt: Prompt, logitRows: Int? = nil, trace: Trace = Trace()
   ) throws -> Matrix<Scalar> {
     try prompt.check(against: checkpoint.parameters)
-    let shape = prompt.shape(patchSize: checkpoint.parameters.vision.patchSize)
-    try trace.begin(shape, checkpoint.parameters, logitRows: logitRows)
-    return try run(prompt, logitRows, trace)
+    return try run(prompt.shape(patchSize: checkpoint.parameters.vision.patchSize), logitRows, trace) {
+      prompt.images[$0].pixels
+    }
   }
 
   /// The n-th image of a prompt to what the vision encoder takes.
@@ -83,21 +81,27 @@ public struct Pixtral<Scalar: BLASScalar>: Sendable {
     return Pixels(normalising: stretched)
   }
 
-  private func run(_ prompt: Prompt, _ logitRows: Int?, _ trace: Trace) throws -> Matrix<Scalar> {
+  private func run(
+    _ prompt: PromptShape, _ logitRows: Int?, _ trace: Trace, pixels: (Int) throws -> Pixels
+  ) throws -> Matrix<Scalar> {
+    try trace.begin(prompt, checkpoint.parameters, logitRows: logitRows)
     let decoder = Decoder<Scalar>(checkpoint: checkpoint)
-    return try decoder(embed(prompt, trace), logitRows: logitRows, trace: trace)  // (T, dim) → (T, V)
+    return try decoder(embed(prompt, trace, pixels), logitRows: logitRows, trace: trace)  // (T, dim) → (T, V)
   }
 
   /// Tokens and pixels to the decoder's input: (T, dim).
-  private func embed(_ prompt: Prompt, _ trace: Trace) throws -> Matrix<Scalar> {
-    let patchSize = checkpoint.parameters.vision.patchSize
+  private func embed(
+    _ prompt: PromptShape, _ trace: Trace, _ pixels: (Int) throws -> Pixels
+  ) throws -> Matrix<Scalar> {
     let visionEncoder = VisionEncoder<Scalar>(checkpoint: checkpoint)
     let adapter = Adapter<Scalar>(checkpoint: checkpoint)
 
     var imageRows: Matrix<Scalar>?
-    if !prompt.pixels.isEmpty {
-      let grids = prompt.pixels.map { $0.grid(patchSize: patchSize) }
-      let patches: Matrix<Scalar> = flattenedPatches(of: prompt.pixels, patchSize: patchSize)  // (P, 3·p·p)
+    if !prompt.images.isEmpty {
+      let grids = prompt.images.map(\.grid)
+      let patches: Matrix<Scalar> = try flattenedPatches(of: grids, patchSize: prompt.patchSize) { n in
+        try trace(pixels(n), ofImage: n)
+      }  // (P, 3·p·p)
       let features = try visionEncoder(patches, grids: grids, trace: trace)  // (P, hidden_size)
       imageRows = try adapter(features, trace: trace)  // (P, dim)
     }
@@ -118,7 +122,8 @@ extension Pixtral {
   @specialized(where Scalar == Double)
   public func embeddings(of prompt: Prompt) throws -> Matrix<Scalar> {
     try prompt.check(against: checkpoint.parameters)
-    return try embed(prompt, Trace())
+    let shape = prompt.shape(patchSize: checkpoint.parameters.vision.patchSize)
+    return try embed(shape, Trace()) { prompt.images[$0].pixels }
   }
 
   /// The next rows of a prompt to logits, through a cache that holds the keys and values of those

@@ -7,17 +7,24 @@ public struct Prompt: Sendable {
   /// Ids of the vocabulary; each patch of an image is an `[IMG]`.
   public let tokens: [Int]
   /// The images in the order of their tokens.
-  public let pixels: [Pixels]
+  let images: [PromptImage]
+
+  /// The samples of the images, all at once.
+  public var pixels: [Pixels] { images.map(\.pixels) }
 
   /// A prompt from tokens and pixels.
   public init(tokens: [Int], pixels: [Pixels] = []) {
+    self.init(tokens: tokens, images: pixels.map(PromptImage.given))
+  }
+
+  init(tokens: [Int], images: [PromptImage]) {
     self.tokens = tokens
-    self.pixels = pixels
+    self.images = images
   }
 
   /// What it is without the samples.
   func shape(patchSize: Int) -> PromptShape {
-    PromptShape(tokens, pixels.map { (nil, $0.grid(patchSize: patchSize)) })
+    PromptShape(tokens, images.map { (nil, $0.grid(patchSize: patchSize)) }, patchSize: patchSize)
   }
 
   /// Makes sure that a model can take this prompt: whole patches, finite samples, and tokens that
@@ -26,7 +33,8 @@ public struct Prompt: Sendable {
   /// - Throws: `InputError` of kind `wrongTokens` or `wrongPixels`.
   func check(against parameters: Parameters) throws {
     let (patch, longest) = (parameters.vision.patchSize, parameters.vision.imageSize)
-    for (n, image) in pixels.enumerated() {
+    // Sizes first: no sample is read of images that are too large, or that no token stands for.
+    for (n, image) in images.enumerated() {
       let grid = image.grid(patchSize: patch)
       let isWhole = image.width == grid.columns * patch && image.height == grid.rows * patch
       guard grid.patches > 0, isWhole, image.width <= longest, image.height <= longest else {
@@ -35,14 +43,49 @@ public struct Prompt: Sendable {
           expected: "[3, height, width], both multiples of \(patch) up to \(longest)",
           found: "[3, \(image.height), \(image.width)]")
       }
-      if let sample = image.values.firstIndex(where: { !$0.isFinite }) {
-        throw InputError(
-          .wrongPixels, "image\(n)", expected: "finite samples", found: "\(image.values[sample]) at \(sample)"
-        )
-      }
     }
     try shape(patchSize: patch).check(against: parameters)
+    for (n, image) in images.enumerated() {
+      let values = image.pixels.values
+      if let sample = values.firstIndex(where: { !$0.isFinite }) {
+        let (row, x) = (sample / image.width, sample % image.width)
+        throw InputError(
+          .wrongPixels, "image\(n)", expected: "finite samples",
+          found: "\(values[sample]) at [\(row / image.height), \(row % image.height), \(x)]")
+      }
+    }
   }
+}
+
+/// An image of a prompt whose samples are in memory, or in a file.
+enum PromptImage: Sendable {
+  case given(Pixels)
+  /// [3, height, width].
+  case stored(StoredTensor)
+
+  var height: Int {
+    switch self {
+    case .given(let pixels): pixels.height
+    case .stored(let tensor): tensor.shape[1]
+    }
+  }
+
+  var width: Int {
+    switch self {
+    case .given(let pixels): pixels.width
+    case .stored(let tensor): tensor.shape[2]
+    }
+  }
+
+  /// Its samples, read if need be.
+  var pixels: Pixels {
+    switch self {
+    case .given(let pixels): pixels
+    case .stored(let tensor): Pixels(height: height, width: width, values: tensor.vector())
+    }
+  }
+
+  func grid(patchSize: Int) -> PatchGrid { PatchGrid(columns: width / patchSize, rows: height / patchSize) }
 }
 
 /// An image of a prompt: its size in pixels as it was sent, where that is known, and its grid.
@@ -59,9 +102,12 @@ public struct PromptShape: Sendable {
   public let tokens: [Int]
   /// Its images, in the order of their tokens.
   public let images: [ImageShape]
+  /// Side of a patch in pixels.
+  public let patchSize: Int
 
-  init(_ tokens: [Int], _ images: [(sent: ImageSize?, grid: PatchGrid)]) {
+  init(_ tokens: [Int], _ images: [(sent: ImageSize?, grid: PatchGrid)], patchSize: Int) {
     self.tokens = tokens
+    self.patchSize = patchSize
     self.images = images.map { ImageShape(sent: $0.sent, grid: $0.grid) }
   }
 
@@ -79,6 +125,11 @@ public struct PromptShape: Sendable {
     }
     let patches = images.map(\.grid.patches)
     let slots = imageSlots(vision)
+    guard !images.isEmpty || slots.isEmpty else {
+      throw InputError(
+        .wrongPixels, "tokens", expected: "pixels of the images that the tokens say",
+        found: "none for \(slots.reduce(0, +)) [IMG]", advice: "give them with --pixels")
+    }
     // Tokens of another runtime may lack the ends, and then say only how many patches there are.
     let isEndless = !tokens.contains(vision.imageEndToken)
     guard slots == patches || (isEndless && slots == [patches.reduce(0, +)]) else {

@@ -1,36 +1,51 @@
 import PixtralStorage
 
-/// The token ids of a JSON file, `[1, 3, …]` or `{"tokens": [1, 3, …]}` with any other keys, which a
-/// `trace.json` has. Nothing but the ids is kept.
+/// The token ids of a JSON file: `[1, 3, …]`; or an object with them under `tokens`, as `trace.json` has
+/// them, under `input_ids`, or as a case has them, `{"expect": {"tokens": [1, 3, …]}}`. A batch of one
+/// list is that list. Nothing but the ids is kept.
 ///
 /// - Throws: `InputError`; of kind `wrongTokens` if there are none.
 func readTokens(_ path: String) throws -> [Int] {
   try MappedFile(path).withBytes { text in
     var reader = try JSONReader(text, place: path)
-    var tokens: [Int]?
-    switch try reader.next() {
-    case .beginArray: tokens = try integers(&reader, path, text.count)
-    case .beginObject:
-      while case .key(let key) = try reader.next() {
-        let value = try reader.next()
-        if reader.string(key) != "tokens" {
-          try reader.skip(value)
-        } else if case .beginArray = value {
-          tokens = try integers(&reader, path, text.count)
-        } else {
-          throw refusal(path, reader.excerpt(from: 0))
-        }
-      }
-    default: break
-    }
+    let tokens = try list(&reader, try reader.next(), path, text.count)
     // Nothing may follow.
     _ = try reader.next()
-    guard let tokens else { throw refusal(path, reader.excerpt(from: 0)) }
     return tokens
   }
 }
 
-/// The rest of an array of integers.
+/// The list that a value is or has.
+private func list(_ reader: inout JSONReader, _ first: JSONReader.Token, _ path: String, _ bytes: Int) throws
+  -> [Int]
+{
+  switch first {
+  case .beginArray: return try integers(&reader, path, bytes)
+  case .beginObject:
+    var tokens: [Int]?
+    var isRequest = false
+    while case .key(let key) = try reader.next() {
+      let value = try reader.next()
+      switch reader.string(key) {
+      case "tokens", "input_ids", "expect":
+        guard tokens == nil else {
+          throw refusal(path, "two of the keys tokens, input_ids and expect")
+        }
+        tokens = try list(&reader, value, path, bytes)
+      case "messages":
+        isRequest = true
+        try reader.skip(value)
+      default: try reader.skip(value)
+      }
+    }
+    if let tokens { return tokens }
+    throw isRequest
+      ? refusal(path, "a chat request", "give it with --request") : refusal(path, "an object without them")
+  default: throw refusal(path, reader.excerpt(from: 0))
+  }
+}
+
+/// The rest of an array of integers, or of one that holds a single array of them.
 private func integers(_ reader: inout JSONReader, _ path: String, _ bytes: Int) throws -> [Int] {
   var integers: [Int] = []
   // An array that grows is in memory twice; what is reserved and not used is in none.
@@ -42,12 +57,19 @@ private func integers(_ reader: inout JSONReader, _ path: String, _ bytes: Int) 
     case .number(let literal):
       guard let integer = reader.integer(literal) else { fallthrough }
       integers.append(integer)
+    case .beginArray where integers.isEmpty:
+      integers = try PixtralReference.integers(&reader, path, bytes)
+      guard case .endArray = try reader.next() else {
+        throw refusal(path, "a batch of more than one list", "give one prompt at a time")
+      }
+      return integers
     default: throw refusal(path, "\(reader.excerpt(from: start)) as element \(integers.count)")
     }
   }
 }
 
-private func refusal(_ path: String, _ found: String) -> InputError {
+private func refusal(_ path: String, _ found: String, _ advice: String = "") -> InputError {
   InputError(
-    .wrongTokens, path, expected: "an array of integers, or an object with one under tokens", found: found)
+    .wrongTokens, path, expected: "an array of integers, or an object with one under tokens", found: found,
+    advice: advice)
 }

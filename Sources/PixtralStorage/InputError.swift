@@ -21,6 +21,8 @@ public struct InputError: Error, CustomStringConvertible, Sendable, Equatable {
     case wrongImage, brokenImage, largeImage
     /// Tokens or pixels that make no prompt for a checkpoint.
     case wrongTokens, wrongPixels
+    /// A run that does not fit in memory.
+    case largeRun
     /// A pattern that names no tap; a file that is no trace.
     case wrongTap, wrongTrace
     /// A chat request that the template does not allow, or that asks for what this version does not

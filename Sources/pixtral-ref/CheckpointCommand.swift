@@ -22,7 +22,7 @@ struct CheckpointCommand: ParsableCommand {
 
     func run() throws {
       let checkpoint = try Checkpoint(path)
-      for warning in checkpoint.warnings { Console.message("warning: \(warning)") }
+      for warning in checkpoint.warnings { Console.warn(warning) }
       let tensors = checkpoint.tensors
       var valuesByType: [String: Int] = [:]
       for tensor in tensors {

@@ -21,26 +21,36 @@ struct PixtralRef: ParsableCommand {
   static let version = "0.3.0"
 
   static func main() {
-    // OpenBLAS waits for its threads when the process unloads it, for ever if they lack memory.
-    on_exit(
-      { code, _ in
-        fflush(nil)
-        _exit(code)
-      }, nil)
+    on_exit(leaveAtOnce, nil)
+    keepStandardDescriptors()
+    CutOffFiles.watch { end($0) }
     do {
       try checkArguments()
       try checkCommandName()
       var command = try parseAsRoot()
       try command.run()
     } catch let error as InputError {
-      Console.message("Error: \(error)")
-      Glibc.exit(ExitCode.refused.rawValue)
+      end(error)
     } catch {
       let code = exitCode(for: error)
       // Help goes to standard output; a comparison that failed says nothing more.
       if code.isSuccess || error is ExitCode { exit(withError: error) }
       Console.message(fullMessage(for: error))
       Glibc.exit(code.rawValue)
+    }
+  }
+
+  private static func end(_ error: InputError) -> Never {
+    Console.progress("")
+    Console.message("Error: \(error)")
+    Glibc.exit(ExitCode.refused.rawValue)
+  }
+
+  /// Takes the place of a standard descriptor that is closed with one that fails: otherwise a file
+  /// opened later would be taken for it.
+  private static func keepStandardDescriptors() {
+    for descriptor in STDIN_FILENO...STDERR_FILENO where fcntl(descriptor, F_GETFD) < 0 {
+      _ = open("/dev/null", descriptor == STDIN_FILENO ? O_WRONLY : O_RDONLY)
     }
   }
 
@@ -67,6 +77,13 @@ struct PixtralRef: ParsableCommand {
         ? String(UnicodeScalar(byte)) : "\\x\(byte < 16 ? "0" : "")\(String(byte, radix: 16))"
     }.joined()
   }
+}
+
+/// Ends a process that is ending: OpenBLAS waits for its threads when it is unloaded, for ever if they
+/// lack memory. A function of its own, since any thread may call it.
+private func leaveAtOnce(code: Int32, _: UnsafeMutableRawPointer?) {
+  fflush(nil)
+  _exit(code)
 }
 
 extension ExitCode {

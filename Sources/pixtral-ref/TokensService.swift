@@ -18,7 +18,7 @@ struct TokensService: Sendable {
     onImage: @escaping @Sendable (ImageSize, String) -> Void = { _, _ in }
   ) {
     self.template = template
-    loader = ImageLoader(maxPixels: maxPixels, keepsSamples: false)
+    loader = ImageLoader(maxPixels: maxPixels)
     self.maxTokens = maxTokens
     self.onImage = onImage
   }

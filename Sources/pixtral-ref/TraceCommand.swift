@@ -81,7 +81,7 @@ struct TraceCommand: ParsableCommand {
     mallopt(M_TRIM_THRESHOLD, 1 << 30)
 
     let checkpoint = try Checkpoint(checkpoint)
-    for warning in checkpoint.warnings { Console.message("warning: \(warning)") }
+    for warning in checkpoint.warnings { Console.warn(warning) }
     // Of tokens from elsewhere only the pieces are named with it: none needs to be there.
     let isNeeded = request != nil || tokenizer.tokenizer != nil
     let tokenizerPath = try? tokenizer.path()
@@ -90,26 +90,31 @@ struct TraceCommand: ParsableCommand {
     let folder = TraceFolder(
       out, globs: patterns(taps), until: until, dtype: precision.dtype, sparing: inputs
     ) { Console.progress("computing \($0)") }
+    let check = FiniteCheck(folder, checkpoint)
     let summary: JSON
     do {
       switch precision {
-      case .float32: try compute(Pixtral<Float>(checkpoint), tokenizer, folder)
-      case .float64: try compute(Pixtral<Double>(checkpoint), tokenizer, folder)
+      case .float32: try compute(Pixtral<Float>(checkpoint), tokenizer, folder, Trace(check))
+      case .float64: try compute(Pixtral<Double>(checkpoint), tokenizer, folder, Trace(check))
       }
-      summary = try folder.finish(summary: describe(checkpoint, folder, tokenizer))
+      try checkpoint.checkWhole()
+      summary = try folder.finish(summary: describe(checkpoint, folder, tokenizer, check.finding))
     } catch {
       Console.progress("")
       throw error
     }
     Console.progress("")
     report(folder, summary)
+    if let finding = check.finding {
+      Console.message(finding.sentence)
+      throw ExitCode.comparisonFailed
+    }
   }
 
   /// Runs the model for its taps alone; the folder may end it early.
-  private func compute<Scalar>(_ model: Pixtral<Scalar>, _ tokenizer: Tokenizer?, _ folder: TraceFolder)
-    throws
-  {
-    let trace = Trace(folder)
+  private func compute<Scalar>(
+    _ model: Pixtral<Scalar>, _ tokenizer: Tokenizer?, _ folder: TraceFolder, _ trace: Trace
+  ) throws {
     let rows = logits == .all ? nil : 1
     do {
       if let request, let tokenizer {
@@ -118,7 +123,9 @@ struct TraceCommand: ParsableCommand {
         folder.inputs += chat.imageFiles
         _ = try model(chat, tokenizer: tokenizer, images: loader, logitRows: rows, trace: trace)
       } else if let tokens {
-        _ = try model(Prompt(tokensFile: tokens, pixelsFile: pixels), logitRows: rows, trace: trace)
+        let prompt = try Prompt(tokensFile: tokens, pixelsFile: pixels)
+        for warning in prompt.warnings(for: model.checkpoint.parameters) { Console.warn(warning) }
+        _ = try model(prompt, logitRows: rows, trace: trace)
       }
     } catch is TraceEnd {}
     Console.progress("")
@@ -128,14 +135,14 @@ struct TraceCommand: ParsableCommand {
   }
 
   /// What `trace.json` says beside the taps.
-  private func describe(_ checkpoint: Checkpoint, _ folder: TraceFolder, _ tokenizer: Tokenizer?) -> [JSON
-    .Member]
-  {
+  private func describe(
+    _ checkpoint: Checkpoint, _ folder: TraceFolder, _ tokenizer: Tokenizer?, _ finding: FiniteCheck.Finding?
+  ) -> [JSON.Member] {
     var json: [(String, JSON)] = [
       ("format", "pixtral-ref trace 1"),
       ("version", .string(PixtralRef.version)),
       ("model", .string(checkpoint.name)),
-      ("checkpoint_sha256", .string(checkpoint.digest())),
+      ("checkpoint_sha256", .string(checkpoint.digest { Console.progress("SHA-256 of \($0)") })),
       ("precision", .string(precision.rawValue)),
       (
         "blas",
@@ -145,7 +152,18 @@ struct TraceCommand: ParsableCommand {
       ("tokens", .array((folder.prompt?.tokens ?? []).map(JSON.integer))),
       ("images", .array((folder.prompt?.images ?? []).map(\.json))),
     ]
-    if let logits = folder.lastLogits { json.append(("next_tokens", .array(nextTokens(logits, tokenizer)))) }
+    if let finding {
+      json.append(
+        (
+          "not_finite",
+          [
+            "tap": .string(finding.tap), "row": .integer(finding.row), "column": .integer(finding.column),
+            "weight": finding.weight.map { .string($0.name) } ?? .null,
+          ]
+        ))
+    } else if let logits = folder.lastLogits {
+      json.append(("next_tokens", .array(nextTokens(logits, tokenizer))))
+    }
     return json.map { JSON.Member(key: $0.0, value: $0.1) }
   }
 
@@ -171,7 +189,7 @@ struct TraceCommand: ParsableCommand {
       "\n\(folder.path)/trace.safetensors holds \(count) taps; \(folder.path)/trace.json says of what.")
     let line: JSON = [
       "trace": .string("\(folder.path)/trace.safetensors"), "taps": .integer(folder.statistics.count),
-      "next_tokens": summary["next_tokens"] ?? .array([]),
+      "next_tokens": summary["next_tokens"] ?? .array([]), "not_finite": summary["not_finite"] ?? .null,
     ]
     Console.out(line.text())
   }

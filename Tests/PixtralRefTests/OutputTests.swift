@@ -68,11 +68,12 @@ struct OutputTests {
   }
 
   @Test func whatAKilledRunLeftGoesWithTheNextOne() throws {
+    let names = ["pixels.safetensors", "trace.json", "trace.safetensors"]
     try whileComputing { process in
       kill(process.processIdentifier, SIGKILL)
       process.waitUntilExit()
     }
-    #expect(files(out) == ["trace.json.pixtral-ref-partial", "trace.safetensors.pixtral-ref-partial"])
+    #expect(files(out) == names.map { "\($0).pixtral-ref-partial" })
     #expect(try run("trace", "--request", request, "--until", "decoder.embeddings", "--out", out).code == 0)
     #expect(files(out) == ["trace.json", "trace.safetensors"])
   }

@@ -83,7 +83,7 @@ private func write(_ bytes: UnsafeRawBufferPointer, to path: String) {
 
 /// Takes the input for a chat request, from JSON to tokens.
 private func render(_ bytes: UnsafeRawBufferPointer) {
-  let loader = ImageLoader(maxPixels: 1 << 18, keepsSamples: false)
+  let loader = ImageLoader(maxPixels: 1 << 18)
   guard let value = try? PythonValue(json: bytes, place: "input"),
     let request = try? ChatRequest(value, place: "input", folder: ".", images: loader)
   else { return }

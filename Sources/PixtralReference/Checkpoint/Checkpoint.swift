@@ -14,6 +14,7 @@ public struct Checkpoint: Sendable {
   /// Things worth a word on stderr.
   public let warnings: [String]
   private let tensorsByName: [String: StoredTensor]
+  private let used = UsedTensors()
 
   /// Opens `seeded:NAME` or a folder in Mistral's layout.
   ///
@@ -95,6 +96,11 @@ public struct Checkpoint: Sendable {
 
   /// The tensor of this name, which the checks on opening have made sure of.
   func tensor(_ name: String) -> StoredTensor {
+    used.add(name)
+    return known(name)
+  }
+
+  private func known(_ name: String) -> StoredTensor {
     guard let tensor = tensorsByName[name] else {
       preconditionFailure("no tensor \(name) in the table of tensors")
     }
@@ -102,20 +108,30 @@ public struct Checkpoint: Sendable {
   }
 
   /// Tensors in the order in which the model uses them.
-  package var tensors: [StoredTensor] { parameters.tensors.map { tensor($0.name) } }
+  package var tensors: [StoredTensor] { parameters.tensors.map { known($0.name) } }
 
-  /// SHA-256 of the parameters written anew as JSON, and of every safetensors file, one after another; of
-  /// name and parameters for a seeded checkpoint.
-  package func digest() -> String {
+  /// The names of the tensors that the runs so far have used, in the order of their first use.
+  var usedTensors: [String] { used.names }
+
+  /// SHA-256 of what the runs so far have used of the checkpoint: the parameters written anew as
+  /// JSON, then of every tensor used, in the order of Model.md 2, a line with name, dtype and shape,
+  /// and its bytes. Of a seeded checkpoint, that of name and parameters. Docs/Trace.md.
+  ///
+  /// - progress: told the name of each tensor before its bytes are read.
+  package func digest(progress: (String) -> Void = { _ in }) -> String {
     let hash = SHA256()
     hash.update(Array((files.isEmpty ? name : "").utf8))
     hash.update(Array(parameters.json.text().utf8))
-    for file in files {
+    let used = Set(usedTensors)
+    for tensor in tensors where used.contains(tensor.name) {
+      guard case .mapped(let file, let bytes) = tensor.source else { continue }
+      progress(tensor.name)
+      hash.update(Array("\(tensor.name) \(tensor.dtype.rawValue) \(tensor.shape)\n".utf8))
       let step = 1 << 24
-      for start in stride(from: 0, to: file.file.bytes.count, by: step) {
-        let range = start..<min(start + step, file.file.bytes.count)
-        hash.update(UnsafeRawBufferPointer(rebasing: file.file.bytes[range]))
-        file.file.forget(range)
+      for start in stride(from: bytes.lowerBound, to: bytes.upperBound, by: step) {
+        let range = start..<min(start + step, bytes.upperBound)
+        hash.update(UnsafeRawBufferPointer(rebasing: file.bytes[range]))
+        file.forget(range)
       }
     }
     return hash.hexDigest()
@@ -134,6 +150,11 @@ public struct Checkpoint: Sendable {
     }
     return ([try Safetensors("\(folder)/consolidated.safetensors")], nil)
   }
+
+  /// Makes sure that no file of the checkpoint has become shorter while it was read.
+  ///
+  /// - Throws: `InputError` of kind `unreadableFile`.
+  package func checkWhole() throws { for file in files { try file.file.checkWhole() } }
 
   /// Makes sure that every tensor is in the file where the index has it.
   private static func check(_ files: [Safetensors], against index: ShardIndex) throws {

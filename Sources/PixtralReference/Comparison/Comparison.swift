@@ -110,7 +110,8 @@ extension TraceFile {
     let (mine, theirs) = (tensorsByName, reference.tensorsByName)
     let missing = reference.tensors.map(\.name).filter { mine[$0] == nil }
     let names = tensors.map(\.name) + others.map(\.name)
-    return names.filter { theirs[$0] == nil }.enumerated().map { n, name in
+    // Pixels are an input, and no tap too many.
+    return names.filter { theirs[$0] == nil && !TapPlace.isPixels($0) }.enumerated().map { n, name in
       // A suggestion takes time, and nobody reads a hundred.
       (name, n < 10 ? nearest(name, of: missing) : nil)
     }

@@ -13,11 +13,12 @@ package struct TraceFile: Sendable {
   /// Of a case: its rows and limits.
   let model: ModelCaseLimits?
 
-  /// - path: a trace folder; a folder of Fixtures/cases/model; or a safetensors file of any runtime
+  /// - path: a trace folder, whose pixels count too; a folder of Fixtures/cases/model; or a safetensors file of any runtime
   ///   with taps as its tensors.
   package init(_ path: String) throws {
     self.path = path
     var (file, run, model) = (path, RunDescription(), ModelCaseLimits?.none)
+    var pixels: Safetensors?
     if isFolder(path) {
       let names = fileNames(in: path) ?? []
       if names.contains("case.json") {
@@ -34,6 +35,9 @@ package struct TraceFile: Sendable {
       } else if names.contains("trace.safetensors") {
         file = "\(path)/trace.safetensors"
         if names.contains("trace.json") { run = try RunDescription(traceFile: "\(path)/trace.json") }
+        if names.contains(TraceFolder.pixelsName) {
+          pixels = try Safetensors("\(path)/\(TraceFolder.pixelsName)")
+        }
       } else {
         throw InputError(
           .wrongTrace, path, expected: "a folder with trace.safetensors, or with case.json",
@@ -42,11 +46,19 @@ package struct TraceFile: Sendable {
       }
     }
     (self.run, self.model) = (run, model)
-    let safetensors = try Safetensors(file)
-    let isMatrix = { (tensor: Safetensors.Tensor) in tensor.dtype != nil && !tensor.range.isEmpty }
-    tensors = try safetensors.tensors.filter(isMatrix).map { try StoredTensor($0, of: safetensors.file) }
-      .inOrderOfComputation(\.name)
-    others = safetensors.tensors.filter { !isMatrix($0) }
+    var tensors: [StoredTensor] = []
+    var others: [Safetensors.Tensor] = []
+    for file in [try Safetensors(file)] + [pixels].compactMap(\.self) {
+      for tensor in file.tensors {
+        if tensor.dtype != nil && !tensor.range.isEmpty {
+          tensors.append(try StoredTensor(tensor, of: file.file))
+        } else {
+          others.append(tensor)
+        }
+      }
+    }
+    self.tensors = tensors.inOrderOfComputation(\.name)
+    self.others = others
   }
 }
 

@@ -109,6 +109,8 @@ extension Parameters {
 package struct TapChoice: Sendable {
   /// The taps to record, in order.
   package let recorded: [PlannedTap]
+  /// The taps to compute, in order: those up to the last, and of those on demand the recorded ones.
+  let computed: [PlannedTap]
   /// After this one nothing more is computed.
   package let last: String
 
@@ -122,11 +124,14 @@ package struct TapChoice: Sendable {
       throw InputError(
         .wrongTap, "--until \(last)", expected: "a tap of this run, such as \(all[all.count - 1].name)",
         found: "none of that name",
-        advice: "Docs/Model.md, section 8, lists them")
+        advice: nearest(last, of: all.map(\.name)).map { "did you mean \($0)?" }
+          ?? "Docs/Model.md, section 8, lists them")
     }
     let onDemand = Set(all.filter(\.onDemand).map(\.name))
     let names = try choose(globs, among: all.map(\.name), onDemand: onDemand, of: "this run")
     recorded = all[...end].filter { names.contains($0.name) }
+    let kept = Set(recorded.map(\.name))
+    computed = all[...end].filter { [last] in !$0.onDemand || $0.name == last || kept.contains($0.name) }
     guard !recorded.isEmpty else {
       throw InputError(
         .wrongTap, "--taps \(globs.joined(separator: ","))", expected: "taps computed up to \(last)",

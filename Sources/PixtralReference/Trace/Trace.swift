@@ -19,6 +19,10 @@ public protocol TraceRecorder: AnyObject {
   /// What the run goes on with behind a tap: the value that was recorded, but for a recorder that puts
   /// another in its place.
   func goingOn<Scalar: BLASScalar>(_ name: String, from value: Matrix<Scalar>) throws -> Matrix<Scalar>
+  /// Gets the pixels of every image of a prompt in its order, before the first tap of the model.
+  ///
+  /// - Throws: `InputError` if they cannot be stored.
+  func record(_ pixels: Pixels, ofImage n: Int) throws
 }
 
 extension TraceRecorder {
@@ -30,6 +34,8 @@ extension TraceRecorder {
   public func goingOn<Scalar: BLASScalar>(_ name: String, from value: Matrix<Scalar>) -> Matrix<Scalar> {
     value
   }
+  /// Lets pixels be.
+  public func record(_ pixels: Pixels, ofImage n: Int) throws {}
 }
 
 /// The run has reached the last tap that was asked for. The call that computes ends with it, thrown
@@ -61,6 +67,11 @@ public struct Trace {
     guard let recorder else { return value }
     try recorder.record(tap.rawValue, value)
     return try recorder.goingOn(tap.rawValue, from: value)
+  }
+
+  func callAsFunction(_ pixels: Pixels, ofImage n: Int) throws -> Pixels {
+    try recorder?.record(pixels, ofImage: n)
+    return pixels
   }
 
   /// An image as it was decoded, one row a pixel row: made a matrix only for a recorder that wants

@@ -1,9 +1,10 @@
+import PixtralImage
 import PixtralStorage
 
-/// A trace on disk: `trace.safetensors` with a matrix a tap, and `trace.json` that says what was
-/// computed.
+/// A trace on disk: `trace.safetensors` with a matrix a tap, `pixels.safetensors` with what the
+/// encoder took of each image, and `trace.json` that says what was computed.
 ///
-/// Both get their names when the run has ended, `trace.json` last: a folder without it holds no
+/// They get their names when the run has ended, `trace.json` last: a folder without it holds no
 /// trace, and an older trace stays until then. A run that fails leaves nothing.
 package final class TraceFolder: TraceRecorder {
   package let path: String
@@ -13,6 +14,8 @@ package final class TraceFolder: TraceRecorder {
   package private(set) var statistics: [(tap: PlannedTap, statistics: TapStatistics)] = []
   /// The last row of logits, if the run came so far.
   package private(set) var lastLogits: [Double]?
+
+  static let pixelsName = "pixels.safetensors"
 
   private let choose: ([PlannedTap]) throws -> TapChoice
   private let dtype: DType
@@ -27,6 +30,8 @@ package final class TraceFolder: TraceRecorder {
     let names: Set<String>
     let folder: OutputFolder
     let writer: SafetensorsWriter
+    /// nil for a run without images, or one that ends before their pixels are there.
+    let pixels: PixelsFile?
     let summary: NewFile
   }
 
@@ -50,10 +55,11 @@ package final class TraceFolder: TraceRecorder {
   /// Makes the folder if need be, and in it two files that are not a trace yet, with room for all
   /// of it.
   ///
-  /// - Throws: `InputError` of kind `wrongTap` or `unwritable`.
+  /// - Throws: `InputError` of kind `wrongTap`, `largeRun` or `unwritable`.
   package func begin(_ prompt: PromptShape, taps: [PlannedTap]) throws {
     self.prompt = prompt
     let choice = try choose(taps)
+    try checkMemory(of: choice.computed, for: prompt, dtype: dtype)
     let folder = try OutputFolder(path, sparing: inputs)
     let entries = choice.recorded.map {
       // The pictures are float32 in either precision: they are inputs.
@@ -63,11 +69,17 @@ package final class TraceFolder: TraceRecorder {
     let writer = try SafetensorsWriter(entries, metadata: [("format", "pixtral-ref trace 1")]) {
       try folder.newFile("trace.safetensors", room: $0)
     }
+    let hasPixels = !prompt.images.isEmpty && !choice.last.hasPrefix("image.")
+    let pixels =
+      try hasPixels
+      ? PixelsFile(prompt.images.map(\.grid), patchSize: prompt.patchSize) {
+        try folder.newFile(Self.pixelsName, room: $0)
+      } : nil
     // More than a tap, a token and all the rest take, so that hours of work do not end for want of it.
     let room = 512 * choice.recorded.count + 16 * prompt.tokens.count + 65536
     output = Output(
       choice: choice, names: Set(choice.recorded.map(\.name)), folder: folder, writer: writer,
-      summary: try folder.newFile("trace.json", room: room))
+      pixels: pixels, summary: try folder.newFile("trace.json", room: room))
   }
 
   package func wants(_ name: String) -> Bool {
@@ -89,6 +101,10 @@ package final class TraceFolder: TraceRecorder {
     if name == output.choice.last { throw TraceEnd() }
   }
 
+  package func record(_ pixels: Pixels, ofImage n: Int) throws {
+    try output?.pixels?.write(pixels, of: "image \(n)", n)
+  }
+
   /// Ends a run that has recorded every tap.
   ///
   /// - summary: what `trace.json` says beside the taps.
@@ -96,6 +112,7 @@ package final class TraceFolder: TraceRecorder {
   package func finish(summary: [JSON.Member]) throws -> JSON {
     guard let output else { preconditionFailure("the end of a run that has not begun") }
     try output.writer.complete()
+    try output.pixels?.complete()
     let taps = statistics.map { tap, statistics -> JSON in
       [
         "name": .string(tap.name), "shape": .array([.integer(tap.rows), .integer(tap.columns)]),
@@ -104,7 +121,8 @@ package final class TraceFolder: TraceRecorder {
     }
     let json = JSON.object(summary + [JSON.Member(key: "taps", value: .array(taps))])
     try output.summary.write(json.file)
-    try output.folder.finish()
+    // Pixels of an older trace are not those of this one.
+    try output.folder.finish(removing: output.pixels == nil ? [Self.pixelsName] : [])
     return json
   }
 }

@@ -3,7 +3,7 @@ import PixtralImage
 import PixtralStorage
 
 /// Where a request says that an image is. Tokens.md 9.
-enum ImageLocation {
+enum ImageLocation: Equatable {
   /// Of a `file://` URL.
   case file(String)
   /// A path without any scheme, which mistral-common refuses as such.

@@ -2,42 +2,59 @@ import PixtralImage
 import PixtralStorage
 
 /// How the images of a request are read.
-public struct ImageLoader: Sendable {
+public struct ImageLoader: Sendable, Equatable {
   /// Images of more pixels are refused before they are decoded.
   public var maxPixels: Int
-  /// Whether an image's samples are kept. For tokens its size is enough.
-  public var keepsSamples: Bool
 
-  /// - Parameters:
-  ///   - maxPixels: images of more are refused before they are decoded.
-  ///   - keepsSamples: whether an image's samples are kept.
-  public init(maxPixels: Int = ImageSize.usualMaxPixels, keepsSamples: Bool = true) {
-    self.maxPixels = maxPixels
-    self.keepsSamples = keepsSamples
-  }
+  /// - Parameter maxPixels: images of more are refused before they are decoded.
+  public init(maxPixels: Int = ImageSize.usualMaxPixels) { self.maxPixels = maxPixels }
 }
 
-/// An image of a request.
+/// An image of a request that can be read: its size is known, its samples are where they were.
 public struct LoadedImage: Sendable, Equatable {
   /// Its size in pixels, as it was sent.
   public let size: ImageSize
-  private let samples: RGBImage?
+  private let source: Source
 
-  /// Its colours. The image must have been loaded with them (`ImageLoader.keepsSamples`).
-  public var rgb: RGBImage {
-    guard let samples else { preconditionFailure("an image that was loaded for its size alone") }
-    return samples
+  private enum Source: Equatable {
+    case samples(RGBImage)
+    case location(ImageLocation, place: String, ImageLoader)
   }
 
   /// An image that is there already.
   public init(_ rgb: RGBImage) {
     size = rgb.size
-    samples = rgb
+    source = .samples(rgb)
   }
 
-  init(_ size: ImageSize) {
-    self.size = size
-    samples = nil
+  /// Decodes an image to its end, to know that it is whole, and keeps none of its samples.
+  ///
+  /// - place: names a `data:` image in errors; a file names itself.
+  /// - Throws: `InputError` with the exception that Pillow or mistral-common raises.
+  init(_ location: ImageLocation, place: String, _ loader: ImageLoader) throws(InputError) {
+    size = try location.withBytes(place) { bytes, place throws(InputError) in
+      try ImageSize(decoding: bytes, place: place, maxPixels: loader.maxPixels)
+    }
+    source = .location(location, place: place, loader)
+  }
+
+  /// Its colours, decoded anew: who looks at one image after another has one in memory.
+  ///
+  /// - Throws: `InputError` if it is no longer the image that it was.
+  public func rgb() throws(InputError) -> RGBImage {
+    switch source {
+    case .samples(let image): return image
+    case .location(let location, let place, let loader):
+      return try location.withBytes(place) { bytes, place throws(InputError) in
+        let image = try RGBImage(decoding: bytes, place: place, maxPixels: loader.maxPixels)
+        guard image.size == size else {
+          throw InputError(
+            .wrongImage, place, expected: "the image of \(size.width)×\(size.height) that it was",
+            found: "one of \(image.width)×\(image.height)", advice: "do not change it while it is read")
+        }
+        return image
+      }
+    }
   }
 }
 
@@ -55,7 +72,8 @@ extension ChatRequest {
     }
   }
 
-  /// The images of the request in its order, each decoded once; or why one cannot be.
+  /// The images of the request in its order, each decoded once to know its size; or why one cannot
+  /// be.
   ///
   /// Which failure a request ends with is the template's to say: it goes through the messages in
   /// their order, and an image may not be the first thing that is wrong.
@@ -68,7 +86,7 @@ extension ChatRequest {
         let place = "image \(images.count)"
         images.append(
           Result { () throws(InputError) in
-            try loader.load(ImageLocation(url, place: place, folder: folder), place: place)
+            try LoadedImage(ImageLocation(url, place: place, folder: folder), place: place, loader)
           })
       default: break
       }
@@ -77,28 +95,20 @@ extension ChatRequest {
   }
 }
 
-extension ImageLoader {
-  /// Decodes an image.
-  ///
-  /// - place: names a `data:` image in errors; a file names itself.
-  /// - Throws: `InputError` with the exception that Pillow or mistral-common raises.
-  func load(_ location: ImageLocation, place: String) throws(InputError) -> LoadedImage {
+extension ImageLocation {
+  /// Calls a function with the bytes of an image and what to call it in errors.
+  fileprivate func withBytes<Result>(
+    _ place: String, _ body: (UnsafeRawBufferPointer, String) throws(InputError) -> Result
+  ) throws(InputError) -> Result {
     do throws(InputError) {
-      switch location {
+      switch self {
       case .file(let path), .path(let path):
-        return try MappedFile(path).withBytes { bytes throws(InputError) in try load(bytes, place: path) }
+        return try MappedFile(plain: path).withBytes { bytes throws(InputError) in try body(bytes, path) }
       case .data(let bytes):
-        return try bytes.span.withUnsafeBytes { bytes throws(InputError) in try load(bytes, place: place) }
+        return try bytes.span.withUnsafeBytes { bytes throws(InputError) in try body(bytes, place) }
       }
     } catch {
-      throw error.raised(as: location.exception(for: error))
+      throw error.raised(as: exception(for: error))
     }
-  }
-
-  private func load(_ bytes: UnsafeRawBufferPointer, place: String) throws(InputError) -> LoadedImage {
-    if keepsSamples {
-      return LoadedImage(try RGBImage(decoding: bytes, place: place, maxPixels: maxPixels))
-    }
-    return LoadedImage(try ImageSize(decoding: bytes, place: place, maxPixels: maxPixels))
   }
 }

@@ -8,16 +8,18 @@ import PixtralStorage
 /// Only what shows in the tokens is kept; the rest is checked and forgotten.
 
 extension ChatRequest {
-  /// Reads a request file; relative image paths are relative to it.
+  /// Reads a request file; relative image paths are relative to it, or to the current folder if it
+  /// is standard input.
   ///
   /// - Parameters:
-  ///   - path: the file.
+  ///   - path: the file; `-` is standard input.
   ///   - images: how chunks of type `image` are read, which hold their files.
   /// - Throws: `InputError` of kind `wrongRequest` or `malformedJSON`, with the exception that
   ///   Python or mistral-common raises.
   public init(file path: String, images: ImageLoader = ImageLoader()) throws {
     let value = try MappedFile(path).withBytes { try PythonValue(json: $0, place: path) }
-    try self.init(value, place: path, folder: PixtralStorage.folder(of: path), images: images)
+    let folder = MappedFile.descriptor(named: path) == nil ? PixtralStorage.folder(of: path) : "."
+    try self.init(value, place: path, folder: folder, images: images)
   }
 
   /// Reads a request from JSON text.
@@ -292,7 +294,7 @@ extension ChatRequest.Chunk {
       throw refuse(data.text, "RuntimeError")
     }
     do throws(InputError) {
-      self = .loaded(.success(try images.load(.data(bytes), place: place)))
+      self = .loaded(.success(try LoadedImage(.data(bytes), place: place, images)))
     } catch  where error.kind == .brokenImage {
       self = .loaded(.failure(error))
     } catch {

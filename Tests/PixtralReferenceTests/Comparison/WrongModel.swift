@@ -53,7 +53,9 @@ struct WrongModel {
     let grids = pixels.map { $0.grid(patchSize: vision.patchSize) }
     var x = tap(
       "vision.patch_conv",
-      linear(flattenedPatches(of: pixels, patchSize: vision.patchSize), tensor("vision_encoder.patch_conv")))
+      linear(
+        flattenedPatches(of: grids, patchSize: vision.patchSize) { pixels[$0] },
+        tensor("vision_encoder.patch_conv")))
     let epsilon = fault == .visionEpsilon ? 1e-6 : vision.normEpsilon
     x = tap("vision.ln_pre", rmsNorm(x, tensor("vision_encoder.ln_pre"), epsilon: epsilon))
     let ends = grids.indices.map { grids[...$0].reduce(0) { $0 + $1.patches } }

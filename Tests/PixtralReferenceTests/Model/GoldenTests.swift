@@ -25,7 +25,7 @@ struct GoldenTests {
     #expect(tokenizer.text(of: prompt.tokens) == golden.expect["text"]?.string)
     let grids = golden.pixels.map { $0.grid(patchSize: 16) }
     #expect(prompt.images.map(\.grid) == grids)
-    let pixels = try golden.request.loadImages().map { Pixels(try $0.get().rgb) }
+    let pixels = try golden.request.loadImages().map { Pixels(try $0.get().rgb()) }
     #expect(pixels.count == golden.pixels.count)
     for (found, expected) in zip(pixels, golden.pixels) {
       #expect(found.height == expected.height && found.width == expected.width)

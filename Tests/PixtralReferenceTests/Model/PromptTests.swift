@@ -34,10 +34,12 @@ struct PromptTests {
   @Test("No tokens at all are refused")
   func empty() throws { #expect(try refusal { try check([], []) }.kind == .wrongTokens) }
 
-  @Test("More or fewer images than the tokens say are refused", arguments: [0, 2])
-  func imageCount(count: Int) throws {
+  @Test(
+    "More or fewer images than the tokens say are refused",
+    arguments: [(0, "give them with --pixels"), (2, "are there as many images as the tokens say?")])
+  func imageCount(count: Int, advice: String) throws {
     let error = try refusal { try check([1, 10, 10, 15], (0..<count).map { _ in pixels() }) }
-    #expect(error.advice == "are there as many images as the tokens say?")
+    #expect(error.advice == advice)
   }
 
   @Test("Two images where the tokens say one are refused, though their patches are as many")

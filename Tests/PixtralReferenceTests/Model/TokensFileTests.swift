@@ -20,13 +20,26 @@ struct TokensFileTests {
     ])
   func inTrace(text: String) throws { #expect(try read(text) == [1, 2]) }
 
+  @Test(
+    "A batch of one, the input_ids of another runtime and the tokens of a case are lists too",
+    arguments: [
+      "[[1,2]]", #"{"input_ids":[[1,2]],"attention_mask":[[1,1]]}"#, #"{"id":"a","expect":{"tokens":[1,2]}}"#,
+    ])
+  func elsewhere(text: String) throws { #expect(try read(text) == [1, 2]) }
+
+  @Test("A chat request is said to be one")
+  func request() throws {
+    #expect(try refusal { try read(#"{"messages":[]}"#) }.advice == "give it with --request")
+  }
+
   @Test("No ids are an empty list", arguments: ["[]", #"{"tokens":[]}"#])
   func empty(text: String) throws { #expect(try read(text) == []) }
 
   @Test(
     "What is no list of integers is refused",
     arguments: [
-      "{}", "7", "null", #"{"tokens":7}"#, #"{"tokens\u0000":[1]}"#, "[1.0]", "[1e2]", "[[1]]", #"["1"]"#,
+      "{}", "7", "null", #"{"tokens":7}"#, #"{"tokens\u0000":[1]}"#, "[1.0]", "[1e2]", "[[1], [2]]",
+      "[1, [2]]", #"["1"]"#,
       "[null]",
       "[9223372036854775808]",
     ])

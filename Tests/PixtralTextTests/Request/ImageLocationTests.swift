@@ -12,10 +12,10 @@ struct ImageLocationTests {
   func imageSources() throws {
     let path = "\(fixtures)/images/model-alpha.png"
     let base64 = Data(try bytes(of: path)).base64EncodedString()
-    let image = LoadedImage(try RGBImage(file: path))
+    let image = try RGBImage(file: path)
     for url in ["data:image/png;base64,\(base64)", "file://\(path)", "../images/model-alpha.png", path] {
       let location = try ImageLocation(url, place: "request", folder: "\(fixtures)/requests")
-      #expect(try ImageLoader().load(location, place: "image 0") == image)
+      #expect(try LoadedImage(location, place: "image 0", ImageLoader()).rgb() == image)
     }
   }
 
@@ -66,6 +66,8 @@ struct ImageLocationTests {
   }
 
   private func exception(_ url: String) throws -> String {
-    try refusal { try ImageLoader().load(ImageLocation(url, place: "", folder: ""), place: "image 0") }.type
+    try refusal {
+      try LoadedImage(ImageLocation(url, place: "", folder: ""), place: "image 0", ImageLoader())
+    }.type
   }
 }

@@ -21,7 +21,7 @@ struct TemplateTests {
     if release != .current && (expected["reject"] ?? entry.expect["reject"]) != nil { return nil }
     let found: (tokens: [Int], grids: [PatchGrid])
     do {
-      let loader = ImageLoader(keepsSamples: false)
+      let loader = ImageLoader()
       let request = try ChatRequest(
         #require(entry.inputs["request"]), place: "request", folder: fixtures, images: loader)
       let grids = request.loadImages(loader).map { $0.map { ImageRule.m1.grid($0.size) } }
