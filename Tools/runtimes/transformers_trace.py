@@ -1,12 +1,13 @@
 """Runs transformers on a checkpoint in the Hugging Face layout and keeps what it computes under the
 names of our taps.
 
-    python transformers_trace.py CHECKPOINT TRACE PIXELS OUT [--dtype float32|bfloat16]
+    python transformers_trace.py CHECKPOINT TRACE OUT [--dtype float32|bfloat16]
 
 CHECKPOINT is the folder that `pixtral-ref checkpoint write --layout hf` writes. TRACE is a trace
-folder; only the tokens in its trace.json are read. PIXELS is the file of `pixtral-ref image
---pixels`: image0, image1, and so on. This is the file to copy for another runtime: the two tables
-say where each tap is found.
+folder of a request with images; only its inputs are read, the tokens in trace.json and the pixels
+in pixels.safetensors. This is the file to copy for another runtime: the two tables say where each
+tap is found. Activations are kept as transformers has them, with a batch of one, heads as a
+dimension, and q and k in its own order.
 """
 
 import argparse
@@ -70,7 +71,7 @@ def keeping_rotated(attention):
 
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-for name in ("checkpoint", "trace", "pixels", "out"):
+for name in ("checkpoint", "trace", "out"):
     parser.add_argument(name, type=Path)
 parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32")
 arguments = parser.parse_args()
@@ -92,7 +93,7 @@ for library in (modeling_pixtral, modeling_mistral):
     library.eager_attention_forward = keeping_rotated(library.eager_attention_forward)
 
 tokens = json.loads((arguments.trace / "trace.json").read_text())["tokens"]
-pixels = load_file(arguments.pixels)
+pixels = load_file(arguments.trace / "pixels.safetensors")
 sizes = torch.tensor([pixels[f"image{n}"].shape[1:] for n in range(len(pixels))])
 batch = torch.zeros(len(pixels), 3, *sizes.max(dim=0).values, dtype=dtype)  # smaller images end in zeros
 for n, (height, width) in enumerate(sizes):
