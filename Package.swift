@@ -16,7 +16,7 @@ let package = Package(
   ],
   targets: [
     // The borders to C.
-    .target(name: "CPNG", linkerSettings: [.linkedLibrary("png16")]),
+    .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .target(name: "CJPEG", linkerSettings: [.linkedLibrary("jpeg")]),
     .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
     .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
@@ -25,7 +25,7 @@ let package = Package(
     // What lies on disk.
     .target(name: "PixtralStorage"),
     // A file → RGB → grid → stretched, normalised pixels.
-    .target(name: "PixtralImage", dependencies: ["PixtralStorage", "CPNG", "CJPEG"]),
+    .target(name: "PixtralImage", dependencies: ["PixtralStorage", "CZlib", "CJPEG"]),
     // A chat request → tokens.
     .target(
       name: "PixtralText",
@@ -50,7 +50,7 @@ let package = Package(
       dependencies: ["PixtralStorage", "PixtralImage", "PixtralText", "PixtralReference"],
       path: "Tests/Support"),
     .testTarget(name: "PixtralStorageTests", dependencies: ["PixtralStorage", "TestSupport"]),
-    .testTarget(name: "PixtralImageTests", dependencies: ["PixtralImage", "TestSupport"]),
+    .testTarget(name: "PixtralImageTests", dependencies: ["PixtralImage", "CZlib", "TestSupport"]),
     .testTarget(name: "PixtralTextTests", dependencies: ["PixtralText", "TestSupport"]),
     .testTarget(name: "PixtralReferenceTests", dependencies: ["PixtralReference", "TestSupport"]),
     .testTarget(name: "PixtralRefTests", dependencies: ["pixtral-ref", "TestSupport"]),

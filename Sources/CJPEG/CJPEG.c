@@ -7,34 +7,34 @@
 
 #include <jpeglib.h>
 
-// Scans of an image of few pixels, and of one of as many as allowed. Encoders make about ten.
-enum { MAX_SCANS = 100, MAX_LARGE_SCANS = 20 };
-
 typedef struct {
   struct jpeg_error_mgr manager; // first, so that libjpeg's pointer to it is a pointer to this
   jmp_buf escape;
-  JPEGImage *image;
-  uint64_t max_pixels;
+  JPEGResult *result;
+  int max_scans;
 } Failure;
 
 static void leave(j_common_ptr codec, const char *message) {
   Failure *failure = (Failure *)codec->err;
-  snprintf(failure->image->message, sizeof failure->image->message, "%s", message);
+  snprintf(failure->result->message, sizeof failure->result->message, "%s", message);
   longjmp(failure->escape, 1);
 }
 
 static void fail(j_common_ptr codec) {
+  ((Failure *)codec->err)->result->is_whole = 0;
   char message[JMSG_LENGTH_MAX];
   codec->err->format_message(codec, message);
   leave(codec, message);
 }
 
+static void refuse(j_common_ptr codec, const char *message) {
+  ((Failure *)codec->err)->result->is_refused = 1;
+  leave(codec, message);
+}
+
 // A progressive file may send any number of scans, each as long to decode as the image is large.
 static void count_scans(j_common_ptr codec) {
-  const Failure *failure = (const Failure *)codec->err;
-  uint64_t scans = (uint64_t)((j_decompress_ptr)codec)->input_scan_number;
-  uint64_t pixels = (uint64_t)failure->image->width * failure->image->height;
-  if (scans > MAX_SCANS || (scans > MAX_LARGE_SCANS && scans * pixels > MAX_LARGE_SCANS * failure->max_pixels)) leave(codec, "too many scans");
+  if (((j_decompress_ptr)codec)->input_scan_number > ((const Failure *)codec->err)->max_scans) refuse(codec, "too many scans");
 }
 
 static void silent(j_common_ptr codec) { (void)codec; }
@@ -54,19 +54,22 @@ static void skip_bytes(j_decompress_ptr codec, long count) {
   codec->src->bytes_in_buffer -= (size_t)count;
 }
 
-// A scan that begins with the DC coefficients has at least a bit for every block: a file that is shorter than that is not worth the memory
-// that a progressive one of its size would take. Arithmetic coding needs less.
-static int is_too_short(const struct jpeg_decompress_struct *codec, size_t left) {
-  if (codec->arith_code || codec->Ss != 0) return 0;
-  uint64_t blocks = 0;
-  for (int i = 0; i < codec->comps_in_scan; i++)
-    blocks += (uint64_t)codec->cur_comp_info[i]->width_in_blocks * codec->cur_comp_info[i]->height_in_blocks;
-  return blocks / 8 > left;
+// Where bits of the first AC coefficients never came, the library guesses them from the blocks around, and each version guesses otherwise.
+// It does so only where it knows something of every DC coefficient.
+static int is_guessed(const struct jpeg_decompress_struct *codec) {
+  enum { LAST_GUESSED = 9 };
+  if (!codec->progressive_mode || !codec->coef_bits) return 0;
+  int leaves_out = 0;
+  for (int i = 0; i < codec->num_components; i++) {
+    if (codec->coef_bits[i][0] < 0) return 0;
+    for (int k = 1; k <= LAST_GUESSED; k++) leaves_out |= codec->coef_bits[i][k] != 0;
+  }
+  return leaves_out;
 }
 
-JPEGImage jpeg_decode(const uint8_t *bytes, size_t count, uint64_t max_pixels, JPEGRow take_row, void *context) {
-  JPEGImage image = {0};
-  Failure failure = {.image = &image, .max_pixels = max_pixels};
+JPEGResult jpeg_decode(JPEGFrame frame, const uint8_t *bytes, size_t count, int max_scans, JPEGRow take_row, void *context) {
+  JPEGResult result = {0};
+  Failure failure = {.result = &result, .max_scans = max_scans};
   struct jpeg_decompress_struct codec = {.err = jpeg_std_error(&failure.manager)};
   struct jpeg_source_mgr source = {
       .next_input_byte = bytes, .bytes_in_buffer = count, .init_source = nothing, .fill_input_buffer = no_more_bytes,
@@ -78,25 +81,21 @@ JPEGImage jpeg_decode(const uint8_t *bytes, size_t count, uint64_t max_pixels, J
   jpeg_create_decompress(&codec);
   codec.src = &source;
   jpeg_read_header(&codec, TRUE);
-  image.width = codec.image_width;
-  image.height = codec.image_height;
-  image.components = codec.num_components;
-  image.max_side = 65535; // the format's own
-  image.is_too_large = (uint64_t)image.width * image.height > max_pixels;
-  if (image.is_too_large) leave((j_common_ptr)&codec, "too many pixels");
-  image.is_open = 1;
-  if (is_too_short(&codec, source.bytes_in_buffer)) no_more_bytes(&codec);
+  if (codec.image_width != frame.width || codec.image_height != frame.height || codec.num_components != frame.components)
+    refuse((j_common_ptr)&codec, "two frames");
   codec.progress = &progress;
-  codec.out_color_space = image.components == 4 ? JCS_CMYK : JCS_RGB;
+  codec.out_color_space = codec.num_components == 4 ? JCS_CMYK : JCS_RGB;
   jpeg_start_decompress(&codec);
-  JSAMPARRAY row = codec.mem->alloc_sarray((j_common_ptr)&codec, JPOOL_IMAGE, image.width * (JDIMENSION)codec.output_components, 1);
+  if (is_guessed(&codec)) refuse((j_common_ptr)&codec, "its scans leave out bits, and what is drawn in their place depends on the version of libjpeg");
+  JSAMPARRAY row = codec.mem->alloc_sarray((j_common_ptr)&codec, JPOOL_IMAGE, codec.output_width * (JDIMENSION)codec.output_components, 1);
   while (codec.output_scanline < codec.output_height) {
     jpeg_read_scanlines(&codec, row, 1);
-    if (take_row) take_row(context, &image, row[0]);
+    if (take_row) take_row(context, row[0]);
   }
+  // Behind the last row nothing needs to come, not even the end marker; but what comes must be in order.
+  result.is_whole = 1;
   jpeg_finish_decompress(&codec);
-  image.is_whole = 1;
 done:
   jpeg_destroy_decompress(&codec);
-  return image;
+  return result;
 }

@@ -29,8 +29,8 @@ public struct ImageSize: Sendable, Equatable {
   public let width: Int
   /// Height in pixels.
   public let height: Int
-  /// EXIF's orientation, if the file has one: 1 is upright. It is not applied, as in
-  /// mistral-common.
+  /// How Pillow's `ImageOps.exif_transpose` would turn the picture, as EXIF numbers it, from 2 to
+  /// 8; nil for a picture that is upright. It is not applied, as in mistral-common.
   public let orientation: Int?
 
   /// A size in pixels.
@@ -40,9 +40,9 @@ public struct ImageSize: Sendable, Equatable {
     self.orientation = orientation
   }
 
-  /// More pixels than this are refused unless asked for: what a file of a few kilobytes may make of
-  /// itself.
-  public static let usualMaxPixels = 1 << 25
+  /// More pixels than this are refused unless asked for: twice Pillow's `Image.MAX_IMAGE_PIXELS`,
+  /// beyond which it refuses too.
+  public static let usualMaxPixels = 178_956_970
 }
 
 extension RGBImage {
@@ -57,9 +57,12 @@ extension RGBImage {
   public init(
     decoding bytes: UnsafeRawBufferPointer, place: String, maxPixels: Int = ImageSize.usualMaxPixels
   ) throws(InputError) {
-    let canvas = Canvas()
-    let size = try decode(bytes, onto: canvas, place: place, maxPixels: maxPixels)
-    self.init(size, samples: canvas.samples)
+    do throws(DecodingFailure) {
+      let image = try decodeImage(bytes, maxPixels: maxPixels, keepsSamples: true)
+      self.init(image.size, samples: image.samples)
+    } catch {
+      throw error.at(place)
+    }
   }
 
   /// Reads and decodes a file.
@@ -78,15 +81,12 @@ extension ImageSize {
   /// - Throws: `InputError` of kind `unreadableFile`, `wrongImage`, `brokenImage` or `largeImage`.
   public init(file path: String, maxPixels: Int = usualMaxPixels) throws(InputError) {
     self = try MappedFile(path).withBytes { bytes throws(InputError) in
-      try ImageSize(decoding: bytes, place: path, maxPixels: maxPixels)
+      do throws(DecodingFailure) {
+        return try decodeImage(bytes, maxPixels: maxPixels, keepsSamples: false).size
+      } catch {
+        throw error.at(path)
+      }
     }
-  }
-
-  /// The same of a file's bytes.
-  package init(
-    decoding bytes: UnsafeRawBufferPointer, place: String, maxPixels: Int
-  ) throws(InputError) {
-    self = try decode(bytes, onto: nil, place: place, maxPixels: maxPixels)
   }
 }
 
@@ -96,43 +96,11 @@ extension ImageSize {
   package static func announced(by path: String) -> ImageSize? {
     guard let file = try? MappedFile(path) else { return nil }
     return file.withBytes { bytes in
-      let decode = ImageFormat(bytes) == .png ? PNG.decode : JPEG.decode
-      do throws(DecodingFailure) {
-        // Behind the header any size is over this limit.
-        return try decode(bytes, nil, 0)
-      } catch {
-        guard case .large(let size, _) = error else { return nil }
-        return size
+      switch ImageFormat(bytes) {
+      case .png: (try? PNG(bytes)).map { ImageSize(width: $0.width, height: $0.height) }
+      case .jpeg: (try? JPEG(bytes)).map { ImageSize(width: $0.width, height: $0.height) }
+      default: nil
       }
-    }
-  }
-}
-
-/// Decodes a PNG or a JPEG to its end, onto a canvas if there is one.
-///
-/// - Returns: the size of the whole image.
-private func decode(
-  _ bytes: UnsafeRawBufferPointer, onto canvas: Canvas?, place: String, maxPixels: Int
-) throws(InputError) -> ImageSize {
-  let format = ImageFormat(bytes)
-  guard format == .png || format == .jpeg else {
-    throw InputError(
-      .wrongImage, place, expected: "a PNG or JPEG image", found: format.name,
-      advice: format.isImage ? "convert it first, for instance with ImageMagick: magick FILE FILE.png" : "")
-  }
-  do throws(DecodingFailure) {
-    let decode = format == .png ? PNG.decode : JPEG.decode
-    return try decode(bytes, canvas, maxPixels)
-  } catch {
-    switch error {
-    case .large(let size, let maxSide):
-      throw InputError(
-        .largeImage, place, expected: "an image of at most \(maxPixels) pixels, \(maxSide) on a side",
-        found: "\(size.width)×\(size.height)", advice: "raise the limit with --max-pixels")
-    case .broken(let kind, let message):
-      throw InputError(
-        kind, place, expected: "a PNG or JPEG image",
-        found: "\(format.name) that does not decode: \(message)")
     }
   }
 }

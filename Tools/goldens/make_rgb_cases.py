@@ -18,7 +18,8 @@ import struct
 import zlib
 
 import numpy as np
-from mistral_common.tokens.tokenizers.image import _convert_to_rgb
+from mistral_common.protocol.instruct.chunk import ImageURLChunk
+from mistral_common.tokens.tokenizers.image import _convert_to_rgb, image_from_chunk
 from PIL import Image
 from transformers.image_transforms import convert_to_rgb
 
@@ -246,7 +247,161 @@ def pngs():
     )
 
 
+def written(*chunks: bytes) -> bytes:
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def header(width: int, height: int, depth: int, colour: int, method: int = 0, interlace: int = 0) -> bytes:
+    return chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, method, 0, interlace))
+
+
+# A picture of 6×5 greys: its samples, and the chunks of its file.
+ROWS = b"".join(bytes([0, *range(40 * y, 40 * y + 30, 5)]) for y in range(5))
+HEADER, DATA, END = header(6, 5, 8, 0), chunk(b"IDAT", zlib.compress(ROWS)), chunk(b"IEND", b"")
+FRAME = struct.pack(">IIIIIHHBB", 0, 6, 5, 0, 0, 1, 10, 0, 0)
+
+
+def with_wrong_checksum(coded: bytes) -> bytes:
+    return coded[:-1] + bytes([coded[-1] ^ 1])
+
+
+def odd_pngs():
+    """Files that break PNG's rules, and that Pillow reads all the same."""
+    text = chunk(b"tEXt", b"Comment\0text")
+    yield (
+        "behind-checksum",
+        "A wrong checksum behind the samples of a PNG changes none.",
+        written(HEADER, DATA, with_wrong_checksum(text), END),
+    )
+    yield (
+        "behind-name",
+        "A chunk behind the samples of a PNG whose name is none changes none.",
+        written(HEADER, DATA, chunk(b"a-b1", b"123"), END),
+    )
+    yield (
+        "critical",
+        "A PNG with critical chunks that nobody knows, before and behind its samples, is read.",
+        written(HEADER, chunk(b"ABCD", b"123"), DATA, chunk(b"EFGH", b"456"), END),
+    )
+    yield (
+        "data-checksum",
+        "Of a PNG's samples their own checksum counts, not that of their chunk.",
+        written(HEADER, with_wrong_checksum(DATA), END),
+    )
+    yield (
+        "data-no-checksum",
+        "A PNG that ends with the last of its samples is read.",
+        written(HEADER, chunk(b"IDAT", zlib.compress(ROWS)[:-4])[:-4]),
+    )
+    yield "no-end", "A PNG without an end is read.", written(HEADER, DATA)
+    yield (
+        "header-twice",
+        "Of two headers of a PNG, both before the samples, the last counts.",
+        written(header(3, 3, 8, 2), HEADER, DATA, END),
+    )
+    yield (
+        "header-behind",
+        "A header behind the samples of a PNG does not count.",
+        written(HEADER, DATA, header(3, 3, 8, 2), END),
+    )
+    yield (
+        "trns-behind",
+        "tRNS counts behind the samples of a PNG too.",
+        written(HEADER, DATA, chunk(b"tRNS", b"\0\x28"), END),
+    )
+    yield (
+        "no-palette",
+        "A PNG of palette indices without a palette is black.",
+        written(header(6, 5, 8, 3), DATA, END),
+    )
+    yield (
+        "palette-behind",
+        "A palette behind the samples of a PNG does not count.",
+        written(header(6, 5, 8, 3), DATA, chunk(b"PLTE", bytes(range(30))), END),
+    )
+    yield (
+        "method",
+        "The compression method that a PNG's header names is not looked at.",
+        written(header(6, 5, 8, 0, method=7), DATA, END),
+    )
+    yield (
+        "interlace-2",
+        "A PNG whose header says 2 for interlaced is interlaced.",
+        png(0, 8, True, [[(x * 9 + y,) for x in range(6)] for y in range(5)]).replace(
+            header(6, 5, 8, 0, interlace=1), header(6, 5, 8, 0, interlace=2)
+        ),
+    )
+    yield (
+        "samples-in-fdat",
+        "An animated PNG without IDAT shows its first picture.",
+        written(
+            HEADER, chunk(b"acTL", struct.pack(">II", 1, 0)), chunk(b"fcTL", FRAME), chunk(b"fdAT", struct.pack(">I", 1) + zlib.compress(ROWS)), END
+        ),
+    )  # fmt: skip
+    yield (
+        "ztxt-damaged",
+        "A damaged zTXt changes no sample of a PNG.",
+        written(HEADER, chunk(b"zTXt", b"Comment\0\0no zlib"), DATA, END),
+    )
+    yield (
+        "ztxt-mebibyte",
+        "A zTXt of a mebibyte changes no sample of a PNG.",
+        written(HEADER, chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(1 << 20), 9)), DATA, END),
+    )
+    yield (
+        "itxt-method",
+        "An iTXt of an unknown compression method changes no sample of a PNG.",
+        written(HEADER, chunk(b"iTXt", b"Comment\0\1\7\0\0text"), DATA, END),
+    )
+    yield (
+        "data-more",
+        "Samples behind the last row of a PNG do not count.",
+        written(HEADER, chunk(b"IDAT", zlib.compress(ROWS + bytes(9)) + b"more"), END),
+    )
+
+
 # ---- JPEG ----
+
+
+def odd_jpegs():
+    """Files that break JPEG's rules, and that Pillow reads all the same."""
+    rows, columns = np.mgrid[0:21, 0:37]
+    picture = Image.fromarray(np.stack([columns * 6, rows * 11, (rows + columns) * 4], -1).astype(np.uint8))
+    file = io.BytesIO()
+    picture.save(file, "JPEG", restart_marker_blocks=1)
+    whole = file.getvalue()
+    tables = whole.index(b"\xff\xdb")
+    with_bytes = lambda more: whole[:tables] + more + whole[tables:]
+    yield "fill", "Fill bytes in front of a marker of a JPEG do not count.", with_bytes(b"\xff\xff\xff")
+    yield "junk", "Bytes between the segments of a JPEG do not count.", with_bytes(b"junk")
+    yield "no-end", "A JPEG with something else than an end behind its samples is read.", whole[:-2] + bytes(8)
+    yield "after-the-end", "Bytes behind the end of a JPEG change no sample.", whole + b"more"
+    yield (
+        "restart-missing",
+        "A JPEG without one of its restart markers becomes Pillow's RGB.",
+        whole.replace(b"\xff\xd2", b"", 1),
+    )
+    yield (
+        "restart-wrong",
+        "A JPEG with a restart marker of the wrong number becomes Pillow's RGB.",
+        whole.replace(b"\xff\xd2", b"\xff\xd5", 1),
+    )
+    scan = whole.index(b"\xff\xda")
+    middle = (scan + len(whole)) // 2
+    yield (
+        "early-end",
+        "A JPEG whose end marker comes too early is grey where samples are missing.",
+        whole[:middle] + b"\xff\xd9",
+    )
+    codes = whole.index(b"\xff\xc4")
+    yield (
+        "no-codes",
+        "A JPEG without Huffman tables has those of JPEG's own example, as Motion JPEG does.",
+        whole[:codes] + whole[whole.index(b"\xff\xdd") :],
+    )
+    pictures = io.BytesIO()
+    picture.save(pictures, "MPO", save_all=True, append_images=[Image.new("RGB", (9, 9), "red")])
+    yield "mpo", "Of a JPEG with several pictures (MPO) the first counts.", pictures.getvalue()
 
 
 def jpegs():
@@ -343,9 +498,7 @@ def broken():
     whole = png(2, 8, False, [[(n, n, 9) for n in range(20)] for _ in range(20)])
     interlaced = png(6, 16, True, [[(n, 900, 65535, n * 300) for n in range(20)] for _ in range(20)])
     body = whole[8:]
-    header = lambda width, height: (
-        whole[:8] + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)) + body[25:]
-    )
+    sized = lambda width, height: whole[:8] + header(width, height, 8, 2) + body[25:]
     yield "png-header-only", "A PNG that ends behind its header.", "truncated", whole[:33]
     yield "png-half", "A PNG that ends in the middle of its samples.", "truncated", whole[: len(whole) // 2]
     yield (
@@ -367,19 +520,19 @@ def broken():
         "corrupt",
         whole[:33] + chunk(b"tEXt", b"a\0b")[:-1] + b"\0" + whole[33:],
     )
-    yield "png-no-width", "A PNG of no width.", "corrupt", header(0, 5)
-    yield "png-no-height", "A PNG of no height.", "corrupt", header(5, 0)
+    yield "png-no-width", "A PNG of no width.", "corrupt", sized(0, 5)
+    yield "png-no-height", "A PNG of no height.", "corrupt", sized(5, 0)
     yield (
         "png-huge",
         "A PNG of a hundred bytes that says it is 65535×65535.",
         "too-large",
-        header(65535, 65535),
+        sized(65535, 65535),
     )
     yield (
         "png-depth",
         "A PNG of three bits.",
         "corrupt",
-        whole[:8] + chunk(b"IHDR", struct.pack(">IIBBBBB", 20, 20, 3, 0, 0, 0, 0)) + body[25:],
+        whole[:8] + header(20, 20, 3, 0) + body[25:],
     )
     yield (
         "png-trns-short",
@@ -412,6 +565,126 @@ def broken():
     )
 
 
+def odd_broken():
+    """Files that look whole, and that Pillow refuses."""
+    bomb = zlib.compress(bytes((1 << 20) + 1), 9)
+    for name, kind, data, title in (
+        ("gama-short", b"gAMA", bytes(3), "A PNG with a gAMA of 3 bytes"),
+        ("chrm-short", b"cHRM", bytes(31), "A PNG with a cHRM of 31 bytes"),
+        ("srgb-empty", b"sRGB", b"", "A PNG with an empty sRGB"),
+        ("phys-short", b"pHYs", bytes(8), "A PNG with a pHYs of 8 bytes"),
+        ("actl-short", b"acTL", bytes(7), "A PNG with an acTL of 7 bytes"),
+        ("fctl-short", b"fcTL", FRAME[:25], "A PNG with an fcTL of 25 bytes"),
+        ("fctl-number", b"fcTL", b"\0\0\0\1" + FRAME[4:], "A PNG whose first fcTL has the number 1"),
+        ("fctl-outside", b"fcTL", FRAME[:12] + b"\0\0\0\1" + FRAME[16:], "A PNG with an fcTL that reaches outside of the image"),
+        ("ztxt-method", b"zTXt", b"Comment\0\1", "A PNG with a zTXt of an unknown compression method"),
+        ("iccp-method", b"iCCP", b"name\0\1", "A PNG with an iCCP of an unknown compression method"),
+        ("ztxt-long", b"zTXt", b"Comment\0\0" + bomb, "A PNG with a zTXt of more than a mebibyte"),
+        ("itxt-long", b"iTXt", b"Comment\0\1\0\0\0" + bomb, "A PNG with an iTXt of more than a mebibyte"),
+        ("iccp-long", b"iCCP", b"name\0\0" + bomb, "A PNG with an iCCP of more than a mebibyte"),
+    ):  # fmt: skip
+        yield f"png-{name}", f"{title}.", "corrupt", written(HEADER, chunk(kind, data), DATA, END)
+        behind = title.replace("A PNG with", "A PNG with, behind its samples,")
+        if "whose" not in title:
+            yield f"png-{name}-behind", f"{behind}.", "corrupt", written(HEADER, DATA, chunk(kind, data), END)
+    yield (
+        "png-iccp-short",
+        "A PNG with an iCCP that ends with its name.",
+        "corrupt",
+        written(HEADER, chunk(b"iCCP", b"name\0"), DATA, END),
+    )
+    yield (
+        "png-iccp-short-behind",
+        "A PNG with, behind its samples, an iCCP that ends with its name.",
+        "corrupt",
+        written(HEADER, DATA, chunk(b"iCCP", b"name\0"), END),
+    )
+    yield (
+        "png-name",
+        "A PNG with a chunk whose name is none.",
+        "corrupt",
+        written(HEADER, chunk(b"a-b1", b"123"), DATA, END),
+    )
+    coded = zlib.compress(ROWS)
+    parts = chunk(b"IDAT", coded[:9]), chunk(b"IDAT", coded[9:])
+    yield (
+        "png-name-in-data",
+        "A PNG with a chunk whose name is none among its samples.",
+        "corrupt",
+        written(HEADER, parts[0], chunk(b"a-b1", b"123"), parts[1], END),
+    )
+    yield (
+        "png-text-in-data",
+        "A PNG with a text among its samples.",
+        "corrupt",
+        written(HEADER, parts[0], chunk(b"tEXt", b"a\0b"), parts[1], END),
+    )
+    yield (
+        "png-half-text",
+        "A PNG that ends in a text before its samples.",
+        "truncated",
+        written(HEADER, chunk(b"tEXt", b"Comment\0text"))[:-8],
+    )
+    yield (
+        "png-half-text-behind",
+        "A PNG that ends in a text behind its samples.",
+        "truncated",
+        written(HEADER, DATA, chunk(b"tEXt", b"Comment\0text"))[:-8],
+    )
+    yield "png-no-data", "A PNG without samples.", "corrupt", written(HEADER, END)
+    yield (
+        "png-filter",
+        "A PNG with a filter that PNG does not have.",
+        "corrupt",
+        written(HEADER, chunk(b"IDAT", zlib.compress(b"\5" + ROWS[1:])), END),
+    )
+    yield (
+        "png-data-checksum",
+        "A PNG whose samples have a wrong checksum of their own.",
+        "corrupt",
+        written(HEADER, chunk(b"IDAT", with_wrong_checksum(coded)), END),
+    )
+    yield (
+        "png-data-short",
+        "A PNG whose samples end in a row.",
+        "truncated",
+        written(HEADER, chunk(b"IDAT", zlib.compress(ROWS[:9])), END),
+    )
+    yield (
+        "png-palette-long",
+        "A PNG with a palette of 257 colours.",
+        "corrupt",
+        written(header(6, 5, 8, 3), chunk(b"PLTE", bytes(771)), DATA, END),
+    )
+    yield (
+        "png-trns-long",
+        "A PNG with a tRNS for 257 colours.",
+        "corrupt",
+        written(header(6, 5, 8, 3), chunk(b"PLTE", bytes(768)), chunk(b"tRNS", bytes(257)), DATA, END),
+    )
+    file = io.BytesIO()
+    Image.new("RGB", (9, 9), "green").save(file, "JPEG")
+    jpeg = file.getvalue()
+    tables = jpeg.index(b"\xff\xdb")
+    segment = lambda marker, data: b"\xff" + bytes([marker]) + struct.pack(">H", len(data) + 2) + data
+    inserted = lambda part: jpeg[:tables] + part + jpeg[tables:]
+    for name, marker, data, title in (
+        ("jfif-short", 0xE0, b"JFIF\0\1", "A JPEG with a JFIF segment of 6 bytes"),
+        ("adobe-short", 0xEE, b"Adobe\0", "A JPEG with an Adobe segment of 6 bytes"),
+        ("profile-short", 0xE2, b"ICC_PROFILE\0\1", "A JPEG with a colour profile of no number"),
+        ("photoshop-short", 0xED, b"Photoshop 3.0\x008BIM\4\4", "A JPEG with a Photoshop resource without a name"),
+        ("table-short", 0xDB, bytes(64), "A JPEG with a quantization table of 63 numbers"),
+    ):
+        yield f"jpeg-{name}", f"{title}.", "corrupt", inserted(segment(marker, data))
+    yield "jpeg-marker", "A JPEG with a marker that there is not.", "corrupt", inserted(b"\xff\1")
+    frame = jpeg.index(b"\xff\xc0")
+    yield "jpeg-12-bits", "A JPEG of 12 bits.", "corrupt", jpeg[: frame + 4] + b"\x0c" + jpeg[frame + 5 :]
+    yield "jpeg-components", "A JPEG of two components.", "corrupt", jpeg[: frame + 9] + b"\2" + jpeg[frame + 10 :]
+    yield "jpeg-half-segment", "A JPEG that ends in a segment.", "truncated", jpeg[: tables + 20]
+    scan = jpeg.index(b"\xff\xda")
+    yield "jpeg-no-scan", "A JPEG without a scan.", "truncated", jpeg[:scan]
+
+
 # ---- cases ----
 
 MISTRAL = {
@@ -433,6 +706,24 @@ def case(id: str, title: str, **keys) -> dict:
         "since": "0.2", "retired": None,
     }  # fmt: skip
     return {"id": f"image/rgb/{id}", "title": title, **usual, **keys}
+
+
+def raised(call) -> str:
+    """The exception that a call ends with."""
+    try:
+        call()
+    except Exception as error:
+        return type(error).__name__
+    raise AssertionError("Pillow takes it")
+
+
+def witnesses_of(data: bytes) -> list:
+    """What Pillow raises for a file, and mistral-common for the same in a data: URL."""
+    url = "data:;base64," + base64.b64encode(data).decode()
+    return [
+        {"name": "pillow", "raises": raised(lambda: samples_of(data, _convert_to_rgb))},
+        {"name": "mistral-common", "what": "a data: URL", "raises": raised(lambda: _convert_to_rgb(image_from_chunk(ImageURLChunk(image_url=url))).load())},
+    ]  # fmt: skip
 
 
 def samples_of(data: bytes, convert) -> np.ndarray:
@@ -473,13 +764,16 @@ def photos() -> list:
 
 def main() -> None:
     hugging_face = []
-    for kind, files in (("png", pngs()), ("jpeg", jpegs())):
+    files = {"png": (pngs(), odd_pngs()), "jpeg": (jpegs(), odd_jpegs())}
+    for kind in files:
         cases = []
-        for id, title, data in files:
+        for since, (id, title, data) in [
+            (since, file) for since, some in zip(("0.2", "0.3"), files[kind], strict=True) for file in some
+        ]:
             right, other, careless = (
                 samples_of(data, convert) for convert in (_convert_to_rgb, hugging_face_rgb, without_alpha)
             )
-            common = {"inputs": {"base64": base64.b64encode(data).decode()}}
+            common = {"inputs": {"base64": base64.b64encode(data).decode()}, "since": since}
             conflicts = [] if np.array_equal(right, other) else [f"image/rgb/huggingface-{kind}-{id}"]
             exposes = [] if np.array_equal(right, careless) or kind != "png" else ["P-alpha"]
             cases.append(
@@ -501,15 +795,12 @@ def main() -> None:
         suites.write(f"image/rgb/{kind}", cases)
     suites.write("image/rgb/huggingface", hugging_face)
     refused = []
-    for id, title, code, data in broken():
-        try:
-            samples_of(data, _convert_to_rgb)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            refused.append(case(
-                f"broken-{id}", f"{title[:-1]} is refused.", inputs={"base64": base64.b64encode(data).decode()}, expect={"reject": code}, witnesses=[{"name": "pillow", "raises": type(error).__name__}],
-                requires=[f"image.{id.split('-')[0]}"] if "-" in id else []))  # fmt: skip
-        else:
-            raise AssertionError(f"Pillow takes {id}")
+    for since, (id, title, code, data) in [
+        (since, file) for since, some in (("0.2", broken()), ("0.3", odd_broken())) for file in some
+    ]:
+        refused.append(case(
+            f"broken-{id}", f"{title[:-1]} is refused.", inputs={"base64": base64.b64encode(data).decode()}, expect={"reject": code}, witnesses=witnesses_of(data),
+            requires=[f"image.{id.split('-')[0]}"] if "-" in id else [], since=since))  # fmt: skip
     suites.write("image/rgb/broken", refused)
     suites.write("image/rgb/photos", photos())
 

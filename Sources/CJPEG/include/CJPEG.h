@@ -5,17 +5,19 @@
 
 typedef struct {
   uint32_t width, height;
-  int components;    // as stored: 1 grey, 3 colour, 4 CMYK
-  uint32_t max_side;  // the longest side that the limit on pixels leaves
-  int is_too_large;   // whether it has more pixels than allowed, or a longer side
-  int is_open;      // whether all before the samples is in order
-  int is_whole;     // whether every row came
+  int components; // 1 grey, 3 colour, 4 CMYK
+} JPEGFrame;
+
+typedef struct {
+  int is_whole;      // whether every row came
+  int is_refused;    // whether it is this side that gives the file up, not libjpeg
   char message[256]; // why not, one phrase
-} JPEGImage;
+} JPEGResult;
 
-/// Takes a row of `image`, a JPEGImage, of `width` pixels: RGB, or CMYK as stored where there are four components.
-typedef void (*JPEGRow)(void *context, const void *image, const uint8_t *samples);
+/// Takes the next row of the picture: RGB, or CMYK as stored where there are four components.
+typedef void (*JPEGRow)(void *context, const uint8_t *samples);
 
-/// Decodes `count` bytes of a JPEG file with the library's exact defaults (integer DCT, smooth chroma) and hands out the rows from top to bottom;
-/// without `take_row`, only to know that it is whole. Files of more than `max_pixels`, or of more than 100 scans, are not decoded.
-JPEGImage jpeg_decode(const uint8_t *bytes, size_t count, uint64_t max_pixels, JPEGRow take_row, void *context);
+/// Decodes `count` bytes of a JPEG file, whose frame is known, with the library's exact defaults (integer DCT, smooth chroma) and hands out the
+/// rows from top to bottom; without `take_row`, only to know that it is whole. Refuses files of more scans than `max_scans`, and those whose
+/// scans leave bits out.
+JPEGResult jpeg_decode(JPEGFrame frame, const uint8_t *bytes, size_t count, int max_scans, JPEGRow take_row, void *context);

@@ -47,26 +47,26 @@ enum ImageLocation: Equatable {
     }
   }
 
-  /// What Pillow or mistral-common raises for an image that cannot be read.
-  func exception(for error: InputError) -> String {
-    switch (self, error.kind) {
-    case (.path, _): "ValueError"
-    case (_, .unreadableFile): Self.exceptionOfOpen(error.found)
-    case (_, .brokenImage): "OSError"
-    case (.data, _): "ValueError"
-    case (_, .largeImage): "DecompressionBombError"
-    default: "UnidentifiedImageError"
+  /// What mistral-common raises for an image that is no PNG and no JPEG, or a broken one; nil where
+  /// it reads what is refused here.
+  func exception(for failure: DecodingFailure) -> String? {
+    switch self {
+    case .path: "ValueError"
+    case .file: failure.exception
+    // It wraps what goes wrong while it opens an image, but not what goes wrong while it draws one.
+    case .data: failure.kind == .brokenImage ? failure.exception : failure.exception.map { _ in "ValueError" }
     }
   }
 
-  /// - found: why a file could not be opened.
-  private static func exceptionOfOpen(_ found: String) -> String {
-    switch found {
+  /// What Python's `open` raises for a file that cannot be read.
+  func exception(for error: InputError) -> String {
+    guard case .file = self else { return "ValueError" }
+    return switch error.found {
     case systemMessage(ENOENT): "FileNotFoundError"
     case systemMessage(EACCES), systemMessage(EPERM): "PermissionError"
     case systemMessage(ENOTDIR): "NotADirectoryError"
-    case systemMessage(ELOOP), systemMessage(ENAMETOOLONG): "OSError"
-    default: "IsADirectoryError"
+    case "something that is no plain file": "IsADirectoryError"
+    default: "OSError"
     }
   }
 }

@@ -32,9 +32,7 @@ public struct LoadedImage: Sendable, Equatable {
   /// - place: names a `data:` image in errors; a file names itself.
   /// - Throws: `InputError` with the exception that Pillow or mistral-common raises.
   init(_ location: ImageLocation, place: String, _ loader: ImageLoader) throws(InputError) {
-    size = try location.withBytes(place) { bytes, place throws(InputError) in
-      try ImageSize(decoding: bytes, place: place, maxPixels: loader.maxPixels)
-    }
+    size = try location.decode(place, maxPixels: loader.maxPixels, keepsSamples: false).size
     source = .location(location, place: place, loader)
   }
 
@@ -45,15 +43,14 @@ public struct LoadedImage: Sendable, Equatable {
     switch source {
     case .samples(let image): return image
     case .location(let location, let place, let loader):
-      return try location.withBytes(place) { bytes, place throws(InputError) in
-        let image = try RGBImage(decoding: bytes, place: place, maxPixels: loader.maxPixels)
-        guard image.size == size else {
-          throw InputError(
-            .wrongImage, place, expected: "the image of \(size.width)×\(size.height) that it was",
-            found: "one of \(image.width)×\(image.height)", advice: "do not change it while it is read")
-        }
-        return image
+      let image = try location.decode(place, maxPixels: loader.maxPixels, keepsSamples: true)
+      guard image.size == size else {
+        throw InputError(
+          .wrongImage, place, expected: "the image of \(size.width)×\(size.height) that it was",
+          found: "one of \(image.size.width)×\(image.size.height)",
+          advice: "do not change it while it is read")
       }
+      return RGBImage(image.size, samples: image.samples)
     }
   }
 }
@@ -96,19 +93,30 @@ extension ChatRequest {
 }
 
 extension ImageLocation {
-  /// Calls a function with the bytes of an image and what to call it in errors.
-  fileprivate func withBytes<Result>(
-    _ place: String, _ body: (UnsafeRawBufferPointer, String) throws(InputError) -> Result
-  ) throws(InputError) -> Result {
-    do throws(InputError) {
-      switch self {
-      case .file(let path), .path(let path):
-        return try MappedFile(plain: path).withBytes { bytes throws(InputError) in try body(bytes, path) }
-      case .data(let bytes):
-        return try bytes.span.withUnsafeBytes { bytes throws(InputError) in try body(bytes, place) }
+  /// Decodes the image that is there.
+  ///
+  /// - place: names a `data:` image in errors; a file names itself.
+  /// - Throws: `InputError` with the exception that Pillow or mistral-common raises.
+  fileprivate func decode(
+    _ place: String, maxPixels: Int, keepsSamples: Bool
+  ) throws(InputError) -> (size: ImageSize, samples: [UInt8]) {
+    func decoded(
+      _ bytes: UnsafeRawBufferPointer, _ place: String
+    ) throws(InputError) -> (size: ImageSize, samples: [UInt8]) {
+      do throws(DecodingFailure) {
+        return try decodeImage(bytes, maxPixels: maxPixels, keepsSamples: keepsSamples)
+      } catch {
+        let failure = error.at(place)
+        throw exception(for: error).map(failure.raised) ?? failure
       }
-    } catch {
-      throw error.raised(as: exception(for: error))
+    }
+    switch self {
+    case .file(let path), .path(let path):
+      let file: MappedFile
+      do { file = try MappedFile(plain: path) } catch { throw error.raised(as: exception(for: error)) }
+      return try file.withBytes { bytes throws(InputError) in try decoded(bytes, path) }
+    case .data(let bytes):
+      return try bytes.span.withUnsafeBytes { bytes throws(InputError) in try decoded(bytes, place) }
     }
   }
 }

@@ -298,7 +298,8 @@ extension ChatRequest.Chunk {
     } catch  where error.kind == .brokenImage {
       self = .loaded(.failure(error))
     } catch {
-      throw error.raised(as: "RuntimeError")
+      // What Pillow reads and this does not has no exception.
+      throw error.exception == nil ? error : error.raised(as: "RuntimeError")
     }
   }
 

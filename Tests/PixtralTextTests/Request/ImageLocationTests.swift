@@ -30,18 +30,60 @@ struct ImageLocationTests {
   }
 
   @Test(
-    "An image that does not open, and one that breaks off, are refused with Pillow's and mistral-common's exceptions",
-    arguments: [
-      ("half", "OSError", "OSError"), ("header-only", "UnidentifiedImageError", "ValueError"),
-      ("huge", "DecompressionBombError", "ValueError"),
-    ])
-  func brokenImage(name: String, ofFile: String, ofData: String) throws {
-    let entry = try #require(try suite("image/rgb/broken").first { $0.id.hasSuffix("png-\(name)") })
+    "An image that does not open, and one that breaks off, are refused with Pillow's and mistral-common's exceptions"
+  )
+  func brokenImages() throws {
+    let cases = try suite("image/rgb/broken")
     let folder = try TemporaryFolder()
-    let path = try folder.write("image.png", entry.file)
-    let base64 = Data(try entry.file).base64EncodedString()
-    #expect(try exception("file://\(path)") == ofFile)
-    #expect(try exception("data:image/png;base64,\(base64)") == ofData)
+    expectRight(cases) { entry in
+      let file = "file://\(try folder.write("image", entry.file))"
+      let data = "data:;base64,\(Data(try entry.file).base64EncodedString())"
+      // What an empty payload is, 9.2 says.
+      let found = try [file, data].map { try entry.file.isEmpty && $0 == data ? "ValueError" : exception($0) }
+      let expected = entry.value["witnesses"]?.list?.map { $0["raises"]?.text }
+      return found == expected ? nil : "\(found), expected \(expected ?? [])"
+    }
+  }
+
+  @Test("What Pillow reads and is refused here has no exception")
+  func otherFormat() throws {
+    let gif = Data("GIF89a".utf8).base64EncodedString()
+    #expect(try exception("data:image/gif;base64,\(gif)") == "wrongImage")
+  }
+
+  @Test(
+    "A file that cannot be opened is refused with Python's exception",
+    arguments: [
+      ("\(fixtures)/none.png", "FileNotFoundError"), (fixtures, "IsADirectoryError"),
+      ("\(fixtures)/images/model-left.jpg/x", "NotADirectoryError"),
+      ("/\(String(repeating: "x", count: 300))", "OSError"),
+    ])
+  func noFile(path: String, raised: String) throws {
+    #expect(try exception("file://\(path)") == raised)
+    #expect(try exception(path) == "ValueError")
+  }
+
+  @Test(
+    "A chunk image that does not open is refused while the request is read; broken samples only then when they are needed"
+  )
+  func chunks() throws {
+    func chunk(_ name: String) throws -> ChatRequest {
+      let entry = try #require(try suite("image/rgb/broken").first { $0.id.hasSuffix("broken-\(name)") })
+      let code = Data(try entry.file).base64EncodedString()
+      return try ChatRequest(
+        json: #"{"messages": [{"role": "user", "content": [{"type": "image", "image": "\#(code)"}]}]}"#)
+    }
+    #expect(try refusal { try chunk("png-header-only") }.type == "RuntimeError")
+    let request = try chunk("png-half")
+    #expect(try refusal { try request.loadImages()[0].get() }.type == "OSError")
+  }
+
+  @Test("The limit on pixels holds for a chunk image too")
+  func limit() throws {
+    let code = Data(try bytes(of: "\(fixtures)/images/model-right.png")).base64EncodedString()
+    let json = #"{"messages": [{"role": "user", "content": [{"type": "image", "image": "\#(code)"}]}]}"#
+    let error = try refusal { try ChatRequest(json: json, images: ImageLoader(maxPixels: 10)) }
+    #expect(error.kind == .largeImage && error.type == "RuntimeError")
   }
 
   @Test("What is no base64 does not count, nor what stands behind the padding")
