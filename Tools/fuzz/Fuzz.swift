@@ -14,7 +14,7 @@ public func testOneInput(_ data: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
   switch reader {
   case "png":
     decode(bytes)
-    // Nearly every change breaks a checksum; with those mended, libpng goes on.
+    // Nearly every change breaks a checksum; with those mended, the reader goes on.
     withChecksums(bytes).withUnsafeBytes(decode)
   case "jpeg": decode(bytes)
   case "safetensors":
