@@ -144,7 +144,7 @@ def image(value) -> bytes:
 
 
 def schema(value) -> None:
-    need(is_schema(mapping(value)))
+    need(is_whole_schema(mapping(value)))
 
 
 FUNCTION = word("function")
@@ -302,7 +302,7 @@ def validate(request: dict, limit: int | None) -> None:
             need(one["tool_call_id"] is not None, "InvalidRequestException")
             need(is_id(one["tool_call_id"]), "InvalidToolMessageException")
     for tool in request["tools"] or []:  # 6.6
-        need(is_schema(tool["function"]["parameters"]), "InvalidToolSchemaException")
+        need(is_whole_schema(tool["function"]["parameters"]), "InvalidToolSchemaException")
         need(is_name(tool["function"]["name"]), "InvalidToolException")
     need(request["reasoning_effort"] is None, "InvalidRequestException")  # 6.7
     need(not request["truncate_for_context_length"] or limit is not None, "TokenizerException")  # 6.8
@@ -385,6 +385,13 @@ def map_of(test):
 
 def any_of(*tests):
     return lambda value: any(test(value) for test in tests)
+
+
+def is_whole_schema(value) -> bool:
+    try:
+        return is_schema(value)
+    except RecursionError as error:  # 7.5
+        raise Refused("RecursionError") from error
 
 
 def is_schema(value) -> bool:
