@@ -75,7 +75,7 @@ bench: build
 	$(PYTHON) Tools/bench/bench_vision.py $(PROGRAM)
 
 # Makes the golden fixtures anew from mistral-common, the oracle and transformers.
-goldens:
+goldens: build
 	$(PYTHON) Tools/goldens/make_images.py
 	$(PYTHON) Tools/goldens/make_goldens.py
 	$(PYTHON) Tools/goldens/make_image_cases.py
@@ -83,6 +83,7 @@ goldens:
 	$(PYTHON) Tools/goldens/releases.py --fetch
 	$(PYTHON) Tools/goldens/make_token_cases.py
 	$(PYTHON) Tools/checks/check_chat_template.py
+	$(PYTHON) Tools/checks/check_hf_folder.py $(PROGRAM) --write
 	$(PYTHON) Tools/checks/check_exposes.py
 	$(PYTHON) Tools/checks/check_fault_ids.py
 	$(PYTHON) Tools/checks/check_cases.py
@@ -100,7 +101,12 @@ check: build
 	$(PYTHON) Tools/checks/check_transformers_taps.py $(PROGRAM)
 	$(PYTHON) Tools/checks/check_walkthrough.py $(PROGRAM)
 	$(PYTHON) Tools/checks/check_outputs.py $(PROGRAM) --rounds 20
+	$(PYTHON) Tools/checks/check_full_width.py $(PROGRAM)
+	$(PYTHON) Tools/checks/check_hf_folder.py $(PROGRAM)
 	$(PYTHON) Tools/checks/check_images.py $(PROGRAM) 200
+	$(PYTHON) Tools/checks/check_image_files.py $(PROGRAM) 2000
+	$(PYTHON) Tools/checks/check_limits.py $(PROGRAM)
+	$(PYTHON) Tools/checks/check_outputs.py $(PROGRAM) --rounds 20
 	$(PYTHON) Tools/goldens/releases.py --fetch
 	$(PYTHON) Tools/checks/check_tokens.py $(PROGRAM) 2000
 

@@ -31,7 +31,7 @@ public struct Prompt: Sendable {
   /// fit them.
   ///
   /// - Throws: `InputError` of kind `wrongTokens` or `wrongPixels`.
-  func check(against parameters: Parameters) throws {
+  package func check(against parameters: Parameters) throws {
     let (patch, longest) = (parameters.vision.patchSize, parameters.vision.imageSize)
     // Sizes first: no sample is read of images that are too large, or that no token stands for.
     for (n, image) in images.enumerated() {

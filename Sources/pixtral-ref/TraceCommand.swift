@@ -124,6 +124,7 @@ struct TraceCommand: ParsableCommand {
         _ = try model(chat, tokenizer: tokenizer, images: loader, logitRows: rows, trace: trace)
       } else if let tokens {
         let prompt = try Prompt(tokensFile: tokens, pixelsFile: pixels)
+        try prompt.check(against: model.checkpoint.parameters)
         for warning in prompt.warnings(for: model.checkpoint.parameters) { Console.warn(warning) }
         _ = try model(prompt, logitRows: rows, trace: trace)
       }

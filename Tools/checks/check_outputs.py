@@ -318,7 +318,7 @@ class Check:
             readable = self.work.parent.stat().st_mode & 0o001 and os.access(self.binary, os.X_OK)
             if readable:
                 code, error = self.run(job, "new", folder, **user)
-                said = "Permission denied" in error
+                said = "Permission denied" in error or "write-protected" in error
                 self.expect(job, "read-only folder", code == 2 and said and contents(folder) == before, (code, error))
             for path in [folder, *(p for p in folder.rglob("*") if p.is_dir())]:
                 path.chmod(0o755)

@@ -4,7 +4,7 @@ import PixtralStorage
 /// Makes sure that a run fits in memory, before anything of it is computed.
 ///
 /// What it holds at once is estimated from its taps: the values that are alive together where most
-/// of them are. Docs/Trace.md gives the sum.
+/// of them are. Docs/Limits.md gives the sum.
 ///
 /// - taps: what the run computes, in its order.
 /// - room: bytes that there are, and how large the process may become beside what it has.
