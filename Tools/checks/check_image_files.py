@@ -143,8 +143,21 @@ def ancillary(r: random.Random) -> Chunk:
 
 
 def fctl(r: random.Random) -> Chunk:
-    width, height, x, y = r.choice([(SIDE, SIDE, 0, 0)] * 5 + [(8, 8, 4, 4), (0, 0, 0, 0), (SIDE, SIDE, 1, 0), (20, 20, 0, 0)])
-    data = struct.pack(">IIIIIHHBB", r.choice([0, 0, 0, 1]), width, height, x, y, 1, r.choice([0, 10]), r.randrange(3), r.randrange(2))
+    width, height, x, y = r.choice(
+        [(SIDE, SIDE, 0, 0)] * 5 + [(8, 8, 4, 4), (0, 0, 0, 0), (SIDE, SIDE, 1, 0), (20, 20, 0, 0)]
+    )
+    data = struct.pack(
+        ">IIIIIHHBB",
+        r.choice([0, 0, 0, 1]),
+        width,
+        height,
+        x,
+        y,
+        1,
+        r.choice([0, 10]),
+        r.randrange(3),
+        r.randrange(2),
+    )
     return Chunk(b"fcTL", data[:20] if r.random() < 0.1 else data)
 
 
@@ -160,7 +173,9 @@ def random_png(r: random.Random) -> tuple[str, bytes]:
     if colour == 3:
         chunks.append(Chunk(b"PLTE", r.randbytes(3 << depth)))
     if r.random() < 0.15:
-        chunks += [Chunk(b"acTL", struct.pack(">II", r.choice([1, 2]), 0))] + [fctl(r) for _ in range(r.randrange(2))]
+        chunks += [Chunk(b"acTL", struct.pack(">II", r.choice([1, 2]), 0))] + [
+            fctl(r) for _ in range(r.randrange(2))
+        ]
     chunks += [Chunk(b"IDAT", part) for part in parts]
     chunks.append(Chunk(b"IEND", b""))
     said = [f"{colour}/{depth}{'i' if interlaced else ''}"]
@@ -200,10 +215,14 @@ def random_png(r: random.Random) -> tuple[str, bytes]:
             change += f" {some.name!r} {name!r}"
             some.name = name
         elif change == "length":
-            some.length = r.choice([0, max(0, len(some.data) - 1), len(some.data) + 1, 1 << 31, (1 << 32) - 1, r.randrange(100)])
+            some.length = r.choice(
+                [0, max(0, len(some.data) - 1), len(some.data) + 1, 1 << 31, (1 << 32) - 1, r.randrange(100)]
+            )
             change += f" {some.name!r}"
         elif change == "header":
-            header = next((chunk for chunk in chunks if chunk.name == b"IHDR" and len(chunk.data) >= 13), None)
+            header = next(
+                (chunk for chunk in chunks if chunk.name == b"IHDR" and len(chunk.data) >= 13), None
+            )
             if header:
                 field = r.randrange(7)
                 data = bytearray(header.data)
@@ -266,8 +285,15 @@ def random_jpeg(r: random.Random) -> tuple[str, bytes]:
     mode = r.choice(["RGB", "RGB", "L", "CMYK"])
     count = {"RGB": 3, "L": 1, "CMYK": 4}[mode]
     small = rng.integers(0, 256, (4, 4, count), dtype=np.uint8)
-    image = Image.fromarray(small[..., 0] if count == 1 else small, mode).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
-    options = {"quality": r.choice([30, 75, 95]), "progressive": r.random() < 0.4, "subsampling": r.randrange(3), "optimize": r.random() < 0.3}
+    image = Image.fromarray(small[..., 0] if count == 1 else small, mode).resize(
+        (SIDE, SIDE), Image.Resampling.BICUBIC
+    )
+    options = {
+        "quality": r.choice([30, 75, 95]),
+        "progressive": r.random() < 0.4,
+        "subsampling": r.randrange(3),
+        "optimize": r.random() < 0.3,
+    }
     if r.random() < 0.3:
         options["restart_marker_blocks"] = r.choice([1, 2])
     if mode == "RGB" and r.random() < 0.1:
@@ -329,7 +355,23 @@ def random_jpeg(r: random.Random) -> tuple[str, bytes]:
         elif change == "fill":
             segments.insert(at, b"\xff" * r.randrange(1, 4))
         elif change == "junk":
-            segments.insert(at, r.choice([b"\0", b"ab", b"\xff\0", b"\xff\1", b"\xff\x02", b"\xff\xbf", b"\xff\xd0", b"\xff\xf0", b"\xff\xd8", b"\xff\xd9"]))
+            segments.insert(
+                at,
+                r.choice(
+                    [
+                        b"\0",
+                        b"ab",
+                        b"\xff\0",
+                        b"\xff\1",
+                        b"\xff\x02",
+                        b"\xff\xbf",
+                        b"\xff\xd0",
+                        b"\xff\xf0",
+                        b"\xff\xd8",
+                        b"\xff\xd9",
+                    ]
+                ),
+            )
             change += f" {segments[at]!r} at {at}"
         elif change == "behind":
             segments.append(r.randbytes(9))
@@ -361,7 +403,9 @@ def parts_of(file: bytes) -> list[bytes]:
 
 def segment(r: random.Random) -> tuple[int, bytes]:
     short = lambda data: data[: r.randrange(len(data) + 1)] if r.random() < 0.5 else data
-    resource = b"8BIM" + struct.pack(">HBB", r.choice([0x03ED, 0x0404]), 0, 0) + struct.pack(">I", 16) + bytes(16)
+    resource = (
+        b"8BIM" + struct.pack(">HBB", r.choice([0x03ED, 0x0404]), 0, 0) + struct.pack(">I", 16) + bytes(16)
+    )
     return r.choice([
         lambda: (0xE0, short(b"JFIF\0\1\1\1\0\x48\0\x48\0\0")),
         lambda: (0xE0, b"JFIF"),
@@ -394,14 +438,50 @@ def tiff(r: random.Random) -> bytes:
     """A directory with an orientation, mostly."""
     order = r.choice("<<<>>>")
     value = r.choice([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 255, 65535])
-    sizes = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 0: 1, 14: 1, 99: 1}
-    forms = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 11: "f", 12: "d", 13: "I", 16: "Q", 7: "B", 0: "B", 14: "B", 99: "B"}
+    sizes = {
+        1: 1,
+        2: 1,
+        3: 2,
+        4: 4,
+        5: 8,
+        6: 1,
+        7: 1,
+        8: 2,
+        9: 4,
+        10: 8,
+        11: 4,
+        12: 8,
+        13: 4,
+        16: 8,
+        0: 1,
+        14: 1,
+        99: 1,
+    }
+    forms = {
+        1: "B",
+        3: "H",
+        4: "I",
+        6: "b",
+        8: "h",
+        9: "i",
+        11: "f",
+        12: "d",
+        13: "I",
+        16: "Q",
+        7: "B",
+        0: "B",
+        14: "B",
+        99: "B",
+    }
 
     def packed(type: int, count: int) -> bytes:
         if type == 2:
             return (str(value).encode() + b"\0\0\0")[:count]
         if type in (5, 10):
-            return b"".join(struct.pack(order + "II", *r.choice([(value, 1), (value * 2 % 65536, 2), (value, 0)])) for _ in range(count))
+            return b"".join(
+                struct.pack(order + "II", *r.choice([(value, 1), (value * 2 % 65536, 2), (value, 0)]))
+                for _ in range(count)
+            )
         form = forms[type]
         top = {"B": 255, "b": 127, "h": 32767}.get(form, 1 << 31)
         return b"".join(struct.pack(order + form, min(value, top)) for _ in range(count))
@@ -423,7 +503,10 @@ def tiff(r: random.Random) -> bytes:
             heap += data
             data = struct.pack(order + "I", place)
         entries.append(struct.pack(order + "HHI", tag, type, claimed) + data.ljust(4, b"\0")[:4])
-    magic = r.choice([{"<": b"II*\0", ">": b"MM\0*"}[order]] * 12 + [b"II\0*", b"MM*\0", b"II+\0", b"MM\0+", b"XX*\0", b"II*"])
+    magic = r.choice(
+        [{"<": b"II*\0", ">": b"MM\0*"}[order]] * 12
+        + [b"II\0*", b"MM*\0", b"II+\0", b"MM\0+", b"XX*\0", b"II*"]
+    )
     count = len(tags) if r.random() < 0.95 else r.choice([0, 1, len(tags) + 1, 60000])
     block = magic + struct.pack(order + "I", start if r.random() < 0.97 else r.choice([0, 4, 1 << 31]))
     block = block.ljust(start, b"\0") + struct.pack(order + "H", count) + b"".join(entries) + bytes(4) + heap
@@ -452,7 +535,11 @@ def random_turned(r: random.Random) -> tuple[str, bytes]:
                 name += " behind fill bytes"
             said.append(name)
         return "JPEG with " + ", ".join(said), b"".join(parts)
-    chunks = [Chunk(b"IHDR", struct.pack(">IIBBBBB", SIDE, SIDE, 8, 0, 0, 0, 0)), Chunk(b"IDAT", zlib.compress(bytes(17 * 16))), Chunk(b"IEND", b"")]
+    chunks = [
+        Chunk(b"IHDR", struct.pack(">IIBBBBB", SIDE, SIDE, 8, 0, 0, 0, 0)),
+        Chunk(b"IDAT", zlib.compress(bytes(17 * 16))),
+        Chunk(b"IEND", b""),
+    ]
     said = []
     for _ in range(r.choice([1, 1, 1, 2])):
         new = r.choice([
@@ -497,7 +584,9 @@ def answers(binary: str, chunks: list[dict]) -> list[dict]:
         json.dumps({"id": n, "request": {"messages": [{"role": "user", "content": [chunk]}]}})
         for n, chunk in enumerate(chunks)
     ]
-    run = subprocess.run([binary, "tokens", "--jsonl"], input="\n".join(lines), capture_output=True, text=True)
+    run = subprocess.run(
+        [binary, "tokens", "--jsonl"], input="\n".join(lines), capture_output=True, text=True
+    )
     found = [json.loads(line) for line in run.stdout.splitlines()]
     assert len(found) == len(lines), run.stderr
     return found

@@ -81,10 +81,24 @@ class Rows:
     def tokens(self):
         for n, size in enumerate((10 * MB, 20 * MB, 40 * MB)):
             path = self.file(f"text{n}.json", {"messages": [user(words(size))]})
-            self.add("tokens", "a text of words", size, ["tokens", "--request", path], 40 * MB + 16 * size, doubles=n)
+            self.add(
+                "tokens",
+                "a text of words",
+                size,
+                ["tokens", "--request", path],
+                40 * MB + 16 * size,
+                doubles=n,
+            )
         for n, size in enumerate((10 * MB, 20 * MB, 40 * MB)):
             path = self.file(f"word{n}.json", {"messages": [user("a" * size)]})
-            self.add("tokens", "a text of one word", size, ["tokens", "--request", path], 40 * MB + 40 * size, doubles=n)
+            self.add(
+                "tokens",
+                "a text of one word",
+                size,
+                ["tokens", "--request", path],
+                40 * MB + 40 * size,
+                doubles=n,
+            )
         for n, count in enumerate((100_000, 200_000, 400_000)):
             path = self.file(f"many{n}.json", {"messages": [user("Hi")] * count})
             size = path.stat().st_size
@@ -97,7 +111,15 @@ class Rows:
             self.add("tokens", what, len(text), ["tokens", "--jsonl"], 60 * MB, text, doubles=n)
         for n, size in enumerate((50 * MB, 100 * MB)):
             text = json.dumps({"id": 0, "text": words(1000) * (size // 1000)}).encode()
-            self.add("tokens", "one line of --jsonl", size, ["tokens", "--jsonl"], 40 * MB + 20 * size, text, doubles=n)
+            self.add(
+                "tokens",
+                "one line of --jsonl",
+                size,
+                ["tokens", "--jsonl"],
+                40 * MB + 20 * size,
+                text,
+                doubles=n,
+            )
 
     def images(self):
         folder = self.folder
@@ -113,13 +135,22 @@ class Rows:
             self.add("image", pixels, size, ["image", folder / name], 40 * MB + 2 * size)
         out = folder / "pixels.safetensors"
         area = 4800 * 6900
-        for name, what, factor in (("noise.jpg", "33 megapixels, --pixels", 3), ("progressive.jpg", "the same, progressive", 9)):
+        for name, what, factor in (
+            ("noise.jpg", "33 megapixels, --pixels", 3),
+            ("progressive.jpg", "the same, progressive", 9),
+        ):
             size = (folder / name).stat().st_size
             bound = 60 * MB + 2 * size + factor * area
             self.add("image", what, size, ["image", folder / name, "--pixels", out], bound)
         photo = ROOT / "Fixtures" / "images" / "rocket.jpg"
         files = [photo] * 200
-        self.add("image", "200 photographs, --pixels", 200 * photo.stat().st_size, ["image", *files, "--pixels", out], 60 * MB)
+        self.add(
+            "image",
+            "200 photographs, --pixels",
+            200 * photo.stat().st_size,
+            ["image", *files, "--pixels", out],
+            60 * MB,
+        )
         for name in ("noise.jpg", "progressive.jpg"):
             chunk = {"type": "image_url", "image_url": name}
             path = self.file(f"thirty-{name}.json", {"messages": [user([chunk] * 30)]})
@@ -129,7 +160,9 @@ class Rows:
     def compared(self):
         for n, rows in enumerate((10_000, 20_000, 40_000)):
             path = matrix(self.folder / f"matrix{n}.safetensors", [rows, 1000])
-            self.add("compare", f"{rows:,} × 1,000", 2 * 4000 * rows, ["compare", path, path], 80 * MB, doubles=n)
+            self.add(
+                "compare", f"{rows:,} × 1,000", 2 * 4000 * rows, ["compare", path, path], 80 * MB, doubles=n
+            )
         path = matrix(self.folder / "row.safetensors", [1, 50_000_000])
         self.add("compare", "1 × 50,000,000", 400 * MB, ["compare", path, path], 80 * MB)
         hostile = {
@@ -152,8 +185,16 @@ class Rows:
             folder = self.folder / f"checkpoint{n}"
             folder.mkdir()
             (folder / "params.json").write_text(text)
-            self.add("checkpoint", what, len(text), ["checkpoint", "inspect", folder], 40 * MB + 8 * len(text))
-        self.add("checkpoint", "inspect seeded:pixtral-large", 0, ["checkpoint", "inspect", "seeded:pixtral-large"], 60 * MB)
+            self.add(
+                "checkpoint", what, len(text), ["checkpoint", "inspect", folder], 40 * MB + 8 * len(text)
+            )
+        self.add(
+            "checkpoint",
+            "inspect seeded:pixtral-large",
+            0,
+            ["checkpoint", "inspect", "seeded:pixtral-large"],
+            60 * MB,
+        )
         out = self.folder / "written"
         arguments = ["checkpoint", "write", "seeded:tiny", "--layout", "hf", "--out", out]
         self.add("checkpoint", "write seeded:tiny, hf", 0, arguments, 150 * MB)
@@ -164,14 +205,30 @@ class Rows:
             # Logits and what they are computed from, a block of a weight for each thread, the program.
             bound = 150 * MB + 4 * count * (32_768 + 2 * 80)
             arguments = ["trace", "--tokens", path, "--out", self.folder / f"trace{n}"]
-            self.add("trace", f"seeded:tiny, {count:,} tokens", path.stat().st_size, arguments, bound, doubles=n)
+            self.add(
+                "trace", f"seeded:tiny, {count:,} tokens", path.stat().st_size, arguments, bound, doubles=n
+            )
         path = self.file("short.json", [1] + [1000] * 60)
         arguments = ["trace", "--checkpoint", "seeded:pixtral-large", "--tokens", path, "--until"]
-        arguments += ["decoder.layers.0.output", "--taps", "decoder.layers.0.output", "--out", self.folder / "large"]
-        self.add("trace", "seeded:pixtral-large, 61 tokens, a layer", path.stat().st_size, arguments, 200 * MB)
+        arguments += [
+            "decoder.layers.0.output",
+            "--taps",
+            "decoder.layers.0.output",
+            "--out",
+            self.folder / "large",
+        ]
+        self.add(
+            "trace", "seeded:pixtral-large, 61 tokens, a layer", path.stat().st_size, arguments, 200 * MB
+        )
         path = self.file("million.json", [1] * 4_000_000)
         arguments = ["trace", "--tokens", path, "--out", self.folder / "refused"]
-        self.add("trace", "4,000,000 tokens, refused", path.stat().st_size, arguments, 40 * MB + 8 * path.stat().st_size)
+        self.add(
+            "trace",
+            "4,000,000 tokens, refused",
+            path.stat().st_size,
+            arguments,
+            40 * MB + 8 * path.stat().st_size,
+        )
 
 
 # A process of its own, since a child counts the memory of the one that it was forked from.
@@ -207,7 +264,10 @@ def main():
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
     binary = arguments.binary.resolve(strict=True)
-    table = ["| command | input | MB | peak memory, MB | bound, MB | seconds |", "|---|---|---:|---:|---:|---:|"]
+    table = [
+        "| command | input | MB | peak memory, MB | bound, MB | seconds |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
     fine = True
     with tempfile.TemporaryDirectory() as name:
         rows = Rows(Path(name))

@@ -52,7 +52,11 @@ class Job:
     outputs: list[tuple[str, str]]
 
     def command(self, binary: str, arguments: list[str], folder: Path) -> list[str]:
-        return [binary, *arguments, *(part for option, name in self.outputs for part in (option, f"{folder}/{name}"))]
+        return [
+            binary,
+            *arguments,
+            *(part for option, name in self.outputs for part in (option, f"{folder}/{name}")),
+        ]
 
 
 def jobs() -> list[Job]:
@@ -65,9 +69,27 @@ def jobs() -> list[Job]:
     write = ["checkpoint", "write", "seeded:tiny"]
     shards, hf = ["--shard-megabytes", "3"], ["--layout", "hf"]
     return [
-        Job("trace", trace("text"), trace("small-rgba", "--taps", "vision.*,logits"), "trace.json", [("--out", "out")]),
-        Job("image --pixels", images("model-left.jpg"), images("model-alpha.png", "model-right.png"), None, [("--pixels", "p.st")]),
-        Job("image --preview", images("model-left.jpg"), images("model-alpha.png"), None, [("--preview", "p.png")]),
+        Job(
+            "trace",
+            trace("text"),
+            trace("small-rgba", "--taps", "vision.*,logits"),
+            "trace.json",
+            [("--out", "out")],
+        ),
+        Job(
+            "image --pixels",
+            images("model-left.jpg"),
+            images("model-alpha.png", "model-right.png"),
+            None,
+            [("--pixels", "p.st")],
+        ),
+        Job(
+            "image --preview",
+            images("model-left.jpg"),
+            images("model-alpha.png"),
+            None,
+            [("--preview", "p.png")],
+        ),
         Job("checkpoint, mistral", write + shards, write, "params.json", [("--out", "out")]),
         Job("checkpoint, mistral, sharded", write, write + shards, "params.json", [("--out", "out")]),
         Job("checkpoint, hf", write + hf + shards, write + hf, "config.json", [("--out", "out")]),
@@ -157,10 +179,15 @@ class Check:
         found = contents(folder)
         promised = {0: ["new"], 2: [holds]}.get(code, ["new", holds])
         self.expect(
-            job, what, found in [self.promised(job, which) for which in promised], f"exit {code}, {error!r}, found {sorted(found)}"
+            job,
+            what,
+            found in [self.promised(job, which) for which in promised],
+            f"exit {code}, {error!r}, found {sorted(found)}",
         )
         if code == 2:
-            self.expect(job, what, error.startswith("Error: ") and error.count("\n") == 1, f"no sentence: {error!r}")
+            self.expect(
+                job, what, error.startswith("Error: ") and error.count("\n") == 1, f"no sentence: {error!r}"
+            )
 
     # ---- what may happen
 
@@ -172,7 +199,9 @@ class Check:
             number = self.random.choice([signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
             with self.place(job, holds) as folder:
                 # A shell that started this in the background may have had SIGINT ignored.
-                process = self.start(job, "new", folder, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL))
+                process = self.start(
+                    job, "new", folder, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)
+                )
                 time.sleep(self.random.uniform(0, 1.1 * self.seconds[job.name]))
                 process.send_signal(number)
                 code, error = self.end(process)
@@ -195,10 +224,17 @@ class Check:
                 whole = {name: digest for name, digest in found.items() if not name.endswith(PARTIAL)}
                 partial += whole != found
                 # A folder that was made for the output stays.
-                if whole not in [self.promised(job, which) for which in ("new", holds)] and whole != {"out": "folder"}:
+                if whole not in [self.promised(job, which) for which in ("new", holds)] and whole != {
+                    "out": "folder"
+                }:
                     between += 1
                     lost += holds is not None
-                    self.expect(job, "kill -9", job.entry is not None and f"out/{job.entry}" not in whole, sorted(found))
+                    self.expect(
+                        job,
+                        "kill -9",
+                        job.entry is not None and f"out/{job.entry}" not in whole,
+                        sorted(found),
+                    )
                 code, error = self.run(job, "new", folder)
                 self.expect(job, "behind kill -9", code == 0, error)
                 self.expect_result(job, "behind kill -9", folder, holds, code, error)
@@ -225,12 +261,20 @@ class Check:
                     self.expect(job, "twice at once", code == 0 or said, error)
                 won = [which for which, code in zip(both, codes) if code == 0]
                 found = contents(folder)
-                self.expect(job, "twice at once", found in [self.promised(job, which) for which in won], (codes, sorted(found)))
+                self.expect(
+                    job,
+                    "twice at once",
+                    found in [self.promised(job, which) for which in won],
+                    (codes, sorted(found)),
+                )
         return f"in {refused} of {rounds} one was refused"
 
     def full(self, job: Job, rounds: int) -> str:
         """A disk with too little room, or just enough; a limit on the size of files."""
-        size = {which: sum(p.stat().st_size for p in self.reference(job, which).rglob("*")) for which in ("old", "new")}
+        size = {
+            which: sum(p.stat().st_size for p in self.reference(job, which).rglob("*"))
+            for which in ("old", "new")
+        }
         refused = 0
         for n in range(rounds):
             holds = self.random.choice(["old", None])
@@ -241,7 +285,9 @@ class Check:
                     disk = self.work / "disk"
                     disk.mkdir(exist_ok=True)
                     pages = (used + limit) // 4096 + 8
-                    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={4096 * pages}", "none", disk], check=True)
+                    subprocess.run(
+                        ["mount", "-t", "tmpfs", "-o", f"size={4096 * pages}", "none", disk], check=True
+                    )
                     try:
                         shutil.copytree(folder, disk, dirs_exist_ok=True)
                         code, error = self.run(job, "new", disk)
@@ -250,7 +296,10 @@ class Check:
                         subprocess.run(["umount", disk], check=True)
                 else:
                     code, error = self.run(
-                        job, "new", folder, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+                        job,
+                        "new",
+                        folder,
+                        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
                     )
                     self.expect_result(job, "limit on files", folder, holds, code, error)
                 refused += code != 0
@@ -291,15 +340,21 @@ class Check:
                     else:
                         before = contents(folder)
                         code, error = self.run(job, "new", folder)
-                        self.expect(job, f"{kind} under {name}", contents(folder) == before, sorted(contents(folder)))
-                    self.expect(job, f"{kind} under {name}", code == 2 and error.count("\n") == 1, (code, error))
+                        self.expect(
+                            job, f"{kind} under {name}", contents(folder) == before, sorted(contents(folder))
+                        )
+                    self.expect(
+                        job, f"{kind} under {name}", code == 2 and error.count("\n") == 1, (code, error)
+                    )
             # A second name of an older file keeps its bytes.
             with self.place(job, "old") as folder:
                 if (folder / name).exists():
                     os.link(folder / name, folder / "second")
                     before = (folder / "second").read_bytes()
                     code, error = self.run(job, "new", folder)
-                    self.expect(job, "hard link", code == 0 and (folder / "second").read_bytes() == before, error)
+                    self.expect(
+                        job, "hard link", code == 0 and (folder / "second").read_bytes() == before, error
+                    )
         return f"{len(names)} names, 7 kinds"
 
     @staticmethod
@@ -319,14 +374,21 @@ class Check:
             if readable:
                 code, error = self.run(job, "new", folder, **user)
                 said = "Permission denied" in error or "write-protected" in error
-                self.expect(job, "read-only folder", code == 2 and said and contents(folder) == before, (code, error))
+                self.expect(
+                    job, "read-only folder", code == 2 and said and contents(folder) == before, (code, error)
+                )
             for path in [folder, *(p for p in folder.rglob("*") if p.is_dir())]:
                 path.chmod(0o755)
         with self.place(job, None) as folder:
             (folder / "real").mkdir()
             (folder / "link").symlink_to("real")
             code, error = self.run(job, "new", folder / "link")
-            self.expect(job, "linked folder", code == 0 and contents(folder / "real") == self.promised(job, "new"), error)
+            self.expect(
+                job,
+                "linked folder",
+                code == 0 and contents(folder / "real") == self.promised(job, "new"),
+                error,
+            )
         with self.place(job, None) as folder:
             (folder / "a").mkdir()
             code, error = self.run(job, "new", folder / "a" / ".." / "a")
@@ -356,7 +418,9 @@ class Check:
                         if code == 0:
                             expected |= {"new": "folder", f"new/{name}": "folder"}
                             expected |= {f"new/{name}/{k}": v for k, v in self.promised(job, "new").items()}
-                    self.expect(job, "new folders", codes[1:] == [0, 0] and contents(folder) == expected, codes)
+                    self.expect(
+                        job, "new folders", codes[1:] == [0, 0] and contents(folder) == expected, codes
+                    )
         for _ in range(20):
             with self.place(job, None) as folder:
                 inner = folder / "inner"
@@ -372,10 +436,15 @@ class Check:
             for name in ["", "/dev/full", "/proc/x/y", f"{folder}/{'x' * 256}", f"{IMAGES}/model-left.jpg/x"]:
                 code, error = self.end(
                     subprocess.Popen(
-                        [self.binary, *job.new, option, name], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=ENVIRONMENT
+                        [self.binary, *job.new, option, name],
+                        stdout=subprocess.DEVNULL,
+                        stderr=subprocess.PIPE,
+                        env=ENVIRONMENT,
                     )
                 )
-                self.expect(job, f"{option} {name[:40]!r}", code == 2 and error.count("\n") == 1, (code, error))
+                self.expect(
+                    job, f"{option} {name[:40]!r}", code == 2 and error.count("\n") == 1, (code, error)
+                )
             self.expect(job, "refused names", contents(folder) == {}, contents(folder))
         return "as promised"
 
@@ -391,7 +460,11 @@ def inputs(check: Check) -> str:
             (request, "trace.json", ["trace", "--request", "IN", "--out", "OUT"]),
             (request, "trace.safetensors", ["trace", "--request", "IN", "--out", "OUT"]),
             (tokenizer, "trace.json", ["trace", "--request", request, "--tokenizer", "IN", "--out", "OUT"]),
-            (tokenizer, "tokenizer.model.v7m1", ["checkpoint", "write", "seeded:tiny", "--tokenizer", "IN", "--out", "OUT"]),
+            (
+                tokenizer,
+                "tokenizer.model.v7m1",
+                ["checkpoint", "write", "seeded:tiny", "--tokenizer", "IN", "--out", "OUT"],
+            ),
             (IMAGES / "model-left.jpg", "p", ["image", "IN", "--pixels", "OUT/p"]),
             (IMAGES / "model-left.jpg", "p", ["image", "IN", "--preview", "OUT/p"]),
             (IMAGES / "model-left.jpg", "p" + PARTIAL, ["image", "IN", "--preview", "OUT/p"]),
@@ -408,19 +481,28 @@ def inputs(check: Check) -> str:
                     case "hard link":
                         os.link(path, target)
                 before = contents(folder)
-                command = [str(part).replace("IN", str(path)).replace("OUT", str(folder)) for part in arguments]
+                command = [
+                    str(part).replace("IN", str(path)).replace("OUT", str(folder)) for part in arguments
+                ]
                 code, error = check.end(
                     subprocess.Popen(
-                        [check.binary, *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, env=ENVIRONMENT
+                        [check.binary, *command],
+                        stdout=subprocess.DEVNULL,
+                        stderr=subprocess.PIPE,
+                        env=ENVIRONMENT,
                     )
                 )
-                check.expect(job, f"{how} {name}", code in (2, 64) and contents(folder) == before, (code, error))
+                check.expect(
+                    job, f"{how} {name}", code in (2, 64) and contents(folder) == before, (code, error)
+                )
                 tried += 1
     return f"{tried} refused"
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("binary")
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)

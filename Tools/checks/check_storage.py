@@ -235,7 +235,9 @@ def main() -> int:
             if not right:
                 wrong += 1
                 if wrong <= 20:
-                    print(f"{kind} {text!r}\n  {answer}\n  expected: {'read' if is_read else 'refused'} {value}")
+                    print(
+                        f"{kind} {text!r}\n  {answer}\n  expected: {'read' if is_read else 'refused'} {value}"
+                    )
         print(f"{kind}: {len(inputs)} inputs, {accepted} of them read")
     print(f"{wrong} differ")
     return int(wrong > 0)

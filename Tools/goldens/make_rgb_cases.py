@@ -374,7 +374,11 @@ def odd_jpegs():
     with_bytes = lambda more: whole[:tables] + more + whole[tables:]
     yield "fill", "Fill bytes in front of a marker of a JPEG do not count.", with_bytes(b"\xff\xff\xff")
     yield "junk", "Bytes between the segments of a JPEG do not count.", with_bytes(b"junk")
-    yield "no-end", "A JPEG with something else than an end behind its samples is read.", whole[:-2] + bytes(8)
+    yield (
+        "no-end",
+        "A JPEG with something else than an end behind its samples is read.",
+        whole[:-2] + bytes(8),
+    )
     yield "after-the-end", "Bytes behind the end of a JPEG change no sample.", whole + b"more"
     yield (
         "restart-missing",
@@ -672,14 +676,24 @@ def odd_broken():
         ("jfif-short", 0xE0, b"JFIF\0\1", "A JPEG with a JFIF segment of 6 bytes"),
         ("adobe-short", 0xEE, b"Adobe\0", "A JPEG with an Adobe segment of 6 bytes"),
         ("profile-short", 0xE2, b"ICC_PROFILE\0\1", "A JPEG with a colour profile of no number"),
-        ("photoshop-short", 0xED, b"Photoshop 3.0\x008BIM\4\4", "A JPEG with a Photoshop resource without a name"),
+        (
+            "photoshop-short",
+            0xED,
+            b"Photoshop 3.0\x008BIM\4\4",
+            "A JPEG with a Photoshop resource without a name",
+        ),
         ("table-short", 0xDB, bytes(64), "A JPEG with a quantization table of 63 numbers"),
     ):
         yield f"jpeg-{name}", f"{title}.", "corrupt", inserted(segment(marker, data))
     yield "jpeg-marker", "A JPEG with a marker that there is not.", "corrupt", inserted(b"\xff\1")
     frame = jpeg.index(b"\xff\xc0")
     yield "jpeg-12-bits", "A JPEG of 12 bits.", "corrupt", jpeg[: frame + 4] + b"\x0c" + jpeg[frame + 5 :]
-    yield "jpeg-components", "A JPEG of two components.", "corrupt", jpeg[: frame + 9] + b"\2" + jpeg[frame + 10 :]
+    yield (
+        "jpeg-components",
+        "A JPEG of two components.",
+        "corrupt",
+        jpeg[: frame + 9] + b"\2" + jpeg[frame + 10 :],
+    )
     yield "jpeg-half-segment", "A JPEG that ends in a segment.", "truncated", jpeg[: tables + 20]
     scan = jpeg.index(b"\xff\xda")
     yield "jpeg-no-scan", "A JPEG without a scan.", "truncated", jpeg[:scan]
