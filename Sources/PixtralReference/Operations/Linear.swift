@@ -26,12 +26,10 @@ func linear<Scalar: BLASScalar>(
 }
 
 /// Rows of a weight that a thread widens at a time: at most 2²² values (16 MiB of float32, enough
-/// for BLAS to run at full speed) and 384 rows, so that there are several for many threads, and as
-/// many in each block.
-///
-/// They do not depend on the number of threads, and so neither do the bits of the product.
+/// for BLAS to run at full speed), and cut so that every thread gets as many blocks.
 private func rowsAtATime(_ weight: StoredTensor) -> Int {
-  let most = max(1, min(384, (1 << 22) / weight.columns))
+  let most = max(1, (1 << 22) / weight.columns)
   let blocks = (weight.rows + most - 1) / most
-  return (weight.rows + blocks - 1) / blocks
+  let even = (blocks + BLAS.threads - 1) / BLAS.threads * BLAS.threads
+  return max(1, (weight.rows + even - 1) / even)
 }
