@@ -110,7 +110,7 @@ check: build
 	$(PYTHON) Tools/goldens/releases.py --fetch
 	$(PYTHON) Tools/checks/check_tokens.py $(PROGRAM) 2000
 
-# Mutated files for the readers of images, safetensors and JSON, ten minutes each, under AddressSanitizer. Python without packages will do.
+# Mutated files for the readers of images, safetensors, JSON, params.json and index files, ten minutes each, under AddressSanitizer. Python without packages will do.
 SECONDS ?= 600
 fuzz: packages
 	PIXTRAL_FUZZ=1 swift build -c release --product fuzz --scratch-path .build/fuzz --sanitize fuzzer \

@@ -48,14 +48,14 @@ private func list(_ reader: inout JSONReader, _ first: JSONReader.Token, _ path:
 /// The rest of an array of integers, or of one that holds a single array of them.
 private func integers(_ reader: inout JSONReader, _ path: String, _ bytes: Int) throws -> [Int] {
   var integers: [Int] = []
-  // An array that grows is in memory twice; what is reserved and not used is in none.
-  integers.reserveCapacity(bytes / 2)
   while true {
     let start = reader.offset
     switch try reader.next() {
     case .endArray: return integers
     case .number(let literal):
       guard let integer = reader.integer(literal) else { fallthrough }
+      // An array that grows is in memory twice; what is reserved and not used is in none.
+      if integers.isEmpty { integers.reserveCapacity(bytes / 2) }
       integers.append(integer)
     case .beginArray where integers.isEmpty:
       integers = try PixtralReference.integers(&reader, path, bytes)

@@ -24,7 +24,8 @@ package struct Safetensors: Sendable {
   ///
   /// What safetensors 0.8 reads is read, whatever the dtypes, with these exceptions: a key that comes
   /// twice in an object, a tensor that is written as an array, a dtype that is written as an object, a size
-  /// of more than 63 bits, and a tensor of more than 64 dimensions are refused.
+  /// of more than 63 bits, a tensor of more than 64 dimensions, and two names that are one to Unicode
+  /// are refused.
   ///
   /// - Throws: `InputError`, naming the tensor at fault.
   package init(_ path: String) throws {

@@ -21,11 +21,18 @@ struct SafetensorsHeader {
       throw refuse(path, expected: "a header that is a JSON object", found: "another JSON value")
     }
     var tensors: [Safetensors.Tensor] = []
+    var names: Set<String> = []
     while case .key(let key) = try reader.next() {
       let name = reader.string(key)
       if name == "__metadata__" {
         try metadata { _, _ in }
       } else {
+        // Keys differ byte for byte; strings of Swift must differ in more than how an accent is written.
+        guard names.insert(name).inserted else {
+          throw refuse(
+            "\(path), tensor \(name)", expected: "each name once",
+            found: "a second that Unicode takes for the same")
+        }
         tensors.append(try tensor(name))
       }
     }

@@ -7,7 +7,8 @@ READERS is Tools/fuzz/readers, which `make check` builds. COUNT is how many JSON
 default); there are a twentieth as many headers. What Python takes and RFC 8259 does not (NaN) is to
 be refused, and by decision also: a key twice in an object, half of a surrogate pair, an integer
 beyond 64 bits, a number beyond a double, more than 127 levels. Of headers, moreover: a tensor that is
-an array, a dtype that is an object, sizes beyond 63 bits, more than 64 dimensions.
+an array, a dtype that is an object, sizes beyond 63 bits, more than 64 dimensions,
+and two names that are one to Unicode.
 """
 
 import json
@@ -16,6 +17,7 @@ import random
 import struct
 import subprocess
 import sys
+import unicodedata
 
 from safetensors import SafetensorError, deserialize
 
@@ -92,6 +94,8 @@ def expected_file(file: bytes):
     length = struct.unpack("<Q", file[:8])[0]
     try:
         header = json.loads(file[8 : 8 + length], object_pairs_hook=unique)
+        if len({unicodedata.normalize("NFC", name) for name in header}) < len(header):
+            raise Refused("two spellings")
         for name, tensor in header.items():
             if name == "__metadata__":
                 continue

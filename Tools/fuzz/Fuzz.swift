@@ -4,8 +4,8 @@ import PixtralReference
 import PixtralStorage
 import PixtralText
 
-/// What reads strangers' bytes, one reader a run: FUZZ=png, jpeg, safetensors or json. `make fuzz` builds
-/// and runs all four.
+/// What reads strangers' bytes, one reader a run: FUZZ=png, jpeg, safetensors, json, params or index. `make fuzz`
+/// builds and runs all of them.
 ///
 /// A finding is a crash, memory that is not ours, a second of work, or 256 MB. Refusals are what is expected.
 @_cdecl("LLVMFuzzerTestOneInput")
@@ -20,10 +20,17 @@ public func testOneInput(_ data: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
   case "safetensors":
     write(bytes, to: file)
     _ = try? Prompt(tokensFile: tokens, pixelsFile: file)
+    look(at: file)
   case "json":
-    _ = try? JSON(parsing: bytes, place: "input")
+    readAndWrite(bytes)
     render(bytes)
-  default: fatalError("FUZZ=png, jpeg, safetensors or json")
+    write(bytes, to: file)
+    _ = try? Prompt(tokensFile: file)
+  case "params": compute(bytes)
+  case "index":
+    write(bytes, to: "\(folder)/consolidated.safetensors.index.json")
+    _ = try? Checkpoint(folder)
+  default: fatalError("FUZZ=png, jpeg, safetensors, json, params or index")
   }
   return 0
 }
@@ -63,8 +70,22 @@ private let crcTable: [UInt32] = (0..<256).map { byte in
 private let folder: String = {
   var template = Array("/dev/shm/pixtral-fuzz.XXXXXX".utf8CString)
   guard let made = mkdtemp(&template) else { fatalError("no temporary folder") }
-  return String(cString: made)
+  let folder = String(cString: made)
+  // A checkpoint, but for its index.
+  Array(tinyParameters.utf8).withUnsafeBytes { write($0, to: "\(folder)/params.json") }
+  for name in ["a", "b"] {
+    let header = #"{"\#(name).weight":{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}"#
+    let bytes = withUnsafeBytes(of: UInt64(header.utf8.count).littleEndian, Array.init) + Array(header.utf8)
+    bytes.withUnsafeBytes { write($0, to: "\(folder)/\(name)") }
+  }
+  return folder
 }()
+
+private let tinyParameters = """
+  {"dim":4,"n_layers":1,"head_dim":2,"hidden_dim":6,"n_heads":2,"n_kv_heads":1,"norm_eps":1e-5,"vocab_size":20,
+   "rope_theta":1e6,"vision_encoder":{"hidden_size":4,"num_channels":3,"image_size":8,"patch_size":2,
+   "intermediate_size":6,"num_hidden_layers":1,"num_attention_heads":2,"rope_theta":1e4,"image_token_id":10}}
+  """
 
 private let file = "\(folder)/input.safetensors"
 
@@ -78,6 +99,35 @@ private func write(_ bytes: UnsafeRawBufferPointer, to path: String) {
   let descriptor = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
   guard Glibc.write(descriptor, bytes.baseAddress, bytes.count) == bytes.count, close(descriptor) == 0 else {
     fatalError("cannot write \(path)")
+  }
+}
+
+/// Asks a safetensors file for everything, and every tensor for its first value.
+private func look(at path: String) {
+  guard let file = try? Safetensors(path) else { return }
+  _ = file.metadata
+  for tensor in file.tensors {
+    guard let stored = try? StoredTensor(tensor, of: file.file), !tensor.range.isEmpty else { continue }
+    if !tensor.shape.isEmpty, stored.columns < 1 << 20 { _ = stored.rows(0..<1) as Matrix<Float> }
+  }
+}
+
+/// What is read and written is read as the same.
+private func readAndWrite(_ bytes: UnsafeRawBufferPointer) {
+  guard let value = try? JSON(parsing: bytes, place: "input") else { return }
+  for isIndented in [false, true] {
+    precondition(try! JSON(parsing: value.text(indented: isIndented), place: "text") == value)
+  }
+}
+
+/// Takes the input for a params.json, and counts the values of its model.
+private func compute(_ bytes: UnsafeRawBufferPointer) {
+  guard let json = try? JSON(parsing: bytes, place: "input"),
+    let parameters = try? Parameters(json, place: "input")
+  else { return }
+  precondition(try! Parameters(parameters.json, place: "text") == parameters)
+  if parameters.layers + parameters.vision.layers < 100 {
+    precondition(parameters.tensors.map { $0.shape.reduce(1, *) }.reduce(0, +) < Int.max / 8)
   }
 }
 

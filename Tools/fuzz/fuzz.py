@@ -1,7 +1,7 @@
-"""Throws mutated files at what reads strangers' bytes: the PNG and JPEG decoders, the safetensors
-and the JSON reader.
+"""Throws mutated files at what reads strangers' bytes: the PNG and JPEG decoders, and what reads
+safetensors files, JSON, params.json and index files.
 
-    python fuzz.py BINARY [--seconds 600] [--readers png,jpeg,safetensors,json] [--corpus FOLDER]
+    python fuzz.py BINARY [--seconds 600] [--readers png,jpeg,safetensors,json,params,index] [--corpus FOLDER]
 
 BINARY is Tools/fuzz/Fuzz.swift with libFuzzer and AddressSanitizer; `make fuzz` builds it. The seeds are
 the fixtures: every kind of PNG and JPEG, every request that shows a rule, small safetensors files.
@@ -50,7 +50,37 @@ def seeds(reader: str):
             __metadata__={"format": "pt"},
         )
         yield safetensors({"image0": ("F64", [3, 1, 1], bytes(24)), "image1": ("F16", [3, 0, 4], b"")})
+        yield safetensors(
+            {"a": ("I64", [], bytes(8)), "b": ("F8_E4M3", [3], bytes(3)), "c": ("F4", [2], b"0")}
+        )
         yield safetensors({})
+    elif reader == "params":
+        small = {
+            "dim": 4,
+            "n_layers": 1,
+            "head_dim": 2,
+            "hidden_dim": 6,
+            "n_heads": 2,
+            "n_kv_heads": 1,
+            "norm_eps": 1e-5,
+            "vocab_size": 20,
+            "rope_theta": 1e6,
+            "vision_encoder": {
+                "hidden_size": 4,
+                "num_channels": 3,
+                "image_size": 8,
+                "patch_size": 2,
+                "intermediate_size": 6,
+                "num_hidden_layers": 1,
+                "num_attention_heads": 2,
+                "rope_theta": 1e4,
+                "image_token_id": 10,
+            },
+        }
+        yield json.dumps(small).encode()
+        yield json.dumps({**small, "tied_embeddings": None, "yarn": {"factor": 4}}).encode()
+    elif reader == "index":
+        yield b'{"metadata":{"total_size":0},"weight_map":{"a.weight":"a","b.weight":"b"}}'
     else:
         for case in suites.read("tokens/request/rules"):
             yield json.dumps(case["inputs"], ensure_ascii=False).encode()
@@ -104,7 +134,7 @@ def main() -> int:
     )
     parser.add_argument("binary", type=Path)
     parser.add_argument("--seconds", type=int, default=600)
-    parser.add_argument("--readers", default="png,jpeg,safetensors,json")
+    parser.add_argument("--readers", default="png,jpeg,safetensors,json,params,index")
     parser.add_argument("--corpus", type=Path, default=ROOT / ".build" / "fuzz" / "corpus")
     arguments = parser.parse_args()
     wrong = 0

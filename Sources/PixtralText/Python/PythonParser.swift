@@ -30,15 +30,15 @@ extension PythonValue {
 
   /// Parses a text, naming the place in errors.
   package init(json: UnsafeRawBufferPointer, place: String) throws {
-    guard isUTF8(json) else {
-      throw InputError(
-        .malformedJSON, place, expected: "JSON text in UTF-8", found: "bytes that are no UTF-8",
-        exception: "UnicodeDecodeError")
+    func refuse(_ found: String, _ exception: String) -> InputError {
+      let format = FileFormat(of: json)
+      return InputError(
+        .malformedJSON, place, expected: "JSON text in UTF-8", found: format?.name ?? found,
+        advice: format?.advice ?? "", exception: exception)
     }
+    guard isUTF8(json) else { throw refuse("bytes that are no UTF-8", "UnicodeDecodeError") }
     do { self = try PythonValue(parsing: json) } catch let exception as PythonException {
-      throw InputError(
-        .malformedJSON, place, expected: "JSON text in UTF-8", found: exception.message,
-        exception: exception.type)
+      throw refuse(exception.message, exception.type)
     }
   }
 }

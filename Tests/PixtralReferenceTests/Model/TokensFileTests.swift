@@ -54,6 +54,13 @@ struct TokensFileTests {
     arguments: ["[1] 2", #"{"tokens":[1],"tokens":[2]}"#, #"{"tokens":[1],"a":NaN}"#, "[1,2", "[01]"])
   func malformed(text: String) throws { #expect(try refusal { try read(text) }.kind == .malformedJSON) }
 
+  /// Room for the ids is made when there is one, not at each bracket.
+  @Test("Brackets in brackets in a large file take no memory")
+  func nested() throws {
+    let text = String(repeating: "[", count: 127) + String(repeating: " ", count: 8_000_000)
+    #expect(try refusal { try read(text) }.kind == .malformedJSON)
+  }
+
   @Test("The sentence names the element that is none")
   func element() throws {
     #expect(try refusal { try read("[1, 2, [3]]") }.found == "[ as element 2")

@@ -48,4 +48,12 @@ struct RequestTests {
 
   @Test("A text that is not JSON is refused")
   func notJSON() throws { #expect(try refusal { try request("{\"messages\": [") }.kind == .malformedJSON) }
+
+  @Test("A request in UTF-16, as PowerShell writes it, is named as that", arguments: [[0xff, 0xfe], []])
+  func utf16(mark: [UInt8]) throws {
+    let bytes = mark + "{}".utf16.flatMap { [UInt8($0), 0] }
+    let error = try refusal { try bytes.withUnsafeBytes { try PythonValue(json: $0, place: "request") } }
+    #expect(error.found == "UTF-16 text (PowerShell's > writes it)")
+    #expect(error.advice == "write UTF-8")
+  }
 }
