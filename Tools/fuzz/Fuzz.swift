@@ -125,7 +125,7 @@ private func compute(_ bytes: UnsafeRawBufferPointer) {
   guard let json = try? JSON(parsing: bytes, place: "input"),
     let parameters = try? Parameters(json, place: "input")
   else { return }
-  precondition(try! Parameters(parameters.json, place: "text") == parameters)
+  precondition(try! Parameters(parameters.json, place: "text").json == parameters.json)
   if parameters.layers + parameters.vision.layers < 100 {
     precondition(parameters.tensors.map { $0.shape.reduce(1, *) }.reduce(0, +) < Int.max / 8)
   }

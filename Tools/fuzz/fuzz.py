@@ -83,9 +83,11 @@ def seeds(reader: str):
         yield b'{"metadata":{"total_size":0},"weight_map":{"a.weight":"a","b.weight":"b"}}'
     else:
         for case in suites.read("tokens/request/rules"):
-            yield json.dumps(case["inputs"], ensure_ascii=False).encode()
+            yield json.dumps(case["inputs"], ensure_ascii=False).encode(errors="backslashreplace")
             if "request" in case["inputs"]:
-                yield json.dumps(case["inputs"]["request"], ensure_ascii=False).encode()
+                yield json.dumps(case["inputs"]["request"], ensure_ascii=False).encode(
+                    errors="backslashreplace"
+                )
         yield from (
             b'{"id": 1, "text": "a\\u00e9\\ud83d\\ude00"}',
             b'{"id": [], "tokens": [1, 2, 32767]}',
