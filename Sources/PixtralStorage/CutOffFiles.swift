@@ -32,7 +32,8 @@ package enum CutOffFiles {
         while sem_wait(CutOffFiles.struck) != 0 {}
         CutOffFiles.report()
       }, nil)
-    precondition(failure == 0, "no thread to wait for signals")
+    // Without memory for a thread the signal ends the process as it does everywhere.
+    guard failure == 0 else { return }
 
     var action = sigaction()
     action.sa_flags = SA_SIGINFO
