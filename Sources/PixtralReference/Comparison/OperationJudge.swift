@@ -7,25 +7,30 @@ extension Comparison {
   /// only the operations that have one show.
   ///
   /// - checkpoint: the weights that the candidate has.
-  /// - Returns: the taps in the order of computation; nil if the run's tokens are not known. The first
-  ///   operation, `vision.patch_conv`, is judged only if one of the two sides has the pixels.
+  /// - Returns: the taps in the order of computation; nil if the run's tokens and grids are not known, or
+  ///   are none of a run of these weights. The first operation, `vision.patch_conv`, is judged only if one
+  ///   of the two sides has the pixels.
   package func offByThemselves(_ checkpoint: Checkpoint) throws -> [Tap]? {
-    guard !run.tokens.isEmpty else { return nil }
     let vision = checkpoint.parameters.vision
+    let shape = PromptShape(run.tokens, run.grids.map { (nil, $0) }, patchSize: vision.patchSize)
+    guard (try? shape.check(against: checkpoint.parameters)) != nil else { return nil }
     let given = run.grids.indices.map { n in
       (candidate.tensors + reference.tensors).first { $0.name == "image\(n)" }
     }
     let images = zip(run.grids, given).map { grid, tensor -> Pixels in
       let (height, width) = (grid.rows * vision.patchSize, grid.columns * vision.patchSize)
       let count = Pixels.channels * height * width
-      let isThere = tensor.map { $0.shape.suffix(3) == [Pixels.channels, height, width] } ?? false
-      return Pixels(
-        height: height, width: width,
-        values: isThere ? tensor!.values(0..<count) : [Float](repeating: 0, count: count))
+      var values = [Float](repeating: 0, count: count)
+      if let tensor, TapView.withoutBatch(tensor.shape) == [Pixels.channels, height, width] {
+        values = tensor.values(0..<count)
+      }
+      return Pixels(height: height, width: width, values: values)
     }
+    let prompt = Prompt(tokens: run.tokens, pixels: images)
+    guard (try? prompt.check(against: checkpoint.parameters)) != nil else { return nil }
     let judge = OperationJudge(pairs, halfSplit, knowsPixels: !given.contains { $0 == nil })
-    _ = try Pixtral<Double>(checkpoint)(Prompt(tokens: run.tokens, pixels: images), trace: Trace(judge))
-    return judge.off
+    _ = try Pixtral<Double>(checkpoint)(prompt, trace: Trace(judge))
+    return judge.isOtherRun ? nil : judge.off
   }
 }
 
@@ -35,6 +40,8 @@ private final class OperationJudge: TraceRecorder {
   private let halfSplit: [RotaryPart: Int]
   private let knowsPixels: Bool
   private(set) var off: [Comparison.Tap] = []
+  /// Whether a tap has another shape than the run gives it.
+  private(set) var isOtherRun = false
 
   init(_ pairs: [TapPair], _ halfSplit: [RotaryPart: Int], knowsPixels: Bool) {
     self.pairs = Dictionary(uniqueKeysWithValues: pairs.map { ($0.name, $0) })
@@ -49,11 +56,16 @@ private final class OperationJudge: TraceRecorder {
     guard let pair = pairs[name], var found = pair.found else {
       return isUnknown ? Matrix(repeating: .nan, rows: value.rows, columns: value.columns) : value
     }
+    // Of logits the candidate may have some rows only; nothing goes on with them.
+    let rows = pair.kept ?? Array(max(0, value.rows - found.rows)..<value.rows)
+    guard rows.count == found.rows, rows.allSatisfy({ $0 < value.rows }), found.columns == value.columns
+    else {
+      isOtherRun = true
+      return value
+    }
     if let part = RotaryPart(tap: name) { found.headDim = halfSplit[part] }
     let candidate = Matrix<Double>(
       rows: found.rows, columns: found.columns, values: found.values(0..<found.rows))
-    // Of logits the candidate may have some rows only; nothing goes on with them.
-    let rows = pair.kept ?? Array(value.rows - found.rows..<value.rows)
     let expected = Matrix<Double>(
       rows: rows.count, columns: value.columns, values: rows.flatMap { value.row($0).map(Double.init) })
     // What is computed from values that are not finite says nothing.

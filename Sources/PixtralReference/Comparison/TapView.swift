@@ -73,7 +73,7 @@ struct TapView: Sendable {
     return isLast ? ([rows - 1], true) : nil
   }
 
-  private static func withoutBatch(_ shape: [Int]) -> [Int] {
+  static func withoutBatch(_ shape: [Int]) -> [Int] {
     shape.count > 2 && shape[0] == 1 ? withoutBatch(Array(shape.dropFirst())) : shape
   }
 

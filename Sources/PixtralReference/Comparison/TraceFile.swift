@@ -95,10 +95,11 @@ struct RunDescription: Sendable {
   }
 
   private static func grids(_ json: JSON?) -> [PatchGrid] {
+    let longest = 1 << 16  // of patches: more than any checkpoint has
     guard case .array(let images)? = json else { return [] }
     return images.compactMap {
       guard case .integer(let columns)? = $0["columns"], case .integer(let rows)? = $0["rows"],
-        columns > 0, rows > 0
+        (1...longest).contains(columns), (1...longest).contains(rows)
       else { return nil }
       return PatchGrid(columns: columns, rows: rows)
     }

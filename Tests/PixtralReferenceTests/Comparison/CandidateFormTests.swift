@@ -202,6 +202,24 @@ struct CandidateFormTests {
     #expect(comparison.firstDivergence?.verdict == .otherDType("I64"))
   }
 
+  @Test(
+    "A trace.json that is of another run does no harm, and nothing is computed anew from it",
+    arguments: [
+      (#""tokens":[1,2,3],"images":[]"#), #""tokens":[-1]"#, #""tokens":[],"images":7"#,
+      #""tokens":[1,10,10,15],"images":[{"columns":2,"rows":1}]"#,
+      #""images":[{"columns":1000000000,"rows":1000000000}]"#,
+      #""tokens":[1,10,15],"images":[{"columns":65536,"rows":65536},{"columns":1,"rows":1}]"#,
+    ])
+  func otherRun(members: String) throws {
+    let reference = try traced()
+    try folder.write("trace/trace.json", "{\(members)}")
+    let comparison = try compare(with: reference) { name, matrix in
+      ([matrix.rows, matrix.columns], name == "logits" ? matrix.values.map { -$0 } : matrix.values)
+    }
+    #expect(comparison.firstDivergence?.name == "logits")
+    #expect(try comparison.offByThemselves(Checkpoint("seeded:tiny")) == nil)
+  }
+
   @Test("A folder that holds neither a trace nor a case is refused with what would be read")
   func noTrace() throws {
     let error = try refusal { try TraceFile(folder.path) }
