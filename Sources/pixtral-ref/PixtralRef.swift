@@ -9,8 +9,9 @@ struct PixtralRef: ParsableCommand {
     abstract: "A reference implementation of Mistral's Pixtral Large, for checking other runtimes.",
     discussion: """
       Results are JSON on standard output; progress and messages go to standard error. Exit code 0: \
-      done. 1: a comparison failed. 2: an input was refused or could not be read, with one sentence that \
-      says why. 64: wrong usage.
+      done. 1: a comparison failed, or a trace is not finite. 2: an input was refused or could not be \
+      read, with one sentence that says why. 64: wrong usage. A file that is read may be -, which is \
+      standard input.
       """,
     version: version,
     subcommands: [

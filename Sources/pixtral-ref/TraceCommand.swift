@@ -14,14 +14,16 @@ struct TraceCommand: ParsableCommand {
     commandName: "trace",
     abstract: "Run the model and keep every intermediate activation.",
     discussion: """
-      Writes OUT/trace.safetensors, a matrix for each tap, and OUT/trace.json, which says what was \
-      computed. Ends with a table of the taps and the five most likely next tokens. Docs/Model.md, \
+      Writes OUT/trace.safetensors, a matrix for each tap, OUT/pixels.safetensors, what the vision \
+      encoder was given, and OUT/trace.json, which says what was computed. Ends with a table of the taps and the five most likely next tokens. Docs/Model.md, \
       section 8, lists the taps in order.
 
       A request:
         pixtral-ref trace --request photo.json --out trace-out
       Your own inputs:
         pixtral-ref trace --tokens t.json --pixels p.safetensors --out trace-out
+      The inputs of another trace again:
+        pixtral-ref trace --tokens a/trace.json --pixels a/pixels.safetensors --out b
       The vision encoder only:
         pixtral-ref trace --request photo.json --until adapter.w_out --out v
       Queries only, in double:
