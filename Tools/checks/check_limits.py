@@ -289,7 +289,7 @@ def main():
             fine = fine and not wrong
     if arguments.write:
         page = PAGE.read_text()
-        written = re.sub(r"^\| command \| input .*?(?=^\n)", "\n".join(table) + "\n", page, flags=re.M | re.S)
+        written = re.sub(r"^\| command \| input .*", "", page, flags=re.M | re.S) + "\n".join(table) + "\n"
         PAGE.write_text(written)
     sys.exit(0 if fine else 1)
 
