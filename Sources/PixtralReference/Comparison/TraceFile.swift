@@ -77,7 +77,8 @@ struct RunDescription: Sendable {
 
   /// What `trace.json` says.
   init(traceFile path: String) throws {
-    let json = try JSON(file: path)
+    // A long prompt has a long list of tokens.
+    let json = try JSON(file: path, upTo: 1 << 23)
     if case .string(let name)? = json["model"] { model = name }
     tokens = json["tokens"]?.integers ?? []
     grids = Self.grids(json["images"])

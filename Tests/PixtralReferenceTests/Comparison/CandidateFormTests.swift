@@ -220,6 +220,13 @@ struct CandidateFormTests {
     #expect(try comparison.offByThemselves(Checkpoint("seeded:tiny")) == nil)
   }
 
+  @Test("A trace of a long prompt is read, with all its tokens")
+  func longPrompt() throws {
+    let reference = try traced()
+    try folder.write("trace/trace.json", #"{"tokens": \#([Int](repeating: 32_000, count: 200_000))}"#)
+    #expect(try TraceFile(reference).run.tokens.count == 200_000)
+  }
+
   @Test("A folder that holds neither a trace nor a case is refused with what would be read")
   func noTrace() throws {
     let error = try refusal { try TraceFile(folder.path) }
