@@ -39,9 +39,11 @@ struct PNGChunk {
     return available
   }
 
+  /// Checks the checksum, which is that of the name and the content.
   func verify() throws(ImageFault) {
-    let sum = crc32_z(0, bytes.baseAddress?.advanced(by: start - 4), length + 4)
-    guard bytes.bigEndian(start + length, 4) == Int(sum) else {
+    guard let found = bytes.bigEndian(start + length, 4),
+      found == Int(crc32_z(0, bytes.baseAddress?.advanced(by: start - 4), length + 4))
+    else {
       throw ImageFault(.syntax, "a wrong checksum in a chunk \(name)")
     }
   }
