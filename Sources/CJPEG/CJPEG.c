@@ -43,6 +43,9 @@ static void nothing(j_decompress_ptr codec) { (void)codec; }
 
 // libjpeg's own memory source pads a short file with an end marker and grey; a reference must not.
 static boolean no_more_bytes(j_decompress_ptr codec) {
+  // A second frame is an error where it begins.
+  int marker = codec->unread_marker;
+  if (marker >= 0xc0 && marker <= 0xcf && marker != 0xc4 && marker != 0xc8 && marker != 0xcc) ((Failure *)codec->err)->result->is_whole = 0;
   leave((j_common_ptr)codec, "the file ends too early");
   return FALSE;
 }

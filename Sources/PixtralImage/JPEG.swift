@@ -14,11 +14,12 @@ struct JPEG: ImageFile {
     file = try JPEGFile(bytes)
   }
 
-  /// The format's own limit.
+  /// The format's own limit; libjpeg's is a little lower.
   static func longestSide(maxPixels: Int) -> Int { 65535 }
 
   func draw(on canvas: Canvas?, maxPixels: Int) throws(ImageFault) {
     guard file.scanComponents > 0 else { throw ImageFault(.os, "no scan") }
+    guard max(width, height) <= 65500 else { throw ImageFault(.os, "a side of more than 65,500 pixels") }
     guard !file.isLossless else { throw ImageFault(nil, "a lossless one, which this libjpeg does not read") }
     // 100 scans, or 20 of the largest images; encoders make about ten.
     let scans = 20 * min(5, max(1, maxPixels / (width * height)))

@@ -247,6 +247,26 @@ struct DecodingTests {
     }
   }
 
+  @Test(
+    "A JPEG with a longer side than libjpeg takes is refused, be it looked at or read",
+    arguments: [true, false])
+  func longSide(keepsSamples: Bool) throws {
+    var file = try progressive()
+    let frame = try #require(file.firstRange(of: [0xff, 0xc2])).lowerBound
+    file.replaceSubrange(frame + 5..<frame + 9, with: [0xff, 0xdd, 0, 1])
+    let failure = try #require(refused(file, keepsSamples: keepsSamples))
+    #expect(failure.exception == "OSError")
+    #expect(failure.at("image").found.hasSuffix("a side of more than 65,500 pixels"))
+  }
+
+  @Test("A JPEG whose last rows are followed by a second frame is refused, though the file ends in it")
+  func secondFrame() throws {
+    let entry = try #require(try suite("image/rgb/jpeg").first { $0.id.hasSuffix("smooth-baseline-420") })
+    let whole = try entry.file
+    #expect(refused(whole.dropLast(2) + [0xff, 0xfe]) == nil)
+    #expect(refused(whole.dropLast(2) + [0xff, 0xc1])?.exception == "OSError")
+  }
+
   private func progressive() throws -> [UInt8] {
     try #require(try suite("image/rgb/jpeg").first { $0.id.hasSuffix("smooth-progressive-420") }).file
   }
