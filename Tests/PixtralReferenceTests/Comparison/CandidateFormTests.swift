@@ -78,6 +78,19 @@ struct CandidateFormTests {
     #expect(comparison.notes.contains("1 tap of the candidate: only the last row is compared"))
   }
 
+  @Test(
+    "Logits of some rows, or of too many, are another shape, though the last row is right",
+    arguments: [2, 57, 59])
+  func someRows(count: Int) throws {
+    let comparison = try compare(with: traced()) { name, matrix in
+      guard name == "logits" else { return ([matrix.rows, matrix.columns], matrix.values) }
+      let zeros = [Double](repeating: 0, count: (count - 1) * matrix.columns)
+      return ([count, matrix.columns], zeros + matrix.row(matrix.rows - 1))
+    }
+    #expect(
+      comparison.firstDivergence?.verdict == .otherShape(expected: [58, 32_768], found: [count, 32_768]))
+  }
+
   @Test("A batch of one is no other shape, in either file")
   func batch() throws {
     let comparison = try compare { ([1, $1.rows, $1.columns], $1.values) }
