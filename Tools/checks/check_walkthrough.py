@@ -104,7 +104,18 @@ def from_mistral_layout(commands):
     return [write, *(line.replace("pixtral-ref trace", given) for line in commands)]
 
 
-VARIANTS = {"as it is": list, "bfloat16": in_bfloat16, "mistral layout": from_mistral_layout}
+def from_case(commands):
+    """The reference is a case: its inputs for the runtime, its expectations for `compare`."""
+    case = "Fixtures/cases/model/tiny/two-images"
+    return [line.replace(" reference ", f" {case} ") for line in commands]
+
+
+VARIANTS = {
+    "as it is": list,
+    "case": from_case,
+    "bfloat16": in_bfloat16,
+    "mistral layout": from_mistral_layout,
+}
 
 
 def run_as_python(fault, script, *arguments):

@@ -4,8 +4,8 @@ names of our taps.
     python transformers_trace.py CHECKPOINT TRACE OUT [--dtype float32|bfloat16]
 
 CHECKPOINT is the folder that `pixtral-ref checkpoint write --layout hf` writes. TRACE is a trace
-folder of a request with images; only its inputs are read, the tokens in trace.json and the pixels
-in pixels.safetensors. This is the file to copy for another runtime: the two tables say where each
+folder, or a case of Fixtures/cases/model; only its inputs are read: the tokens in trace.json and the
+pixels in pixels.safetensors, or those of case.json and of expected.safetensors. This is the file to copy for another runtime: the two tables say where each
 tap is found. Activations are kept as transformers has them, with a batch of one, heads as a
 dimension, and q and k in its own order.
 """
@@ -92,12 +92,23 @@ for stage, stack in enumerate((model.model.vision_tower.transformer, model.model
 for library in (modeling_pixtral, modeling_mistral):
     library.eager_attention_forward = keeping_rotated(library.eager_attention_forward)
 
-tokens = json.loads((arguments.trace / "trace.json").read_text())["tokens"]
-pixels = load_file(arguments.trace / "pixels.safetensors")
-sizes = torch.tensor([pixels[f"image{n}"].shape[1:] for n in range(len(pixels))])
-batch = torch.zeros(len(pixels), 3, *sizes.max(dim=0).values, dtype=dtype)  # smaller images end in zeros
-for n, (height, width) in enumerate(sizes):
-    batch[n, :, :height, :width] = pixels[f"image{n}"]
+if (arguments.trace / "case.json").exists():
+    tokens = json.loads((arguments.trace / "case.json").read_text())["expect"]["tokens"]
+    tensors = load_file(arguments.trace / "expected.safetensors")
+else:
+    tokens = json.loads((arguments.trace / "trace.json").read_text())["tokens"]
+    file = arguments.trace / "pixels.safetensors"
+    tensors = load_file(file) if file.exists() else {}  # none without an image
+count = sum(name.startswith("image") for name in tensors)
+images = [tensors[f"image{n}"] for n in range(count)]
+inputs = {"input_ids": torch.tensor([tokens]), "use_cache": False}
+if images:
+    sizes = torch.tensor([image.shape[1:] for image in images])
+    # Smaller images end in zeros.
+    batch = torch.zeros(len(images), 3, *sizes.max(dim=0).values, dtype=dtype)
+    for n, (height, width) in enumerate(sizes):
+        batch[n, :, :height, :width] = images[n]
+    inputs |= {"pixel_values": batch, "image_sizes": sizes}
 with torch.inference_mode():
-    model.eval()(input_ids=torch.tensor([tokens]), pixel_values=batch, image_sizes=sizes, use_cache=False)
+    model.eval()(**inputs)
 save_file({tap: matrix.contiguous() for tap, matrix in taps.items()}, arguments.out)
