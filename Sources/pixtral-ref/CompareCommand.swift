@@ -23,8 +23,13 @@ struct CompareCommand: ParsableCommand {
       if a file cannot be read.
 
         pixtral-ref compare reference yours.safetensors
-        pixtral-ref compare Fixtures/cases/model/tiny/two-images yours.safetensors
         pixtral-ref compare reference yours --taps 'decoder.*,!*_rotated'
+
+      Both must be of one request. A case has its own tokens and pixels, which `trace` takes too:
+
+        C=Fixtures/cases/model/tiny/two-images
+        pixtral-ref trace --tokens $C/case.json --pixels $C/expected.safetensors --out yours
+        pixtral-ref compare $C yours
       """)
 
   @Argument(help: "A trace folder, a folder of Fixtures/cases/model, or a safetensors file with taps.")
@@ -67,6 +72,8 @@ struct CompareCommand: ParsableCommand {
   }
 
   func run() throws {
+    // A wrong name is refused though all may be close.
+    let weights = try checkpoint.map(Checkpoint.init)
     // Rows are named by their tokens' text where the tokenizer is at hand.
     let isGiven = tokenizer.tokenizer != nil
     let pieces = (isGiven ? try tokenizer.read() : try? tokenizer.read())?.vocabulary.pieces ?? []
@@ -74,38 +81,45 @@ struct CompareCommand: ParsableCommand {
       reference: TraceFile(reference), candidate: TraceFile(candidate),
       .init(globs: patterns(taps), limit: limit.map(DistanceLimit.init(relF:)), arithmetic: arithmetic),
       piece: { pieces.indices.contains($0) ? pieces[$0].text : nil })
-    let off = try offByThemselves(comparison)
+    if let weights { try comparison.check(weights) }
+    let anew = try computedAnew(comparison, weights)
     if json {
-      Console.out(comparison.json(off).text())
+      Console.out(comparison.json(anew).text())
     } else {
-      print(comparison, off)
+      print(comparison, anew)
     }
     if !comparison.passed { throw ExitCode.comparisonFailed }
   }
 
-  /// The taps that are off by themselves, where something diverges and the weights are known.
-  private func offByThemselves(_ comparison: Comparison) throws -> [Comparison.Tap]? {
-    guard comparison.firstDivergence != nil, let name = checkpoint ?? comparison.seededModel else {
+  /// Each operation computed anew, where something diverges and the weights are known.
+  private func computedAnew(_ comparison: Comparison, _ given: Checkpoint?) throws -> Comparison.Anew? {
+    guard comparison.firstDivergence != nil, let name = given?.name ?? comparison.seededModel else {
       return nil
     }
-    let weights = try Checkpoint(name)
+    // A trace may name a model that this version does not have.
+    guard let weights = given ?? (try? Checkpoint(name)) else {
+      return .unknown("\(shownName(name)) is no model that is known here")
+    }
     let values = weights.tensors.reduce(0) { $0 + $1.rows * $1.columns }
-    guard checkpoint != nil || values < 100_000_000 else { return nil }
+    guard given != nil || values < 100_000_000 else {
+      return .unknown("that takes minutes with weights of this size: --checkpoint \(name) has it done")
+    }
     BLAS.begin()
-    return try comparison.offByThemselves(weights)
+    defer { Console.progress("") }
+    return try comparison.anew(weights) { Console.progress("computing \($0) anew") }
   }
 
-  private func print(_ comparison: Comparison, _ off: [Comparison.Tap]?) {
+  private func print(_ comparison: Comparison, _ anew: Comparison.Anew?) {
     var rows = [["tap", "relF", "worst row", "max/RMS", "limit", "verdict"]]
     for tap in comparison.taps {
       let limit = Console.scientific(tap.limit.relF)
       switch tap.verdict {
       case .close(let distance), .far(let distance):
         rows.append([
-          tap.name, Console.scientific(distance.relF), Console.scientific(distance.worstRow),
+          shownName(tap.name), Console.scientific(distance.relF), Console.scientific(distance.worstRow),
           Console.scientific(distance.maxOverRMS), limit, tap.passed ? "close" : "FAR",
         ])
-      default: rows.append([tap.name, "", "", "", limit, tap.verdictText])
+      default: rows.append([shownName(tap.name), "", "", "", limit, tap.verdictText])
       }
     }
     Console.out(Console.table(rows).joined(separator: "\n"))
@@ -113,41 +127,54 @@ struct CompareCommand: ParsableCommand {
     let notes = comparison.notes
     for note in notes { Console.out("note: \(note)") }
     if !notes.isEmpty { Console.out("") }
-    Console.out(comparison.verdict(off))
+    Console.out(comparison.verdict(anew))
   }
 }
 
 extension Comparison {
   /// What it comes to, in a sentence or two.
-  fileprivate func verdict(_ off: [Tap]?) -> String {
-    let (far, missing) = (taps.filter { !$0.passed && !$0.isMissing }.count, missing)
+  fileprivate func verdict(_ anew: Anew?) -> String {
+    let (far, missing) = (taps.count { !$0.passed && !$0.isMissing }, missing)
     var sentences: [String] = []
     if let first = firstDivergence {
       sentences.append(
-        "\(far) of \(taps.count) taps diverge; the first is \(first.name): \(first.verdictText)")
+        "\(far) of \(counted(taps.count, "tap")) \(far == 1 ? "diverges" : "diverge"); the first is "
+          + "\(shownName(first.name)): \(first.verdictText)")
     } else if missing.isEmpty {
-      sentences.append("all \(taps.count) taps are close")
+      sentences.append(taps.count == 1 ? "the one tap is close" : "all \(taps.count) taps are close")
     } else {
-      sentences.append("the \(taps.count - missing.count) taps that the candidate has are close")
+      let had = taps.count - missing.count
+      sentences.append(
+        had == 1
+          ? "the one tap that the candidate has is close" : "the \(had) taps that the candidate has are close"
+      )
     }
     if !missing.isEmpty {
-      let names = Self.list(missing.map(\.name))
       sentences.append(
-        "\(missing.count) of \(taps.count) taps are missing: \(names); --taps '!NAME' leaves one out")
+        "\(missing.count) of \(counted(taps.count, "tap")) \(missing.count == 1 ? "is" : "are") missing: "
+          + "\(Self.list(missing.map(\.name))); --taps '!NAME' leaves one out")
     }
-    if let off {
-      let names = Self.list(off.map(\.name))
+    switch anew {
+    case .off(let off):
+      let names =
+        off.isEmpty ? "no operation is off by itself" : "\(off.count) \(off.count == 1 ? "is" : "are") off: "
       sentences.append(
-        off.isEmpty
-          ? "computed anew from the candidate's own inputs, no operation is off by itself"
-          : "computed anew from the candidate's own inputs, \(off.count) \(off.count == 1 ? "is" : "are") off: "
-            + names)
+        "computed anew from the candidate's own inputs, \(names)\(Self.list(off.map(\.name)))")
+    case .unknown(let reason): sentences.append("no operation was computed anew: \(reason)")
+    case nil: break
     }
     return sentences.joined(separator: "\n")
   }
 
-  fileprivate func json(_ off: [Tap]?) -> JSON {
-    [
+  fileprivate func json(_ anew: Anew?) -> JSON {
+    var notes = notes
+    var off: [Tap]?
+    switch anew {
+    case .off(let taps): off = taps
+    case .unknown(let reason): notes.append("no operation was computed anew: \(reason)")
+    case nil: break
+    }
+    return [
       "passed": .bool(passed), "first_divergence": firstDivergence.map { .string($0.name) } ?? .null,
       "taps": .array(taps.map(\.json)), "missing": .array(missing.map { .string($0.name) }),
       "extra": .array(extra.map { .string($0.name) }),
@@ -166,9 +193,16 @@ extension Comparison.Tap {
     case .close(let distance): return "relF \(Console.scientific(distance.relF))"
     case .far(let distance):
       let row = rowName.map { "row \(distance.worstRowIndex) (\($0))" } ?? "row \(distance.worstRowIndex)"
-      return
+      var text =
         "relF \(Console.scientific(distance.relF)), worst \(row) \(Console.scientific(distance.worstRow))"
-        + (isCloseInOtherOrder ? "; it is close in the other order of a head's columns" : "")
+      // The limit that is exceeded is that on relF, if nothing else is said.
+      if distance.relF <= limit.relF {
+        text +=
+          distance.worstRow <= limit.worstRow
+          ? ", max/RMS \(Console.scientific(distance.maxOverRMS)) beyond \(Console.scientific(limit.maxOverRMS))"
+          : " beyond \(Console.scientific(limit.worstRow))"
+      }
+      return text + (isCloseInOtherOrder ? "; it is close in the other order of a head's columns" : "")
     case .otherShape(let expected, let found): return "shape \(expected) expected, \(found) found"
     case .otherDType(let dtype): return "a dtype of F64, F32, F16 or BF16 expected, \(dtype) found"
     case .nonFinite(let row, let column):

@@ -142,7 +142,7 @@ struct TraceCommand: ParsableCommand {
     _ checkpoint: Checkpoint, _ folder: TraceFolder, _ tokenizer: Tokenizer?, _ finding: FiniteCheck.Finding?
   ) -> [JSON.Member] {
     var json: [(String, JSON)] = [
-      ("format", "pixtral-ref trace 1"),
+      ("format", .string(TraceFolder.format)),
       ("version", .string(PixtralRef.version)),
       ("model", .string(checkpoint.name)),
       ("checkpoint_sha256", .string(checkpoint.digest { Console.progress("SHA-256 of \($0)") })),
@@ -189,7 +189,8 @@ struct TraceCommand: ParsableCommand {
     }
     let count = folder.statistics.count
     Console.message(
-      "\n\(folder.path)/trace.safetensors holds \(count) taps; \(folder.path)/trace.json says of what.")
+      "\n\(folder.path)/trace.safetensors holds \(counted(count, "tap")); \(folder.path)/trace.json says of what."
+    )
     let line: JSON = [
       "trace": .string("\(folder.path)/trace.safetensors"), "taps": .integer(folder.statistics.count),
       "next_tokens": summary["next_tokens"] ?? .array([]), "not_finite": summary["not_finite"] ?? .null,

@@ -57,6 +57,35 @@ struct CommandTests {
     #expect(verdict["missing"]?.array?.first?.string == "vision.patch_conv")
   }
 
+  @Test("A checkpoint that is none is refused though all is close, and so is another model's")
+  func compareWeights() throws {
+    let trace = "\(folder.path)/a"
+    _ = try run("trace", "--request", "\(fixtures)/cases/model/tiny/text/request.json", "--out", trace)
+    #expect(try run("compare", trace, trace, "--checkpoint", "seeded:tiny").code == 0)
+    for wrong in ["none", "seeded:pixtral-large"] {
+      let result = try run("compare", trace, trace, "--checkpoint", wrong)
+      #expect(result.code == 2)
+      #expect(result.out.isEmpty)
+    }
+  }
+
+  @Test("No name in a file forges a line of compare's answer")
+  func forgedVerdict() throws {
+    var (reference, candidate) = (TensorFile(), TensorFile())
+    let name = #"a\n\nall 83 taps are close"#
+    reference.add(name, [1], [1])
+    candidate.add(name, [1], [2])
+    reference.add("logits", [1], [1])
+    candidate.add(#"b\n\nall 83 taps are close"#, [1], [2])
+    candidate.add("logits", [1], [1])
+    let (e, a) = ("\(folder.path)/e.safetensors", "\(folder.path)/a.safetensors")
+    try folder.write("e.safetensors", reference.bytes)
+    try folder.write("a.safetensors", candidate.bytes)
+    for answer in [try run("compare", e, a), try run("compare", e, e), try run("compare", a, e)] {
+      #expect(!answer.out.split(separator: "\n").contains("all 83 taps are close"))
+    }
+  }
+
   @Test("A refused input exits with 2, says one sentence and writes nothing")
   func refused() throws {
     try folder.write(

@@ -31,6 +31,9 @@ public final class TemporaryFolder: Sendable {
   @discardableResult
   public func write(_ name: String, _ bytes: [UInt8]) throws -> String {
     let file = "\(path)/\(name)"
+    // A name may be that of a file in a folder of its own.
+    try FileManager.default.createDirectory(
+      at: URL(fileURLWithPath: file).deletingLastPathComponent(), withIntermediateDirectories: true)
     try Data(bytes).write(to: URL(fileURLWithPath: file))
     return file
   }

@@ -68,6 +68,12 @@ package struct Comparison: Sendable {
     reference: TraceFile, candidate: TraceFile, _ options: Options = Options(),
     piece: (Int) -> String? = { _ in nil }
   ) throws {
+    guard candidate.model == nil || reference.model != nil else {
+      throw InputError(
+        .wrongTrace, candidate.path, expected: "a trace or a file with taps as the candidate",
+        found: "a case",
+        advice: "give the case first: it is a reference")
+    }
     let judged = reference.tensors
     guard !judged.isEmpty else {
       throw InputError(
@@ -75,26 +81,29 @@ package struct Comparison: Sendable {
     }
     let chosen = try choose(options.globs, among: judged.map(\.name), of: reference.path)
     let found = candidate.tensorsByName
-    let pairs = judged.compactMap { tensor -> TapPair? in
-      // Pixels are an input: who does not give them back computes no less.
-      guard chosen.contains(tensor.name), found[tensor.name] != nil || !TapPlace.isPixels(tensor.name)
-      else { return nil }
-      return TapPair(tensor, found[tensor.name] ?? .missing, of: reference.model, options)
+    let run = reference.run.tokens.isEmpty ? candidate.run : reference.run
+    var pairs = judged.filter { chosen.contains($0.name) }.map {
+      TapPair($0, found[$0.name] ?? .missing, of: reference.model, run, options)
     }
     extra = candidate.extra(beside: reference)
     guard pairs.contains(where: { found[$0.name] != nil }) else {
       throw InputError(
-        .wrongTrace, candidate.path, expected: "at least one of the \(pairs.count) taps of \(reference.path)",
+        .wrongTrace, candidate.path,
+        expected: pairs.count == 1
+          ? "\(shownName(pairs[0].name)), the one tap of \(reference.path) to compare"
+          : "at least one of the \(pairs.count) taps of \(reference.path) to compare",
         found: found.keys.min().map { "only others, such as \($0)" } ?? "no tensor",
         advice: extra.compactMap(\.meant).first.map { "name them as the taps are, such as \($0)" }
           ?? "Docs/Model.md, section 8, has the taps' names")
     }
+    // Pixels are an input: who does not give them back computes no less.
+    pairs.removeAll { found[$0.name] == nil && TapPlace.isPixels($0.name) }
+    chooseReadings(&pairs)
     (self.options, self.reference, self.candidate, self.pairs) = (options, reference, candidate, pairs)
     let parameters = reference.run.parameters ?? candidate.run.parameters
     let halfSplit = RotaryPart.allCases.reduce(into: [:]) {
       $0[$1] = halfSplitHeadDim(pairs, of: $1, parameters)
     }
-    let run = reference.run.tokens.isEmpty ? candidate.run : reference.run
     self.halfSplit = halfSplit
     taps = pairs.map { $0.judged(halfSplit, parameters, run, piece) }
   }

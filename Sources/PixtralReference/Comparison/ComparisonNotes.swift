@@ -1,8 +1,11 @@
+import PixtralStorage
+
 extension Comparison {
   /// What was done to the two sides before they were judged, and what was not judged: a sentence
   /// each.
   package var notes: [String] {
     var notes: [String] = []
+    if let otherRequest { notes.append(otherRequest) }
     if !halfSplit.isEmpty {
       let parts = RotaryPart.allCases.filter { halfSplit[$0] != nil }
         .map { $0 == .vision ? "the vision encoder" : "the decoder" }
@@ -10,12 +13,15 @@ extension Comparison {
         "q and k of \(parts.joined(separator: " and ")) are in half-split order, as in Hugging Face's layout; "
           + "they were put into adjacent pairs first")
     }
-    let adjustments = pairs.flatMap { $0.found?.adjustments ?? [] }
+    let found = pairs.compactMap(\.found)
     for (adjustment, text) in Self.adjustmentTexts {
-      let count = adjustments.count { $0 == adjustment }
-      if count > 0 {
-        notes.append("\(count) \(count == 1 ? "tap" : "taps") of the candidate: \(text)")
-      }
+      let count = found.count { $0.adjustments.contains(adjustment) }
+      if count > 0 { notes.append("\(counted(count, "tap")) of the candidate: \(text)") }
+    }
+    let ambiguous = pairs.count { $0.readings.count > 1 }
+    if ambiguous > 0 {
+      notes.append(
+        "\(counted(ambiguous, "tap")) of the candidate: as many heads as rows, and read as what is nearer")
     }
     if reference.model != nil && !run.grids.isEmpty && !pairs.contains(where: { TapPlace.isPixels($0.name) })
     {
@@ -30,24 +36,52 @@ extension Comparison {
       )
     }
     if !extra.isEmpty {
-      let names = extra.map { name, meant in meant.map { "\(name) (is it \($0)?)" } ?? name }
-      notes.append(
-        "\(extra.count) \(extra.count == 1 ? "tensor" : "tensors") of the candidate only: \(Self.list(names))"
-      )
+      let names = extra.map { name, meant in
+        meant.map { "\(shownName(name)) (is it \(shownName($0))?)" } ?? shownName(name)
+      }
+      notes.append("\(counted(extra.count, "tensor")) of the candidate only: \(Self.firstFew(names))")
     }
-    if options.limit != nil { return notes }
-    if reference.model != nil {
-      notes.append("the limits are the case's own")
-    } else if let declared = options.arithmetic {
-      notes.append("the limits are those of \(declared.rawValue), or of a narrower dtype of storage")
-    } else {
-      notes.append("the limits follow the dtype of storage; --arithmetic says what was computed in")
-    }
+    notes += limitNotes
     return notes
+  }
+
+  /// Where the limits come from.
+  private var limitNotes: [String] {
+    if options.limit != nil { return [] }
+    let ofCase = pairs.count(where: \.limitIsOfCase)
+    if ofCase == pairs.count { return ["the limits are the case's own"] }
+    let rest = ofCase == 0 ? "the limits" : "the limits of \(ofCase) taps are the case's own, the others"
+    let source =
+      options.arithmetic.map { "are those of \($0.rawValue), or of a narrower dtype of storage" }
+      ?? "follow the dtype of storage; --arithmetic says what was computed in"
+    let none = reference.model != nil && ofCase == 0 ? ["the case has no limits for this arithmetic"] : []
+    return none + ["\(rest) \(source)"]
+  }
+
+  /// That the two are not of one request, where it shows.
+  private var otherRequest: String? {
+    let advice =
+      reference.model == nil
+      ? "give the runtime the tokens of the reference's trace.json"
+      : "give the runtime the case's own tokens and pixels, which `trace --tokens \(reference.path)/case.json "
+        + "--pixels \(reference.path)/expected.safetensors` takes too"
+    if let difference = reference.run.difference(from: candidate.run) {
+      return "the candidate is of another request, \(difference): \(advice)"
+    }
+    // Where the candidate does not say of what it is, its rows do.
+    for pair in pairs where pair.name.hasPrefix("decoder.") && RotaryPart(tap: pair.name) == nil {
+      guard case .otherShape(let expected, let found)? = pair.verdict else { continue }
+      let (e, a) = (TapView.withoutBatch(expected), TapView.withoutBatch(found))
+      guard e.count == 2, a.count == 2, e[1] == a[1], a[0] > 1 else { continue }
+      return "the candidate has \(a[0]) rows of \(pair.name) for \(counted(e[0], "token")), "
+        + "so that it may be of another request: \(advice)"
+    }
+    return nil
   }
 
   private static let adjustmentTexts: [(TapView.Adjustment, String)] = [
     (.batchDropped, "a batch of one was dropped"),
+    (.onesDropped, "dimensions of one were dropped"),
     (.headsJoined, "[rows, heads, head_dim] was read as [rows, heads · head_dim]"),
     (.headsMoved, "[heads, rows, head_dim] was read as [rows, heads · head_dim]"),
     (.lastRow, "only the last row is compared"),
@@ -55,8 +89,13 @@ extension Comparison {
 
   /// The first few of many names.
   package static func list(_ names: [String]) -> String {
-    let shown = names.prefix(5).joined(separator: ", ")
-    return names.count > 5 ? "\(shown) and \(names.count - 5) more" : shown
+    firstFew(names.prefix(6).map(shownName), of: names.count)
+  }
+
+  private static func firstFew(_ shown: [String], of count: Int? = nil) -> String {
+    let count = count ?? shown.count
+    let first = shown.prefix(5).joined(separator: ", ")
+    return count > 5 ? "\(first) and \(count - 5) more" : first
   }
 
   /// In which order the candidate has the columns of a head of q and k, for each part of the model.
@@ -65,3 +104,10 @@ extension Comparison {
       .map { ($0.rawValue, halfSplit[$0] == nil ? .adjacent : .halfSplit) }
   }
 }
+
+/// A name that a file has, as it stands in a sentence: on one line, of a bearable length, and seen even
+/// if it is empty.
+package func shownName(_ name: String) -> String { name.isEmpty ? "\"\"" : onOneLine(shortened(name)) }
+
+/// `1 tap`, `2 taps`.
+package func counted(_ count: Int, _ thing: String) -> String { "\(count) \(thing)\(count == 1 ? "" : "s")" }

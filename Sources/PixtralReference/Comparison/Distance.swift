@@ -41,6 +41,8 @@ package struct DistanceLimit: Sendable, Equatable {
 package enum Arithmetic: String, Sendable, CaseIterable {
   case float64, float32, tf32, float16, bfloat16
 
+  static var names: String { allCases.map(\.rawValue).joined(separator: ", ") }
+
   /// The narrowest that values of a dtype can have been computed in.
   init(storedAs dtype: DType) {
     switch dtype {
@@ -95,7 +97,10 @@ struct DistanceSum {
   /// Ends a row.
   mutating func endRow() {
     let ratio = quotient(rowErrors.squareRoot(), rowSquares.squareRoot())
-    if ratio > distance.worstRow { (distance.worstRow, distance.worstRowIndex) = (ratio, rows) }
+    // Infinite over infinite is NaN, which is larger than nothing and must not be lost.
+    if ratio > distance.worstRow || ratio.isNaN {
+      (distance.worstRow, distance.worstRowIndex) = (ratio, rows)
+    }
     errors += rowErrors
     squares += rowSquares
     (rowErrors, rowSquares) = (0, 0)
@@ -106,6 +111,8 @@ struct DistanceSum {
   func finish() -> Distance {
     var distance = distance
     distance.relF = quotient(errors.squareRoot(), squares.squareRoot())
+    // An error so small that its square is none.
+    if largest > 0, errors == 0 { distance.relF = .infinity }
     distance.maxOverRMS = quotient(largest, (squares / Double(max(1, values))).squareRoot())
     return distance
   }

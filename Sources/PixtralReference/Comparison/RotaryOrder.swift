@@ -39,7 +39,8 @@ enum RotaryPart: String, Sendable, CaseIterable {
 }
 
 /// Whether a candidate has q and k of a part in half-split order: the first q that is close in either
-/// order says it, else the q that is nearest in one of them. (k, where there is no q.)
+/// order says it. Where none is, it must be plain all the same: the q that is nearest in one of them is
+/// then less than half as far as in the other. (k, where there is no q.)
 ///
 /// - Returns: the columns of a head; nil for adjacent pairs.
 func halfSplitHeadDim(_ pairs: [TapPair], of part: RotaryPart, _ parameters: Parameters?)
@@ -50,11 +51,14 @@ func halfSplitHeadDim(_ pairs: [TapPair], of part: RotaryPart, _ parameters: Par
     .map { tap in rotary.filter { $0.name.hasSuffix(".\(tap.rawValue)") } }.first { !$0.isEmpty }
   var nearest = (relF: Double.infinity, headDim: Int?.none)
   for pair in witnesses ?? [] {
+    guard let found = pair.found, let adjacent = pair.distance(of: found, halfSplit: nil) else { continue }
+    if adjacent.isClose { return nil }
+    if adjacent.relF < nearest.relF { nearest = (adjacent.relF, nil) }
     let widths = parameters.map { [part.headDim($0)] } ?? evenDivisors(of: pair.expected.columns)
-    for headDim in [nil] + widths.map(Optional.init) {
-      guard let distance = pair.distance(halfSplit: headDim) else { continue }
+    for headDim in widths {
+      guard let distance = pair.distance(of: found, halfSplit: headDim) else { continue }
       if distance.isClose { return headDim }
-      if distance.relF < nearest.relF { nearest = (distance.relF, headDim) }
+      if distance.relF < min(nearest.relF, adjacent.relF / 2) { nearest = (distance.relF, headDim) }
     }
   }
   return nearest.headDim

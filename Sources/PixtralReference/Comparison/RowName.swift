@@ -1,4 +1,4 @@
-import PixtralText
+import PixtralStorage
 
 extension RunDescription {
   /// A row of a tap in words: which patch of which image, or which token.
@@ -15,7 +15,7 @@ extension RunDescription {
       // Logits may be those of the last tokens alone.
       let position = tokens.count - rows + row
       guard rows <= tokens.count, tokens.indices.contains(position) else { return nil }
-      let name = "token \(position) \(piece(tokens[position]) ?? "of id \(tokens[position])")"
+      let name = "token \(position) \(piece(tokens[position]).map(shownName) ?? "of id \(tokens[position])")"
       guard let image = parameters?.vision.imageToken, tokens[position] == image else { return name }
       return patch(tokens[..<position].count { $0 == image }).map { "\(name), \($0)" } ?? name
     }

@@ -11,29 +11,38 @@ struct TapPair: Sendable {
   }
 
   let expected: TapView
-  /// nil if there is none, or none of this shape and a dtype of numbers.
-  let found: TapView?
+  /// The ways in which the candidate's tensor can be read as the tap: none if there is none, or none of
+  /// this shape and a dtype of numbers.
+  let readings: [TapView]
+  /// The reading that is judged.
+  var found: TapView?
   let limit: DistanceLimit
+  /// Whether a case set that limit.
+  let limitIsOfCase: Bool
   /// The verdict, where it needs no look at the values.
-  private let verdict: Comparison.Verdict?
-  /// Of a case: which rows of the tap these are.
+  let verdict: Comparison.Verdict?
+  /// Which rows of the tap these are, if not all or the last.
   let kept: [Int]?
 
   var name: String { expected.tensor.name }
 
   /// - model: the case that the reference is, if it is one.
-  init(_ tensor: StoredTensor, _ candidate: Found, of model: ModelCaseLimits?, _ options: Comparison.Options)
-  {
+  init(
+    _ tensor: StoredTensor, _ candidate: Found, of model: CaseReference?, _ run: RunDescription,
+    _ options: Comparison.Options
+  ) {
     let reference = TapView(tensor)
-    kept = model?.rows[tensor.name]
+    let kept = model?.rows[tensor.name]
     // What is stored in fewer bits than it was computed in is rounded.
     var arithmetics = [Arithmetic(storedAs: tensor.dtype)] + [options.arithmetic].compactMap(\.self)
     if case .matrix(let candidate) = candidate { arithmetics.append(Arithmetic(storedAs: candidate.dtype)) }
     let narrowest = arithmetics.max { $0.limit.relF < $1.limit.relF }!
-    limit = options.limit ?? model?.limit(tensor.name, narrowest) ?? narrowest.limit
+    let limitOfCase = options.limit == nil ? model?.limit(tensor.name, narrowest) : nil
+    limit = options.limit ?? limitOfCase ?? narrowest.limit
+    limitIsOfCase = limitOfCase != nil
 
     guard case .matrix(let candidate) = candidate else {
-      (expected, found) = (reference, nil)
+      (expected, readings, self.kept) = (reference, [], kept)
       verdict =
         switch candidate {
         case .other(let other) where other.dtype == nil: .otherDType(other.typeName)
@@ -42,19 +51,31 @@ struct TapPair: Sendable {
         }
       return
     }
-    if let view = TapView(candidate, like: reference, kept: kept) {
-      (expected, found, verdict) = (reference, view, nil)
-    } else if tensor.name == ModelTap.logits.rawValue, kept == nil,
-      var view = TapView(candidate, like: reference.lastRow(), kept: nil),
-      !view.adjustments.contains(.lastRow)
-    {
-      // Exactly one row: any other number is another run's.
-      view.adjustments.append(.lastRow)
-      (expected, found, verdict) = (reference.lastRow(), view, nil)
+    let total = run.rows(of: tensor.name)
+    let readings = TapView.readings(of: candidate, like: reference, kept: kept, total: total)
+    if !readings.isEmpty {
+      (expected, self.readings, verdict, self.kept) = (reference, readings, nil, kept)
+    } else if let last = Self.lastRow(candidate, reference, kept, total) {
+      (expected, self.readings, verdict) = (reference.lastRow(), [last], nil)
+      self.kept = kept?.suffix(1)
     } else {
-      (expected, found) = (reference, nil)
+      (expected, self.readings, self.kept) = (reference, [], kept)
       verdict = .otherShape(expected: tensor.shape, found: candidate.shape)
     }
+    found = self.readings.first
+  }
+
+  /// Exactly one row of logits, where the reference has more and the last among them: any other number
+  /// is another run's.
+  private static func lastRow(_ candidate: StoredTensor, _ reference: TapView, _ kept: [Int]?, _ total: Int?)
+    -> TapView?
+  {
+    guard candidate.name == ModelTap.logits.rawValue, kept == nil || kept?.last == total.map({ $0 - 1 }),
+      var view = TapView.readings(of: candidate, like: reference.lastRow(), kept: nil, total: nil).first,
+      !view.adjustments.contains(.lastRow)
+    else { return nil }
+    view.adjustments.append(.lastRow)
+    return view
   }
 
   /// The verdict, with q and k read in the order in which the candidate has them.
@@ -81,12 +102,17 @@ struct TapPair: Sendable {
   }
 
   private func rowName(_ row: Int, _ run: RunDescription, _ piece: (Int) -> String?) -> String? {
-    if let kept { return run.name(ofRow: kept[row], of: name, rows: run.tokens.count, piece: piece) }
+    if let kept, let total = run.rows(of: name) {
+      return run.name(ofRow: kept[row], of: name, rows: total, piece: piece)
+    }
     return run.name(ofRow: row, of: name, rows: expected.rows, piece: piece)
   }
 
-  func distance(halfSplit headDim: Int?) -> (relF: Double, isClose: Bool)? {
-    guard var found, headDim.map({ found.columns % $0 == 0 }) ?? true else { return nil }
+  /// How far the candidate is, read in one of its ways and with the columns of a head of so many in
+  /// half-split order; nil if that cannot be said.
+  func distance(of reading: TapView, halfSplit headDim: Int?) -> (relF: Double, isClose: Bool)? {
+    guard headDim.map({ reading.columns % $0 == 0 }) ?? true else { return nil }
+    var found = reading
     found.headDim = headDim
     let verdict = judge(found, against: expected, limit)
     switch verdict {

@@ -6,6 +6,8 @@ struct TapView: Sendable {
   enum Adjustment: Sendable, Hashable {
     /// `[1, rows, columns]`, as every hook in PyTorch gives it.
     case batchDropped
+    /// `[rows, columns, 1]` and the like.
+    case onesDropped
     /// `[rows, heads, head_dim]`.
     case headsJoined
     /// `[heads, rows, head_dim]`.
@@ -16,7 +18,7 @@ struct TapView: Sendable {
 
   let tensor: StoredTensor
   private(set) var rows: Int
-  let columns: Int
+  private(set) var columns: Int
   var adjustments: [Adjustment] = []
   /// Which rows of the tensor these are, if not all in their order.
   private var selected: [Int]?
@@ -37,40 +39,68 @@ struct TapView: Sendable {
     columns = shape[split...].reduce(1, *)
   }
 
-  /// The tensor of a candidate as the matrix that a reference has.
+  /// The tensor of a candidate as the matrix that a reference has: in every way in which its shape
+  /// can be read so. None if it is another shape; two where there are as many heads as rows.
   ///
-  /// - kept: of a case: the rows of all `total` that the reference has.
-  /// - Returns: nil if its shape is another.
-  init?(_ tensor: StoredTensor, like reference: TapView, kept: [Int]?) {
-    let shape = Self.withoutBatch(tensor.shape)
-    self.tensor = tensor
-    (rows, columns) = (reference.rows, reference.columns)
-    if tensor.shape == reference.tensor.shape { return }
-    if shape.count < tensor.shape.count { adjustments.append(.batchDropped) }
-    if shape == Self.withoutBatch(reference.tensor.shape) { return }
-
-    if let first = shape.first, let selection = selection(of: first, kept),
-      shape.dropFirst().reduce(1, *) == columns
-    {
-      selected = selection.rows
-      if shape.count > 2 { adjustments.append(.headsJoined) }
-      if selection.isLast { adjustments.append(.lastRow) }
-    } else if shape.count == 3, let selection = selection(of: shape[1], kept), shape[0] * shape[2] == columns
-    {
-      selected = selection.rows
-      headsFirst = (shape[0], shape[1])
-      adjustments.append(.headsMoved)
-    } else {
-      return nil
+  /// - kept: of a case: the rows of all that the reference has.
+  /// - total: how many rows the run gives the tap; nil if that is not known.
+  static func readings(of tensor: StoredTensor, like reference: TapView, kept: [Int]?, total: Int?)
+    -> [TapView]
+  {
+    var view = TapView(tensor)
+    (view.rows, view.columns) = (reference.rows, reference.columns)
+    if tensor.shape == reference.tensor.shape { return [view] }
+    if Self.withoutBatch(tensor.shape) == Self.withoutBatch(reference.tensor.shape) {
+      view.adjustments = [.batchDropped]
+      return [view]
+    }
+    var shape = tensor.shape
+    // The logits of one position.
+    if shape == [view.columns], view.isLogits { shape.insert(1, at: 0) }
+    while true {
+      let readings = [view.rowsFirst(shape, kept, total), view.headsFirst(shape, kept, total)]
+        .compactMap(\.self)
+      if !readings.isEmpty || shape.count < 3 || shape[0] != 1 { return readings }
+      view.adjustments = [.batchDropped]
+      shape.removeFirst()
     }
   }
 
+  private var isLogits: Bool { tensor.name == ModelTap.logits.rawValue }
+
+  /// [rows, …], the rest making up the columns.
+  private func rowsFirst(_ shape: [Int], _ kept: [Int]?, _ total: Int?) -> TapView? {
+    guard let first = shape.first, let selection = selection(of: first, kept, total),
+      shape.dropFirst().reduce(1, *) == columns
+    else { return nil }
+    var view = self
+    view.selected = selection.rows
+    if shape.count > 2 {
+      let heads = shape.dropFirst().filter { $0 > 1 }
+      view.adjustments.append(heads.count > 1 ? .headsJoined : .onesDropped)
+    }
+    if selection.isLast { view.adjustments.append(.lastRow) }
+    return view
+  }
+
+  /// [heads, rows, head_dim].
+  private func headsFirst(_ shape: [Int], _ kept: [Int]?, _ total: Int?) -> TapView? {
+    guard shape.count == 3, shape[0] > 1, let selection = selection(of: shape[1], kept, total),
+      shape[0] * shape[2] == columns
+    else { return nil }
+    var view = self
+    view.selected = selection.rows
+    view.headsFirst = (shape[0], shape[1])
+    view.adjustments.append(.headsMoved)
+    return view
+  }
+
   /// Which of a candidate's rows are the reference's.
-  private func selection(of rows: Int, _ kept: [Int]?) -> (rows: [Int]?, isLast: Bool)? {
+  private func selection(of rows: Int, _ kept: [Int]?, _ total: Int?) -> (rows: [Int]?, isLast: Bool)? {
     if rows == self.rows { return (nil, false) }
+    guard total.map({ $0 == rows }) ?? true else { return nil }
     if let kept { return kept.allSatisfy { $0 < rows } ? (kept, false) : nil }
-    let isLast = tensor.name == ModelTap.logits.rawValue && self.rows == 1 && rows > 1
-    return isLast ? ([rows - 1], true) : nil
+    return isLogits && self.rows == 1 && rows > 1 ? ([rows - 1], true) : nil
   }
 
   static func withoutBatch(_ shape: [Int]) -> [Int] {

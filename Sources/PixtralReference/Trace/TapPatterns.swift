@@ -26,7 +26,9 @@ func choose(
       let near = nearest(takesAway ? String(pattern.dropFirst()) : pattern, of: names)
       throw refuse(
         pattern, "a pattern that matches a tap of \(place)",
-        near.map { "did you mean \($0)?" } ?? "Docs/Model.md, section 8, lists them")
+        pattern.contains { "{}".contains($0) }
+          ? "braces are no part of a pattern; write two, with a comma between them"
+          : near.map { "did you mean \($0)?" } ?? "Docs/Model.md, section 8, lists them")
     }
     if takesAway {
       chosen.subtract(matching)

@@ -16,6 +16,8 @@ package final class TraceFolder: TraceRecorder {
   package private(set) var lastLogits: [Double]?
 
   static let pixelsName = "pixels.safetensors"
+  /// What `trace.json` and the metadata say that they are.
+  package static let format = "pixtral-ref trace 1"
 
   private let choose: ([PlannedTap]) throws -> TapChoice
   private let dtype: DType
@@ -66,7 +68,7 @@ package final class TraceFolder: TraceRecorder {
       let dtype = $0.name.hasPrefix("image.") ? DType.f32 : dtype
       return SafetensorsWriter.Entry(name: $0.name, dtype: dtype, shape: [$0.rows, $0.columns])
     }
-    let writer = try SafetensorsWriter(entries, metadata: [("format", "pixtral-ref trace 1")]) {
+    let writer = try SafetensorsWriter(entries, metadata: [("format", Self.format)]) {
       try folder.newFile("trace.safetensors", room: $0)
     }
     let hasPixels = !prompt.images.isEmpty && !choice.last.hasPrefix("image.")

@@ -91,6 +91,34 @@ struct CandidateFormTests {
       comparison.firstDivergence?.verdict == .otherShape(expected: [58, 32_768], found: [count, 32_768]))
   }
 
+  @Test("The logits of the last position alone fit a case that keeps it, as a row or as a vector")
+  func lastRowOfCase() throws {
+    for isVector in [false, true] {
+      let comparison = try compare { name, matrix in
+        guard name == "logits" else { return ([matrix.rows, matrix.columns], matrix.values) }
+        return (isVector ? [matrix.columns] : [1, matrix.columns], Array(matrix.row(matrix.rows - 1)))
+      }
+      #expect(comparison.passed)
+      #expect(comparison.notes.contains("1 tap of the candidate: only the last row is compared"))
+    }
+  }
+
+  @Test("The kept rows are those of a run of the case's tokens, and of no longer one")
+  func keptRowsOfAnotherRun() throws {
+    let comparison = try compare { name, matrix in
+      guard name == "logits" else { return ([matrix.rows, matrix.columns], matrix.values) }
+      return ([matrix.rows + 1, matrix.columns], matrix.values + matrix.row(0))
+    }
+    #expect(comparison.firstDivergence?.verdict == .otherShape(expected: [2, 32_768], found: [59, 32_768]))
+  }
+
+  @Test("Dimensions of one are no heads")
+  func ones() throws {
+    let comparison = try compare { ([$1.rows, 1, $1.columns], $1.values) }
+    #expect(comparison.passed)
+    #expect(comparison.notes.contains("83 taps of the candidate: dimensions of one were dropped"))
+  }
+
   @Test("A batch of one is no other shape, in either file")
   func batch() throws {
     let comparison = try compare { ([1, $1.rows, $1.columns], $1.values) }
@@ -143,6 +171,35 @@ struct CandidateFormTests {
     #expect(comparison.firstDivergence?.name == nil)
     #expect(comparison.rotaryOrders.filter { $0.order == .halfSplit }.map(\.part) == parts)
     #expect(comparison.notes.first?.contains("half-split order") == true)
+  }
+
+  @Test("Neither order is claimed of q and k that are close in none")
+  func headsReversed() throws {
+    let comparison = try compare(with: traced()) { name, matrix in
+      let isRotary = [".q", ".k", "q_rotated", "k_rotated"].contains { name.hasSuffix($0) }
+      let width = name.hasPrefix("vision") ? 12 : 20
+      guard isRotary else { return ([matrix.rows, matrix.columns], matrix.values) }
+      let values = (0..<matrix.rows).flatMap { row in
+        stride(from: matrix.columns - width, through: 0, by: -width).flatMap {
+          Array(matrix.row(row))[$0..<$0 + width]
+        }
+      }
+      return ([matrix.rows, matrix.columns], values)
+    }
+    #expect(comparison.firstDivergence?.name == "vision.layers.0.attention.q")
+    #expect(comparison.rotaryOrders.map(\.order) == [.adjacent, .adjacent])
+  }
+
+  @Test("What comes of a k in the other order is not off by itself")
+  func otherOrderGoesOn() throws {
+    let keys = ["decoder.layers.0.attention.k", "decoder.layers.0.attention.k_rotated"]
+    let comparison = try compare { name, matrix in
+      ([matrix.rows, matrix.columns], keys.contains(name) ? halfSplit(matrix, 20) : matrix.values)
+    }
+    guard case .off(let off) = try comparison.anew(Checkpoint("seeded:tiny")) else {
+      return #expect(Bool(false), "all is known")
+    }
+    #expect(off.map(\.name) == keys)
   }
 
   @Test("One k in the other order than its q is far, and said to be close in the other order")
@@ -230,7 +287,70 @@ struct CandidateFormTests {
       ([matrix.rows, matrix.columns], name == "logits" ? matrix.values.map { -$0 } : matrix.values)
     }
     #expect(comparison.firstDivergence?.name == "logits")
-    #expect(try comparison.offByThemselves(Checkpoint("seeded:tiny")) == nil)
+    guard case .unknown = try comparison.anew(Checkpoint("seeded:tiny")) else {
+      return #expect(Bool(false), "nothing can be computed anew")
+    }
+  }
+
+  @Test("Where no tap that diverges can be computed anew, nothing is said to be right by itself")
+  func nothingComputed() throws {
+    let comparison = try compare { name, matrix in
+      name == "decoder.norm" ? ([1], [0]) : ([matrix.rows, matrix.columns], matrix.values)
+    }
+    #expect(comparison.firstDivergence?.name == "decoder.norm")
+    guard case .unknown(let reason) = try comparison.anew(Checkpoint("seeded:tiny")) else {
+      return #expect(Bool(false), "nothing can be computed anew")
+    }
+    #expect(reason == "no tap that diverges has values that can be judged so")
+  }
+
+  @Test("Weights of another model are refused before anything is computed")
+  func otherWeights() throws {
+    let large = try Checkpoint("seeded:pixtral-large")
+    let error = try refusal { try compare().check(large) }
+    #expect(error.kind == .wrongParameters)
+    #expect(error.found == "other parameters")
+    // Of a file of taps the widths tell.
+    let bare = try compare(with: "\(traced())/trace.safetensors")
+    #expect(
+      try refusal { try bare.check(large) }.found
+        == "1408 columns of vision.patch_conv instead of 60")
+    #expect(throws: Never.self) { try bare.check(Checkpoint("seeded:tiny")) }
+  }
+
+  @Test("A candidate of another request is said to be one, by its tokens or by its rows")
+  func otherRequest() throws {
+    let reference = try traced()
+    #expect(try !compare(with: reference).notes.contains { $0.contains("another request") })
+    let longer = try compare(with: reference) { name, matrix in
+      let isLonger = name.hasPrefix("decoder.") || name == "logits"
+      return (
+        [matrix.rows + (isLonger ? 1 : 0), matrix.columns], matrix.values + (isLonger ? matrix.row(0) : [])
+      )
+    }
+    #expect(
+      longer.notes.first?.hasPrefix(
+        "the candidate has 59 rows of decoder.embeddings for 58 tokens, so that it may be of another request")
+        == true)
+
+    var tokens = golden.prompt.tokens
+    tokens[4] += 1
+    try folder.write("other/trace.json", #"{"tokens": \#(tokens)}"#)
+    try folder.write("other/trace.safetensors", bytes(of: "\(reference)/trace.safetensors"))
+    let other = try Comparison(
+      reference: TraceFile(golden.folder), candidate: TraceFile("\(folder.path)/other"))
+    #expect(
+      other.notes.first?.hasPrefix(
+        "the candidate is of another request, token 4 is 29492 instead of 29491: give the runtime the case's own"
+      )
+        == true)
+  }
+
+  @Test("A name of a file stays on its line, of a bearable length, and is seen though it is empty")
+  func shownNames() {
+    #expect(shownName("a\nall 83 taps are close\u{1b}[31m") == #"a\nall 83 taps are close\u{1B}[31m"#)
+    #expect(shownName("") == "\"\"")
+    #expect(shownName(String(repeating: "x", count: 5_000)).count < 100)
   }
 
   @Test("A trace of a long prompt is read, with all its tokens")
@@ -238,6 +358,46 @@ struct CandidateFormTests {
     let reference = try traced()
     try folder.write("trace/trace.json", #"{"tokens": \#([Int](repeating: 32_000, count: 200_000))}"#)
     #expect(try TraceFile(reference).run.tokens.count == 200_000)
+  }
+
+  @Test("A trace in another format is refused")
+  func otherFormat() throws {
+    let reference = try traced()
+    try folder.write("trace/trace.json", #"{"format": "pixtral-ref trace 2"}"#)
+    #expect(try refusal { try TraceFile(reference) }.expected == "\"pixtral-ref trace 1\"")
+  }
+
+  @Test("A case goes first")
+  func caseAsCandidate() throws {
+    let trace = try TraceFile(traced())
+    let error = try refusal { try Comparison(reference: trace, candidate: TraceFile(golden.folder)) }
+    #expect(error.advice == "give the case first: it is a reference")
+  }
+
+  @Test(
+    "A case without what judges it is refused: falling back to other limits would pass as its own",
+    arguments: [
+      (#""stage": "model""#, #""stage": "tokens""#, "stage"),
+      (#""model": "seeded:tiny""#, #""model": "/etc""#, "model"),
+      (#""tensors": "expected.safetensors""#, #""tensors": "../x""#, "expect.tensors"),
+      (#""tokens": [1,"#, #""tokens": [1.5,"#, "expect.tokens"),
+      (#""logits": [29, 57]"#, #""logits": [29, 58]"#, "expect.rows.logits"),
+      (#""logits": [29, 57]"#, #""logits": [57, 29]"#, "expect.rows.logits"),
+      (#""relF": 1e-11"#, #""relF": -1"#, "compare.float64"),
+      (#""times_witness": 4"#, #""times_witness": -4"#, "compare.float32"),
+      (#""times_witness": 4"#, #""times": 4"#, "compare.float32"),
+      (#""float64": {"#, #""float65": {"#, "compare"),
+      (#""compare": {"#, #""compared": {"#, "compare"),
+    ])
+  func brokenCase(right: String, wrong: String, place: String) throws {
+    let text = try JSON(file: "\(golden.folder)/case.json").text()
+    let compact = { (json: String) throws in
+      json.replacing(": ", with: ":").replacing(", ", with: ",")
+    }
+    let broken = try text.replacing(compact(right), with: compact(wrong))
+    #expect(broken != text)
+    try folder.write("case/case.json", broken)
+    #expect(try refusal { try TraceFile("\(folder.path)/case") }.place.hasSuffix("case.json, \(place)"))
   }
 
   @Test("A folder that holds neither a trace nor a case is refused with what would be read")

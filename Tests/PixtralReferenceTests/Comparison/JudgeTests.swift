@@ -70,8 +70,10 @@ struct JudgeTests {
   @Test("Computed anew from a wrong model's own inputs, the operation that is wrong is off and few others")
   func byItself() throws {
     for (fault, tap) in Self.shown {
-      let off = try #require(
-        try ModelCase("two-images").judge(fault, checkpoint).offByThemselves(checkpoint))
+      guard case .off(let off) = try ModelCase("two-images").judge(fault, checkpoint).anew(checkpoint) else {
+        #expect(Bool(false), "\(fault): nothing was computed anew")
+        continue
+      }
       #expect(off.first?.name == tap, "\(fault)")
       // A mistake in a layer is made in each of the five, and at most in two taps: q and k, gate and up.
       #expect(off.count <= 10, "\(fault): \(off.map(\.name))")

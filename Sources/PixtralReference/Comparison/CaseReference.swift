@@ -1,0 +1,102 @@
+import PixtralStorage
+
+/// A case of stage `model`, as far as a comparison needs it: where its tensors are, of what run they
+/// are, which rows it keeps, and its own limits. Cases.md, compare.
+struct CaseReference: Sendable {
+  /// The file of tensors beside it.
+  let tensors: String
+  let run: RunDescription
+  /// The rows that the case keeps of a tap, in ascending order; all of any other tap.
+  let rows: [String: [Int]]
+  private let limits: [Arithmetic: Limit]
+  private let witnesses: [JSON]
+
+  private enum Limit {
+    /// One for every tap.
+    case relF(Double)
+    /// A multiple of the distance that a witness has at a tap.
+    case timesWitness(Double)
+  }
+
+  /// - Throws: `InputError` of kind `wrongTrace` for what is no whole case: a comparison that falls
+  ///   back to other rows or limits would pass as the case's.
+  init(file path: String) throws {
+    let json = try JSON(file: path)
+    func refuse(_ key: String, _ expected: String, _ found: JSON?) -> InputError {
+      InputError(
+        .wrongTrace, key.isEmpty ? path : "\(path), \(key)", expected: expected,
+        found: found.map { shortened($0.text()) } ?? "nothing", advice: "Docs/Cases.md has the keys of a case"
+      )
+    }
+    guard json["stage"] == "model" else { throw refuse("stage", #""model""#, json["stage"]) }
+    guard case .string(let model)? = json["model"], model.hasPrefix("seeded:") else {
+      throw refuse("model", "the name of a seeded model", json["model"])
+    }
+    guard let expect = json["expect"], case .string(let tensors)? = expect["tensors"],
+      !tensors.isEmpty, !tensors.contains("/")
+    else { throw refuse("expect.tensors", "the name of a file beside it", json["expect"]?["tensors"]) }
+    guard let tokens = expect["tokens"]?.integers, !tokens.isEmpty else {
+      throw refuse("expect.tokens", "an array of integers", expect["tokens"])
+    }
+    self.tensors = tensors
+    run = try RunDescription(model: model, expect: expect)
+
+    var rows: [String: [Int]] = [:]
+    for (tap, value) in try Self.members(expect["rows"] ?? [:], refuse, "expect.rows") {
+      let count = run.rows(of: tap) ?? 0
+      guard let kept = value.integers, !kept.isEmpty, zip(kept, kept.dropFirst()).allSatisfy(<),
+        kept[0] >= 0, kept[kept.count - 1] < count
+      else { throw refuse("expect.rows.\(tap)", "ascending rows of the tap's \(count)", value) }
+      rows[tap] = kept
+    }
+    self.rows = rows
+
+    var limits: [Arithmetic: Limit] = [:]
+    for (name, value) in try Self.members(json["compare"] ?? .null, refuse, "compare") {
+      guard let arithmetic = Arithmetic(rawValue: name) else {
+        throw refuse("compare", "arithmetics: \(Arithmetic.names)", .string(name))
+      }
+      if let relF = value["relF"]?.asDouble, relF >= 0, relF.isFinite {
+        limits[arithmetic] = .relF(relF)
+      } else if let times = value["times_witness"]?.asDouble, times > 0, times.isFinite {
+        limits[arithmetic] = .timesWitness(times)
+      } else {
+        throw refuse("compare.\(name)", "relF or times_witness, a number that is not negative", value)
+      }
+    }
+    guard !limits.isEmpty else {
+      throw refuse("compare", "a limit for one arithmetic at least", json["compare"])
+    }
+    self.limits = limits
+    if case .array(let values)? = json["witnesses"] { witnesses = values } else { witnesses = [] }
+  }
+
+  private static func members(_ json: JSON, _ refuse: (String, String, JSON?) -> InputError, _ key: String)
+    throws -> [(String, JSON)]
+  {
+    guard case .object(let members) = json else { throw refuse(key, "an object", json) }
+    return members.map { ($0.key, $0.value) }
+  }
+
+  /// The limit of a tap in an arithmetic; nil where the case has none.
+  func limit(_ tap: String, _ arithmetic: Arithmetic) -> DistanceLimit? {
+    switch limits[arithmetic] {
+    case .relF(let relF): return DistanceLimit(wholeRelF: relF)
+    case .timesWitness(let times):
+      let witness = witnesses.first { $0["dtype"] == .string(arithmetic.rawValue) }
+      guard let distance = witness?["distance"]?[tap]?.asDouble, distance >= 0 else { return nil }
+      return DistanceLimit(wholeRelF: times * distance)
+    case nil: return nil
+    }
+  }
+}
+
+extension JSON {
+  fileprivate var asDouble: Double? {
+    switch self {
+    case .integer(let value): Double(value)
+    case .number(let value): value
+    default: nil
+    }
+  }
+}
