@@ -58,6 +58,12 @@ struct FastMerge: Sendable {
       return
     }
     let count = tokens.count
+    let isLong = bytes.count > 1 << 16
+    if isLong {
+      // Growing step by step would take half as much memory again.
+      symbols.reserveCapacity(bytes.count + 1)
+      agenda.reserveCapacity(bytes.count)
+    }
     split()
     merge()
     var at = 0
@@ -71,7 +77,8 @@ struct FastMerge: Sendable {
       at = Int(symbol.next)
     }
     if let key { words.remember(key, tokens[count...]) }
-    bytes.removeAll(keepingCapacity: true)
+    bytes.removeAll(keepingCapacity: !isLong)
+    if isLong { (symbols, agenda) = ([], Heap()) }
   }
 
   /// The bytes from one symbol up to another.
