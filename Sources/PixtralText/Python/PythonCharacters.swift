@@ -23,7 +23,7 @@ func scalarPythonNames(_ name: String) -> Unicode.Scalar? {
 }
 
 /// The name of a character, as `unicodedata.name` gives it.
-private func pythonName(_ scalar: Unicode.Scalar) -> String? {
+func pythonName(_ scalar: Unicode.Scalar) -> String? {
   guard isInUnicode14(scalar), let name = scalar.properties.name else { return nil }
   // Python does not compute these.
   return name.utf8.starts(with: "TANGUT IDEOGRAPH-".utf8) ? nil : name
@@ -37,7 +37,7 @@ private let syllables: ClosedRange<UInt32> = 0xac00...0xd7a3
 
 /// Where there are names, but for unified ideographs and the private planes.
 private let namedRanges: [ClosedRange<UInt32>] = [
-  0...0x33ff, 0x4dc0...0x4dff, 0xa000...0xd7ff, 0xf900...0x16fff, 0x18b00...0x1ffff, 0x2f800...0x2fa1f,
+  0...0x33ff, 0x4dc0...0x4dff, 0xa000...0xd7ff, 0xf900...0x16fff, 0x18800...0x1ffff, 0x2f800...0x2fa1f,
   0xe0000...0xe0fff,
 ]
 
