@@ -146,8 +146,11 @@ private struct PatternParser {
     upTo count: Int, where isWanted: (Unicode.Scalar) -> Bool
   ) throws(PatternFault) -> String {
     var found = String.UnicodeScalarView()
-    while found.count < count, case .plain(let scalar) = next, isWanted(scalar) {
+    // A view would count its scalars anew each time.
+    var room = count
+    while room > 0, case .plain(let scalar) = next, isWanted(scalar) {
       found.append(scalar)
+      room -= 1
       try advance()
     }
     return String(found)
