@@ -7,8 +7,9 @@ What is measured differs to our disadvantage and is left so: pixtral-ref is a fr
 time, which starts, loads its tokenizer, reads JSON lines from a file and writes JSON lines with
 tokens and pieces; the peers are loaded already, get Python strings or objects, and their answers
 are not written anywhere. Texts are of three kinds, since how often words come again decides what is
-measured: sentences of 46 languages drawn again and again ("small", few different words), the
-sources of this Python's own standard library ("real text"), and random words that never come twice.
+measured: sentences of 46 languages drawn again and again (few distinct words), real text (the
+sources of this Python's own standard library and the licences of Debian, where they are), and
+random words that never come twice. How many distinct words there are is printed too.
 Only for starting up the peer is a fresh process too. Requests are without images, whose pixels
 mistral-common would compute and `tokens` does not.
 """
@@ -57,14 +58,22 @@ def documents(size: int, count: int) -> list[str]:
     return found
 
 
-def real_documents(size: int, bytes_wanted: int) -> list[str]:
-    """Text that people wrote: the standard library, cut into documents."""
+def real_documents(size: int, length: int) -> list[str]:
+    """Text that people wrote, licences and the standard library, cut into documents."""
+    licences = Path("/usr/share/common-licenses").glob("*")
     text = ""
-    for path in sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py")):
-        text += path.read_text(encoding="utf-8", errors="ignore")
-        if len(text) > bytes_wanted:
-            break
+    for path in [*sorted(licences), *sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))]:
+        if path.is_file() and len(text) < length:
+            text += path.read_text(encoding="utf-8", errors="ignore")
     return [text[at : at + size] for at in range(0, len(text), size)]
+
+
+def distinct_words(texts: list[str]) -> tuple[int, int]:
+    """What stands between spaces, which is what the tokenizer can remember: how much, and how much
+    of it is distinct.
+    """
+    words = [word for text in texts for word in text.split(" ")]
+    return len(words), len(set(words))
 
 
 def strange_documents(size: int, count: int) -> list[str]:
@@ -165,8 +174,12 @@ def main() -> None:
             "mistral-common, import and load", lambda seconds: f"{seconds * 1000:.0f} ms", 10,
         ),
     }  # fmt: skip
-    figures = {}
-    print(f"{'':20} {'pixtral-ref':>16} {'peer':>16} {'ratio':>8} {'at least':>9}   peer")
+    figures: dict = {"words": {}}
+    for name, found in texts.items():
+        count, distinct = distinct_words(found)
+        print(f"{name}: {bytes_of[name] / 1e6:.1f} MB, {count:,} words, {distinct:,} distinct")
+        figures["words"][name] = {"bytes": bytes_of[name], "words": count, "distinct": distinct}
+    print(f"\n{'':20} {'pixtral-ref':>16} {'peer':>16} {'ratio':>8} {'at least':>9}   peer")
     for name, (ours, theirs, peer, show, least) in tasks.items():
         times = ([], [])
         for _ in range(arguments.rounds):
