@@ -51,7 +51,8 @@ public struct Prompt: Sendable {
         let (row, x) = (sample / image.width, sample % image.width)
         throw InputError(
           .wrongPixels, "image\(n)", expected: "finite samples",
-          found: "\(values[sample]) at [\(row / image.height), \(row % image.height), \(x)]")
+          found: numberText(Double(values[sample]))
+            + " at [\(row / image.height), \(row % image.height), \(x)]")
       }
     }
   }

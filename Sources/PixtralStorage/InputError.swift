@@ -108,5 +108,8 @@ package func onOneLine(_ text: String) -> String {
   return line
 }
 
+/// A number in full. A NaN is `nan`, whatever its sign and its payload are.
+package func numberText(_ value: Double) -> String { value.isNaN ? "nan" : "\(value)" }
+
 /// The message of the last failed system call.
 package func systemMessage(_ code: Int32 = errno) -> String { String(cString: strerror(code)) }

@@ -102,8 +102,7 @@ enum Console {
 
   /// A number with a few significant digits.
   static func short(_ value: Double) -> String {
-    if !value.isFinite { return "\(value)" }
-    if value == 0 { return "0" }
+    if value == 0 || !value.isFinite { return special(value) }
     let magnitude = value.magnitude
     return magnitude >= 1e-3 && magnitude < 1e5 ? fixed(value) : scientific(value)
   }
@@ -113,9 +112,11 @@ enum Console {
 
   /// One digit before the point and one behind: `3.4e-07`.
   static func scientific(_ value: Double) -> String {
-    if value == 0 || !value.isFinite { return value == 0 ? "0" : "\(value)" }
-    return printed("%.1e", value)
+    value == 0 || !value.isFinite ? special(value) : printed("%.1e", value)
   }
+
+  /// Zero of either sign, an infinity, or what is no number.
+  private static func special(_ value: Double) -> String { value == 0 ? "0" : numberText(value) }
 
   /// C's printf rounds right, whatever the number.
   private static func printed(_ format: String, _ value: Double) -> String {

@@ -89,7 +89,7 @@ struct TraceInputTests {
   func notFinite() throws {
     _ = try smallCheckpoint(in: folder) { file in
       let n = file.tensors.firstIndex { $0.name == "layers.0.attention.wv.weight" }!
-      file.tensors[n].bytes.replaceSubrange(4..<8, with: [0, 0, 0xc0, 0x7f])
+      file.tensors[n].bytes.replaceSubrange(4..<8, with: [0, 0, 0xc0, 0xff])  // a NaN with a sign
     }
     let result = try run(#"echo '[1,2,3]' | "$0" trace --checkpoint . --tokens - --out a"#)
     #expect(result.code == 1)

@@ -95,8 +95,8 @@ package final class FiniteCheck: TraceRecorder {
 extension FiniteCheck.Finding {
   /// What a user is told.
   package var sentence: String {
-    let cause = weight.map { "; the weight \($0.name) has \($0.value) at \($0.index)" } ?? ""
-    return "not finite first at \(tap), row \(row), column \(column): \(value)\(cause)"
+    let cause = weight.map { "; the weight \($0.name) has \(numberText($0.value)) at \($0.index)" } ?? ""
+    return "not finite first at \(tap), row \(row), column \(column): \(numberText(value))\(cause)"
   }
 }
 

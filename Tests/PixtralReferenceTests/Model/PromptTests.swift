@@ -62,9 +62,13 @@ struct PromptTests {
       try refusal { try check([1, 10, 10, 15], [pixels(height: height, width: width)]) }.kind == .wrongPixels)
   }
 
-  @Test("Samples that are not finite are refused", arguments: [Float.nan, .infinity])
-  func notFinite(value: Float) throws {
-    #expect(try refusal { try check([1, 10, 10, 15], [pixels(value: value)]) }.expected == "finite samples")
+  @Test(
+    "Samples that are not finite are refused",
+    arguments: [(Float.nan, "nan"), (-.nan, "nan"), (.infinity, "inf"), (-.infinity, "-inf")])
+  func notFinite(value: Float, text: String) throws {
+    let error = try refusal { try check([1, 10, 10, 15], [pixels(value: value)]) }
+    #expect(error.expected == "finite samples")
+    #expect(error.found == "\(text) at [0, 0, 0]")
   }
 
   @Test("Token files are a list or an object with one", arguments: ["[1, 2]", #"{"tokens": [1, 2]}"#])

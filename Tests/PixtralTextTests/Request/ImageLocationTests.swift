@@ -86,6 +86,28 @@ struct ImageLocationTests {
     #expect(error.kind == .largeImage && error.type == "RuntimeError")
   }
 
+  @Test("A name with a NUL is refused, and nothing before it is opened", arguments: ["file://", ""])
+  func nul(scheme: String) throws {
+    #expect(try exception("\(scheme)\(fixtures)/images/model-alpha.png\u{0}.txt") == "ValueError")
+  }
+
+  @Test("Base64 without a URL around it is refused with what to write in front, in a short sentence")
+  func bareBase64() throws {
+    let base64 = Data(try bytes(of: "\(fixtures)/images/rocket.jpg")).base64EncodedString()
+    let error = try refusal { try ImageLocation(base64, place: "image 0", folder: ".") }
+    #expect(error.type == "ValueError")
+    #expect(error.advice == "if it is base64, write data:image/png;base64, in front of it")
+    #expect("\(error)".count < 250)
+  }
+
+  @Test("A file may have a name that could be base64")
+  func nameLikeBase64() throws {
+    let folder = try TemporaryFolder()
+    let name = String(repeating: "x", count: 80)
+    try folder.write(name, bytes(of: "\(fixtures)/images/model-alpha.png"))
+    #expect(try ImageLocation(name, place: "", folder: folder.path) == .path("\(folder.path)/\(name)"))
+  }
+
   @Test("What is no base64 does not count, nor what stands behind the padding")
   func laxBase64() throws {
     #expect(try payload("data:;base64,AQ I\nD*") == [1, 2, 3])
