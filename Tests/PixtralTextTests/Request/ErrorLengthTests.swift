@@ -9,12 +9,6 @@ struct ErrorLengthTests {
 
   private func image(_ url: String) -> ChatRequest { ChatRequest([.init(.user, [.image(url)])]) }
 
-  @Test func base64WithoutItsURLIsNamedAsSuch() throws {
-    let error = try refusal { try image(Self.base64).loadImages()[0].get() }
-    #expect(error.description.hasSuffix("; if it is base64, write data:image/png;base64, in front of it"))
-    #expect(error.description.utf8.count < 300)
-  }
-
   @Test(arguments: [
     "\(base64).png", "file://\(base64)", "file://\(base64).png", "data:image/png,\(base64)",
     "data:image/png;base64,\(base64)", "data:image/png;base64,\(base64)\u{e9}", "http://\(base64)",
