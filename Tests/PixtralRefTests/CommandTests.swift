@@ -110,21 +110,6 @@ struct CommandTests {
     #expect(try bytes(of: "\(out)/trace.json") == before)
   }
 
-  @Test(
-    "Wrong usage exits with 64",
-    arguments: [
-      ["trace"], ["trace", "--out", "x"], ["nonsense"], ["compare", "a"], ["tokens"],
-      ["tokens", "--jsonl", "--text", "a"],
-      ["tokens", "--text", "a", "--as", "9"],
-    ])
-  func usage(arguments: [String]) throws {
-    let process = try program(arguments)
-    (process.standardOutput, process.standardError) = (FileHandle.nullDevice, FileHandle.nullDevice)
-    try process.run()
-    process.waitUntilExit()
-    #expect(process.terminationStatus == 64)
-  }
-
   @Test("image gives a line a file and exits with 2 if one is refused")
   func image() throws {
     let result = try run("image", "\(fixtures)/images/chelsea.png", "\(fixtures)/requests/photo.json")

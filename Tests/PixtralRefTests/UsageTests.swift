@@ -15,6 +15,9 @@ struct UsageTests {
         "tokns --text a",
         "There is no command 'tokns'; there are trace, tokens, image, compare, checkpoint, help."
       ),
+      ("trace", "Missing expected argument '--out <out>'"),
+      ("trace --out x", "Give either --request or --tokens."),
+      ("compare a", "Missing expected argument '<candidate>'"),
       ("tokens photo.json", "'photo.json' is one argument too many; write --request 'photo.json' if"),
       ("tokens --text a b", "'b' is one argument too many; write --request 'b' if"),
       (
