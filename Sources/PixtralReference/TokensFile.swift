@@ -53,16 +53,22 @@ private func integers(_ reader: inout JSONReader, _ path: String, _ bytes: Int) 
     switch try reader.next() {
     case .endArray: return integers
     case .number(let literal):
-      guard let integer = reader.integer(literal) else { fallthrough }
+      guard let integer = reader.integer(literal) else {
+        throw refusal(
+          path, "\(reader.excerpt(from: start)) as element \(integers.count)",
+          "write an id as an integer of 64 bits, without fraction and exponent")
+      }
       // An array that grows is in memory twice; what is reserved and not used is in none.
       if integers.isEmpty { integers.reserveCapacity(bytes / 2) }
       integers.append(integer)
     case .beginArray where integers.isEmpty:
       integers = try PixtralReference.integers(&reader, path, bytes)
-      guard case .endArray = try reader.next() else {
-        throw refusal(path, "a batch of more than one list", "give one prompt at a time")
+      let end = reader.offset
+      switch try reader.next() {
+      case .endArray: return integers
+      case .beginArray: throw refusal(path, "a batch of more than one list", "give one prompt at a time")
+      default: throw refusal(path, "\(reader.excerpt(from: end)) behind a list")
       }
-      return integers
     default: throw refusal(path, "\(reader.excerpt(from: start)) as element \(integers.count)")
     }
   }

@@ -38,10 +38,7 @@ struct TokensFileTests {
   @Test(
     "What is no list of integers is refused",
     arguments: [
-      "{}", "7", "null", #"{"tokens":7}"#, #"{"tokens\u0000":[1]}"#, "[1.0]", "[1e2]", "[[1], [2]]",
-      "[1, [2]]", #"["1"]"#,
-      "[null]",
-      "[9223372036854775808]",
+      "{}", "7", "null", #"{"tokens":7}"#, #"{"tokens\u0000":[1]}"#, #"["1"]"#, "[null]", "[1.0]",
     ])
   func others(text: String) throws {
     let error = try refusal { try read(text) }
@@ -61,8 +58,24 @@ struct TokensFileTests {
     #expect(try refusal { try read(text) }.kind == .malformedJSON)
   }
 
-  @Test("The sentence names the element that is none")
-  func element() throws {
-    #expect(try refusal { try read("[1, 2, [3]]") }.found == "[ as element 2")
+  @Test(
+    "The sentence names what is no integer, and its place",
+    arguments: [
+      ("[1, 2, [3]]", "[ as element 2"), ("[1.0]", "1.0 as element 0"), ("[1, 1.5]", "1.5 as element 1"),
+      ("[1e0]", "1e0 as element 0"), ("[9223372036854775808]", "9223372036854775808 as element 0"),
+      ("[[1, -1e400]]", "-1e400 as element 1"), (#"{"tokens": [1, 2.0]}"#, "2.0 as element 1"),
+      ("[[1], 2]", "2 behind a list"), ("[[1], [2]]", "a batch of more than one list"),
+      ("[[], [2.0]]", "a batch of more than one list"),
+    ])
+  func element(text: String, found: String) throws {
+    #expect(try refusal { try read(text) }.found == found)
+  }
+
+  @Test("Of a number that is no id the sentence says how ids are written")
+  func advice() throws {
+    #expect(
+      try refusal { try read("[1.0]") }.description.hasSuffix(
+        "t.json: expected an array of integers, or an object with one under tokens, found 1.0 as element 0; "
+          + "write an id as an integer of 64 bits, without fraction and exponent"))
   }
 }
