@@ -27,7 +27,7 @@ struct TokensService: Sendable {
   ///
   /// - line: an object with an `id`, which comes back, and one of `request`, `fim`, `text` or
   ///   `tokens`.
-  /// - number: of the line, from 1.
+  /// - number: of the line, from 1; it comes back where there is no `id`, or none that can.
   /// - Returns: a line, with an `error` if the question could not be answered; nil for a line with
   ///   nothing on it.
   func answer(_ line: UnsafeRawBufferPointer, number: Int) -> [UInt8]? {
@@ -36,7 +36,7 @@ struct TokensService: Sendable {
     var id: PythonValue?
     do {
       let question = try PythonValue(json: line, place: "line \(number)")
-      id = question["id"]
+      id = try Self.id(of: question, "line \(number)")
       answer.add("id", id ?? .none)
       try reply(to: question, "line \(number)", &answer)
     } catch let error as InputError {
@@ -80,11 +80,23 @@ struct TokensService: Sendable {
         throw InputError.request("text", "Unicode text", "half of a surrogate pair", "RuntimeError")
       }
       add(text.text, to: &answer)
-    case ("tokens", .list(let values)): answer.add("text", try tokenizer.decode(values.map(tokenID)))
+    case ("tokens", .list(let values)): answer.add("text", try tokenizer.decode(tokens(values)))
     default:
       throw Self.wrongLine(
         "\(place), \(key)", key == "text" ? "a string" : "an array of tokens", value.kindName)
     }
+  }
+
+  /// The id of a question, which comes back with its answer; nil for none.
+  private static func id(of question: PythonValue, _ place: String) throws -> PythonValue? {
+    guard let id = question["id"] else { return nil }
+    let expected = "a value that comes back as it is"
+    if id.holdsHalfSurrogate { throw wrongLine("\(place), id", expected, "half of a surrogate pair") }
+    if id.holdsNonFinite {
+      throw wrongLine(
+        "\(place), id", expected, "NaN or a number beyond the range of a double", "write it as a string")
+    }
+    return id
   }
 
   private static let questions = ["request", "fim", "text", "tokens"]
@@ -118,13 +130,21 @@ struct TokensService: Sendable {
       .wrongRequest, place, expected: expected, found: found, advice: advice, exception: "ValidationError")
   }
 
-  private func tokenID(_ value: PythonValue) throws -> Int {
-    guard case .integer(let digits) = value else {
-      throw InputError(
-        .wrongTokens, "tokens", expected: "integers", found: value.kindName, exception: "TypeError")
+  /// Ids of the vocabulary. What is no integer outranks an integer that is no id, wherever it is.
+  private func tokens(_ values: [PythonValue]) throws -> [Int] {
+    let numbers = try values.map { value in
+      guard case .integer(let digits) = value else {
+        throw InputError(
+          .wrongTokens, "tokens", expected: "integers", found: value.kindName, exception: "TypeError")
+      }
+      return digits
     }
-    // What does not fit is outside of every vocabulary.
-    return Int(digits) ?? -1
+    return try numbers.enumerated().map { index, digits in
+      guard let token = Int(digits), tokenizer.vocabulary.pieces.indices.contains(token) else {
+        throw tokenizer.noToken(digits, at: index)
+      }
+      return token
+    }
   }
 
   private func add(_ request: ChatRequest, place: String, to answer: inout JSONLine) throws {

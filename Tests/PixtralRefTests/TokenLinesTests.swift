@@ -2,7 +2,9 @@ import PixtralStorage
 import TestSupport
 import Testing
 
-/// `tokens --jsonl`: lines that ask nothing that can be answered.
+@testable import PixtralText
+
+/// `tokens --jsonl`: ids, and lines that ask nothing that can be answered.
 @Suite("Lines of questions")
 struct TokenLinesTests {
   let folder: TemporaryFolder
@@ -21,7 +23,7 @@ struct TokenLinesTests {
       (#"{"id": 1}"#, "found none of them"), ("5", "found a number"),
     ])
   func nothingAsked(line: String, said: String) throws {
-    let error = try answered(line)
+    let error = try self.error(line)
     #expect(error["type"]?.string == "ValidationError")
     let message = try #require(error["message"]?.string)
     #expect(message.hasPrefix("line 1: expected an object of id and one of request, fim, text, tokens"))
@@ -34,11 +36,56 @@ struct TokenLinesTests {
       (#"{"text": 5}"#, "line 1, text: expected a string, found a number"),
       (#"{"tokens": "a"}"#, "line 1, tokens: expected an array of tokens, found a string"),
     ])
-  func wrongType(line: String, said: String) throws { #expect(try answered(line)["message"]?.string == said) }
+  func wrongType(line: String, said: String) throws { #expect(try error(line)["message"]?.string == said) }
 
-  private func answered(_ line: String) throws -> JSON {
+  @Test(
+    "A number that is no id of the vocabulary is named as it stands there",
+    arguments: [
+      ("[9223372036854775808]", "token 0", "9223372036854775808"),
+      ("[1, -9223372036854775809]", "token 1", "-9223372036854775809"),
+      ("[32768, 9223372036854775808]", "token 0", "32768"),
+    ])
+  func noToken(tokens: String, place: String, number: String) throws {
+    let error = try self.error(#"{"tokens": \#(tokens)}"#)
+    #expect(error["message"]?.string == "\(place): expected an id from 0 to 32767, found \(number)")
+    #expect(error["type"]?.string == "IndexError")
+  }
+
+  @Test(
+    "An id comes back as a value that is equal to it",
+    arguments: [
+      "1", "-0.5", "1e300", "123456789012345678901234567890", #""a\n\u001b\"\\é""#, "null",
+      #"[1, {"a": true}]"#,
+    ])
+  func ids(id: String) throws {
+    let answer = try PythonValue(parsing: answer(#"{"id": \#(id), "text": ""}"#))
+    #expect(try answer["id"] == PythonValue(parsing: id))
+  }
+
+  @Test(
+    "An id that JSON cannot hold is refused, and the answer has the number of the line",
+    arguments: [
+      ("1e400", "NaN or a number beyond the range of a double; write it as a string"),
+      ("-1e400", "NaN or a number beyond the range of a double; write it as a string"),
+      ("NaN", "NaN or a number beyond the range of a double; write it as a string"),
+      (#"{"a": [Infinity]}"#, "NaN or a number beyond the range of a double; write it as a string"),
+      (#""\ud800""#, "half of a surrogate pair"), (#"{"\udc00": 1}"#, "half of a surrogate pair"),
+    ])
+  func wrongID(id: String, found: String) throws {
+    let answer = try JSON(parsing: answer(#"{"id": \#(id), "text": ""}"#), place: "answer")
+    #expect(answer["id"] == .null)
+    #expect(answer["line"] == .integer(1))
+    #expect(
+      answer["error"]?["message"]?.string
+        == "line 1, id: expected a value that comes back as it is, found \(found)")
+  }
+
+  private func error(_ line: String) throws -> JSON {
+    try #require(JSON(parsing: answer(line), place: "answer")["error"])
+  }
+
+  private func answer(_ line: String) throws -> String {
     let file = try folder.write("line", line)
-    let out = try shell("\"$0\" tokens --jsonl < \(file)", in: folder.path).out
-    return try #require(JSON(parsing: out, place: "answer")["error"])
+    return try shell("\"$0\" tokens --jsonl < \(file)", in: folder.path).out
   }
 }

@@ -40,8 +40,18 @@ extension PythonValue {
     }
   }
 
+  /// Whether it holds an infinity or NaN, for which JSON has no word.
+  package var holdsNonFinite: Bool {
+    switch self {
+    case .none, .boolean, .integer, .string: false
+    case .float(let value): !value.isFinite
+    case .list(let values): values.contains(where: \.holdsNonFinite)
+    case .dictionary(let members): members.contains { $0.value.holdsNonFinite }
+    }
+  }
+
   /// Whether a string in it holds half of a surrogate pair.
-  var holdsHalfSurrogate: Bool {
+  package var holdsHalfSurrogate: Bool {
     switch self {
     case .none, .boolean, .integer, .float: false
     case .string(let value): value.hasHalfSurrogate

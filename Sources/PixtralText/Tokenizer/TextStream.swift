@@ -116,14 +116,16 @@ extension Tokenizer {
     var stream = textStream
     var text = ""
     for (index, token) in tokens.enumerated() {
-      guard vocabulary.pieces.indices.contains(token) else {
-        throw InputError(
-          .wrongTokens, "token \(index)", expected: "an id from 0 to \(vocabulary.pieces.count - 1)",
-          found: "\(token)",
-          exception: "IndexError")
-      }
+      guard vocabulary.pieces.indices.contains(token) else { throw noToken("\(token)", at: index) }
       text += stream.append(token)
     }
     return text + stream.finish()
+  }
+
+  /// What a number that is no id of the vocabulary is refused with, however long it is.
+  package func noToken(_ number: String, at index: Int) -> InputError {
+    InputError(
+      .wrongTokens, "token \(index)", expected: "an id from 0 to \(vocabulary.pieces.count - 1)",
+      found: number, exception: "IndexError")
   }
 }
