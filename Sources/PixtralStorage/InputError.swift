@@ -79,37 +79,5 @@ public struct InputError: Error, CustomStringConvertible, Sendable, Equatable {
   }
 }
 
-/// A text of at most so many characters: of a longer one the beginning and the end.
-package func shortened(_ text: String, to count: Int = 80) -> String {
-  // By scalars: a grapheme cluster has no largest size.
-  let scalars = text.unicodeScalars
-  guard
-    scalars.index(scalars.startIndex, offsetBy: count, limitedBy: scalars.endIndex) ?? scalars.endIndex
-      < scalars.endIndex
-  else { return text }
-  return String(scalars.prefix(count * 2 / 3)) + "…" + String(scalars.suffix(count / 3))
-}
-
-/// Control characters of an input written out: a sentence stays a line, and a terminal obeys
-/// nothing that a file says, nor does the text change its direction.
-package func onOneLine(_ text: String) -> String {
-  if text.utf8.allSatisfy({ (0x20..<0x7f).contains($0) }) { return text }
-  var line = ""
-  for scalar in text.unicodeScalars {
-    let category = scalar.properties.generalCategory
-    if category == .control || category == .lineSeparator || category == .paragraphSeparator
-      || scalar.properties.isBidiControl
-    {
-      line += scalar.escaped(asASCII: true)
-    } else {
-      line.unicodeScalars.append(scalar)
-    }
-  }
-  return line
-}
-
-/// A number in full. A NaN is `nan`, whatever its sign and its payload are.
-package func numberText(_ value: Double) -> String { value.isNaN ? "nan" : "\(value)" }
-
 /// The message of the last failed system call.
 package func systemMessage(_ code: Int32 = errno) -> String { String(cString: strerror(code)) }

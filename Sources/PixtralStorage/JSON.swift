@@ -157,23 +157,15 @@ private func writeList<Element>(
   bytes += closing.utf8
 }
 
-/// A string in quotes. Every control character is escaped, so that a terminal shows what is written
-/// and obeys nothing in it.
+/// A string in quotes. What a terminal would obey is escaped, so that it shows what is written.
 private func writeString(_ string: String, to bytes: inout [UInt8]) {
   bytes.append(UInt8(ascii: "\""))
   for scalar in string.unicodeScalars {
-    switch scalar {
-    case "\"": bytes += #"\""#.utf8
-    case "\\": bytes += #"\\"#.utf8
-    case "\u{8}": bytes += #"\b"#.utf8
-    case "\u{c}": bytes += #"\f"#.utf8
-    case "\n": bytes += #"\n"#.utf8
-    case "\r": bytes += #"\r"#.utf8
-    case "\t": bytes += #"\t"#.utf8
-    case "\0"..."\u{1f}", "\u{7f}"..."\u{9f}":
-      let digits = String(scalar.value, radix: 16)
-      bytes += (#"\u"# + String(repeating: "0", count: 4 - digits.utf8.count) + digits).utf8
-    default: bytes += UTF8.encode(scalar)!
+    if scalar == "\"" || scalar == "\\" { bytes.append(UInt8(ascii: "\\")) }
+    if let escape = controlEscape(scalar) {
+      bytes += escape.utf8
+    } else {
+      bytes += UTF8.encode(scalar)!
     }
   }
   bytes.append(UInt8(ascii: "\""))

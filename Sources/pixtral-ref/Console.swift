@@ -25,28 +25,9 @@ enum Console {
     warn("\(place): EXIF notes orientation \(orientation), which is not applied, as in mistral-common")
   }
 
-  /// Control characters but line feeds, and what turns the direction of writing, as `\u001b`: that
-  /// says the same in a string of JSON, and stands nowhere else in JSON.
-  static func readable(_ text: String) -> [UInt8] {
-    var bytes: [UInt8] = []
-    bytes.reserveCapacity(text.utf8.count)
-    for scalar in text.unicodeScalars {
-      if scalar == "\n" || (" "..."~").contains(scalar) || !isControl(scalar) {
-        bytes += UTF8.encode(scalar)!
-      } else {
-        let digits = String(scalar.value, radix: 16)
-        bytes += "\\u\(String(repeating: "0", count: 4 - digits.count))\(digits)".utf8
-      }
-    }
-    return bytes
-  }
-
-  private static func isControl(_ scalar: Unicode.Scalar) -> Bool {
-    switch scalar.properties.generalCategory {
-    case .control, .lineSeparator, .paragraphSeparator: true
-    default: scalar.properties.isBidiControl
-    }
-  }
+  /// Control characters but line feeds are written out, which says the same in a string of JSON, and
+  /// there are none elsewhere in JSON.
+  static func readable(_ text: String) -> [UInt8] { Array(onOneLine(text, keepingLines: true).utf8) }
 
   /// Writes all of it, waiting for a reader that is slow where the descriptor does not wait itself.
   private static func write(_ bytes: [UInt8], _ descriptor: Int32) {
@@ -81,7 +62,7 @@ enum Console {
 
   /// Columns padded to the same width, all but the first flush right. A cell is one line.
   static func table(_ rows: [[String]]) -> [String] {
-    let rows = rows.map { $0.map(onOneLine) }
+    let rows = rows.map { $0.map { onOneLine($0) } }
     let count = rows.map(\.count).max() ?? 0
     let widths = (0..<count).map { column in
       rows.map { $0.count > column ? $0[column].unicodeScalars.count : 0 }.max() ?? 0

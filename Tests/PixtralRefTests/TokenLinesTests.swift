@@ -80,6 +80,17 @@ struct TokenLinesTests {
         == "line 1, id: expected a value that comes back as it is, found \(found)")
   }
 
+  @Test("A sentence is the same text in an answer as on a terminal, where control characters are written out")
+  func sameSentence() throws {
+    let content = #"[{"type": "image_url", "image_url": "no\nne\u001b.png"}]"#
+    let request = #"{"messages": [{"role": "user", "content": \#(content)}]}"#
+    let sentence = #"./no\nne\u001b.png: expected a readable file, found No such file or directory"#
+    #expect(try error(#"{"request": \#(request)}"#)["message"]?.string == sentence)
+    try folder.write("request.json", request)
+    #expect(
+      try shell("\"$0\" tokens --request request.json", in: folder.path).error == "Error: \(sentence)\n")
+  }
+
   private func error(_ line: String) throws -> JSON {
     try #require(JSON(parsing: answer(line), place: "answer")["error"])
   }
