@@ -34,6 +34,15 @@ package final class MappedFile: @unchecked Sendable {
 
   private init(_ path: String, mayBeStream: Bool) throws(InputError) {
     let inherited = mayBeStream ? Self.descriptor(named: path) : nil
+    if let inherited {
+      let mode = fcntl(inherited, F_GETFL)
+      guard mode >= 0, mode & O_ACCMODE != O_WRONLY else {
+        let name = inherited == STDIN_FILENO ? "standard input" : "descriptor \(inherited)"
+        throw unreadable(
+          path, "\(name), which is closed or only for writing", "give the file's name, or send it with < or |"
+        )
+      }
+    }
     // Without O_NONBLOCK a pipe would be waited for.
     let descriptor =
       inherited.map { fcntl($0, F_DUPFD_CLOEXEC, 0) } ?? open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC)

@@ -41,7 +41,8 @@ enum Console {
       } else if errno != EINTR {
         // An answer that did not arrive is no success.
         if descriptor == STDOUT_FILENO {
-          message("standard output: expected room to write, found \(systemMessage())")
+          let found = errno == EBADF ? "it closed or only for reading" : systemMessage()
+          message("standard output: expected room to write, found \(found)")
           exit(ExitCode.refused.rawValue)
         }
         return

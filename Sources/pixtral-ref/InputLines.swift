@@ -58,7 +58,8 @@ final class InputLines {
       Console.wait(for: POLLIN, STDIN_FILENO)
     } else if errno != EINTR {
       throw InputError(
-        .unreadableFile, "standard input", expected: "lines that can be read", found: systemMessage())
+        .unreadableFile, "standard input", expected: "lines that can be read",
+        found: errno == EBADF ? "it closed or only for writing" : systemMessage())
     }
   }
 

@@ -70,6 +70,38 @@ struct StreamTests {
     #expect(result.error.contains("standard input: expected lines that can be read, found "))
   }
 
+  /// The program has put something else in the place of what is closed.
+  @Test(arguments: [
+    (
+      "tokens --request - <&-",
+      "Error: -: expected a readable file, found standard input, which is closed or only for writing; "
+        + "give the file's name, or send it with < or |"
+    ),
+    (
+      "trace --tokens /dev/stdin --out x 0> file",
+      "Error: /dev/stdin: expected a readable file, found standard input, which is closed or only for writing; "
+        + "give the file's name, or send it with < or |"
+    ),
+    (
+      "checkpoint inspect seeded:tiny >&-",
+      "standard output: expected room to write, found it closed or only for reading"
+    ),
+    (
+      "tokens --jsonl <&-",
+      "Error: standard input: expected lines that can be read, found it closed or only for writing"
+    ),
+    (
+      "tokens --fim /dev/fd/7 7<&-",
+      "Error: /dev/fd/7: expected a readable file, found descriptor 7, which is closed or only for writing; "
+        + "give the file's name, or send it with < or |"
+    ),
+  ])
+  func whatIsClosedIsSaidToBe(arguments: String, said: String) throws {
+    let result = try run("\"$0\" \(arguments)")
+    #expect(result.code == 2)
+    #expect(result.error == "\(said)\n")
+  }
+
   @Test(arguments: ["--jsonl > /dev/full", "--jsonl >&-", "--text a > /dev/full", "--text a >&-"])
   func anAnswerThatCannotBeWrittenIsNoSuccess(arguments: String) throws {
     let result = try run("echo '{\"text\": \"a\"}' | \"$0\" tokens \(arguments)")
