@@ -17,8 +17,8 @@ struct TokensCommand: ParsableCommand {
         {"id", "text": "…"}                  {"id", "tokens", "pieces"}
         {"id", "tokens": […]}                {"id", "text"}
       What is refused gives {"id", "error": {"type", "message"}}, with the class of mistral-common's \
-      exception, and the stream goes on; a line that is no JSON has its number under "line". Image paths \
-      are relative to the folder that the program runs in.
+      exception, and the stream goes on; where no id can come back, "line" is the number of the line. Image \
+      paths are relative to the folder that the program runs in.
       """)
 
   @Option(help: "A chat request as JSON; image paths in it are relative to the file.")
