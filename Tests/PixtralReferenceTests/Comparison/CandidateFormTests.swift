@@ -348,7 +348,7 @@ struct CandidateFormTests {
 
   @Test("A name of a file stays on its line, of a bearable length, and is seen though it is empty")
   func shownNames() {
-    #expect(shownName("a\nall 83 taps are close\u{1b}[31m") == #"a\nall 83 taps are close\u{1B}[31m"#)
+    #expect(shownName("a\nall 83 taps are close\u{1b}[31m") == #"a\nall 83 taps are close\u001b[31m"#)
     #expect(shownName("") == "\"\"")
     #expect(shownName(String(repeating: "x", count: 5_000)).count < 100)
   }
