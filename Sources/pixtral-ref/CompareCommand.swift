@@ -45,7 +45,8 @@ struct CompareCommand: ParsableCommand {
   @Option(help: "What the candidate computed in: float64, float32, tf32, float16 or bfloat16.")
   var arithmetic: Arithmetic?
 
-  @Option(help: "The limit on relF, instead of the one that the arithmetic implies.")
+  @Option(
+    help: "The limit on relF, instead of the one that the arithmetic implies; without --arithmetic.")
   var limit: Double?
 
   @Option(
@@ -155,11 +156,21 @@ extension Comparison {
           + "\(Self.list(missing.map(\.name))); --taps '!NAME' leaves one out")
     }
     switch anew {
-    case .off(let off):
-      let names =
-        off.isEmpty ? "no operation is off by itself" : "\(off.count) \(off.count == 1 ? "is" : "are") off: "
-      sentences.append(
-        "computed anew from the candidate's own inputs, \(names)\(Self.list(off.map(\.name)))")
+    case .off(let off, let between):
+      let how = "computed anew from the candidate's own inputs, "
+      if !off.isEmpty {
+        sentences.append(
+          "\(how)\(off.count) \(off.count == 1 ? "is" : "are") off: \(Self.list(off.map(\.name)))")
+      } else if between.isEmpty {
+        sentences.append("\(how)no operation is off by itself")
+      }
+      if let first = between.first {
+        let lacking = first.lacking.map(shownName)
+        let which = lacking.count > 3 ? "\(lacking[0]) to \(lacking.last!)" : lacking.joined(separator: ", ")
+        let rest = between.count > 1 ? ", and \(between.count - 1) more like it" : ""
+        sentences.append(
+          "off is \(shownName(first.tap.name)) or what comes before it and is missing (\(which))\(rest)")
+      }
     case .unknown(let reason): sentences.append("no operation was computed anew: \(reason)")
     case nil: break
     }
@@ -169,8 +180,9 @@ extension Comparison {
   fileprivate func json(_ anew: Anew?) -> JSON {
     var notes = notes
     var off: [Tap]?
+    var between: [(tap: Tap, lacking: [String])] = []
     switch anew {
-    case .off(let taps): off = taps
+    case .off(let taps, let others): (off, between) = (taps, others)
     case .unknown(let reason): notes.append("no operation was computed anew: \(reason)")
     case nil: break
     }
@@ -179,9 +191,11 @@ extension Comparison {
       "taps": .array(taps.map(\.json)), "missing": .array(missing.map { .string($0.name) }),
       "extra": .array(extra.map { .string($0.name) }),
       "off_by_themselves": off.map { .array($0.map { .string($0.name) }) } ?? .null,
+      "off_or_lacking": .array(
+        between.map { ["tap": .string($0.tap.name), "lacking": .array($0.lacking.map(JSON.string))] }),
       "arithmetic": options.arithmetic.map { .string($0.rawValue) } ?? .null,
       "rotary": .object(
-        rotaryOrders.map { JSON.Member(key: $0.part, value: .string($0.order.rawValue)) }),
+        rotaryOrders.map { JSON.Member(key: $0.part, value: $0.order.map { .string($0.rawValue) } ?? .null) }),
       "notes": .array(notes.map(JSON.string)),
     ]
   }

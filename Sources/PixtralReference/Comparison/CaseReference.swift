@@ -8,6 +8,7 @@ struct CaseReference: Sendable {
   let run: RunDescription
   /// The rows that the case keeps of a tap, in ascending order; all of any other tap.
   let rows: [String: [Int]]
+  private let sha256: String?
   private let limits: [Arithmetic: Limit]
   private let witnesses: [JSON]
 
@@ -39,6 +40,7 @@ struct CaseReference: Sendable {
       throw refuse("expect.tokens", "an array of integers", expect["tokens"])
     }
     self.tensors = tensors
+    if case .string(let digest)? = expect["sha256"] { sha256 = digest } else { sha256 = nil }
     run = try RunDescription(model: model, expect: expect)
 
     var rows: [String: [Int]] = [:]
@@ -76,6 +78,29 @@ struct CaseReference: Sendable {
   {
     guard case .object(let members) = json else { throw refuse(key, "an object", json) }
     return members.map { ($0.key, $0.value) }
+  }
+
+  /// Makes sure that the file of tensors is the one that the case speaks of.
+  ///
+  /// - Throws: `InputError` of kind `wrongTrace`.
+  func check(_ tensors: [StoredTensor], _ path: String) throws {
+    for tensor in tensors {
+      guard let rows = rows[tensor.name], tensor.shape.first != rows.count else { continue }
+      throw InputError(
+        .wrongTrace, "\(path), tensor \(tensor.name)",
+        expected: "\(counted(rows.count, "row")), as expect.rows has them",
+        found: "\(tensor.shape)")
+    }
+    if let sha256 {
+      let hash = SHA256()
+      try MappedFile(path).withBytes { hash.update($0) }
+      let found = hash.hexDigest()
+      guard found == sha256 else {
+        throw InputError(
+          .wrongTrace, path, expected: "SHA-256 \(sha256), as case.json has it", found: found,
+          advice: "take both files of the case anew")
+      }
+    }
   }
 
   /// The limit of a tap in an arithmetic; nil where the case has none.

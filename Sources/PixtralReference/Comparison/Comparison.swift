@@ -17,7 +17,7 @@ package struct Comparison: Sendable {
   package struct Tap: Sendable {
     package let name: String
     package let limit: DistanceLimit
-    package let verdict: Verdict
+    package var verdict: Verdict
     /// Of a verdict that names a row: which patch or token it is, where that is known.
     package var rowName: String?
     /// Of q or k that are far: whether they are close in the other order of a head's columns.
@@ -48,9 +48,12 @@ package struct Comparison: Sendable {
   let reference: TraceFile
   let candidate: TraceFile
   let pairs: [TapPair]
-  /// The parts of the model whose q and k the candidate has in half-split order, with the columns of
-  /// a head.
-  let halfSplit: [RotaryPart: Int]
+  /// What q and k of the parts of the model show of their order.
+  let rotary: [RotaryPart: RotaryReading]
+  /// The parts whose q and k one side has in half-split order.
+  let halfSplit: [RotaryPart: HalfSplit]
+  /// The hyper-parameters, if a side says them.
+  let parameters: Parameters?
 
   /// The first tap that exceeds a limit, or has another shape, another dtype, or values that are not
   /// finite.
@@ -74,6 +77,12 @@ package struct Comparison: Sendable {
         found: "a case",
         advice: "give the case first: it is a reference")
     }
+    if let other = reference.others.first(where: { TapPlace($0.name) != nil }) {
+      throw InputError(
+        .wrongTrace, "\(reference.path), tensor \(other.name)",
+        expected: "a matrix of floating-point numbers in a reference",
+        found: "\(other.typeName) \(other.shape)", advice: "store it as F32")
+    }
     let judged = reference.tensors
     guard !judged.isEmpty else {
       throw InputError(
@@ -82,8 +91,10 @@ package struct Comparison: Sendable {
     let chosen = try choose(options.globs, among: judged.map(\.name), of: reference.path)
     let found = candidate.tensorsByName
     let run = reference.run.tokens.isEmpty ? candidate.run : reference.run
+    let parameters = reference.run.parameters ?? candidate.run.parameters
+    self.parameters = parameters
     var pairs = judged.filter { chosen.contains($0.name) }.map {
-      TapPair($0, found[$0.name] ?? .missing, of: reference.model, run, options)
+      TapPair($0, found[$0.name] ?? .missing, of: reference.model, run, parameters, options)
     }
     extra = candidate.extra(beside: reference)
     guard pairs.contains(where: { found[$0.name] != nil }) else {
@@ -100,10 +111,10 @@ package struct Comparison: Sendable {
     pairs.removeAll { found[$0.name] == nil && TapPlace.isPixels($0.name) }
     chooseReadings(&pairs)
     (self.options, self.reference, self.candidate, self.pairs) = (options, reference, candidate, pairs)
-    let parameters = reference.run.parameters ?? candidate.run.parameters
-    let halfSplit = RotaryPart.allCases.reduce(into: [:]) {
-      $0[$1] = halfSplitHeadDim(pairs, of: $1, parameters)
+    rotary = RotaryPart.allCases.reduce(into: [:]) {
+      $0[$1] = rotaryReading(pairs, of: $1, parameters, isBare: reference.run.parameters == nil)
     }
+    let halfSplit = rotary.compactMapValues { if case .halfSplit(let order) = $0 { order } else { nil } }
     self.halfSplit = halfSplit
     taps = pairs.map { $0.judged(halfSplit, parameters, run, piece) }
   }

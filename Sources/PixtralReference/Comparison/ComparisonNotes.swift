@@ -6,17 +6,13 @@ extension Comparison {
   package var notes: [String] {
     var notes: [String] = []
     if let otherRequest { notes.append(otherRequest) }
-    if !halfSplit.isEmpty {
-      let parts = RotaryPart.allCases.filter { halfSplit[$0] != nil }
-        .map { $0 == .vision ? "the vision encoder" : "the decoder" }
-      notes.append(
-        "q and k of \(parts.joined(separator: " and ")) are in half-split order, as in Hugging Face's layout; "
-          + "they were put into adjacent pairs first")
-    }
-    let found = pairs.compactMap(\.found)
-    for (adjustment, text) in Self.adjustmentTexts {
-      let count = found.count { $0.adjustments.contains(adjustment) }
-      if count > 0 { notes.append("\(counted(count, "tap")) of the candidate: \(text)") }
+    notes += HalfSplit.Side.allCases.compactMap(orderNote)
+    let sides = [("candidate", pairs.compactMap(\.found)), ("reference", pairs.map(\.expected))]
+    for (side, views) in sides {
+      for (adjustment, text) in Self.adjustmentTexts {
+        let count = views.count { $0.adjustments.contains(adjustment) }
+        if count > 0 { notes.append("\(counted(count, "tap")) of the \(side): \(text)") }
+      }
     }
     let ambiguous = pairs.count { $0.readings.count > 1 }
     if ambiguous > 0 {
@@ -43,6 +39,21 @@ extension Comparison {
     }
     notes += limitNotes
     return notes
+  }
+
+  /// Which q and k of a side were put into another order.
+  private func orderNote(_ side: HalfSplit.Side) -> String? {
+    let orders = RotaryPart.allCases.compactMap { part in
+      halfSplit[part].map { (part == .vision ? "the vision encoder" : "the decoder", $0) }
+    }.filter { $0.1.side == side }
+    if orders.isEmpty { return nil }
+    let whose = side == .reference ? "the reference's q and k" : "q and k"
+    let guess = orders.map { "\($0.1.headDim)" }.joined(separator: " and ")
+    return "\(whose) of \(orders.map(\.0).joined(separator: " and ")) are in half-split order, as in Hugging "
+      + "Face's layout; they were put into adjacent pairs first"
+      + (parameters == nil
+        ? ", taking heads of \(guess) columns: neither side says how many; a trace folder or a case does"
+        : "")
   }
 
   /// Where the limits come from.
@@ -98,10 +109,17 @@ extension Comparison {
     return count > 5 ? "\(first) and \(count - 5) more" : first
   }
 
-  /// In which order the candidate has the columns of a head of q and k, for each part of the model.
-  package var rotaryOrders: [(part: String, order: RotaryOrder)] {
-    RotaryPart.allCases.filter { part in taps.contains { RotaryPart(tap: $0.name) == part && !$0.isMissing } }
-      .map { ($0.rawValue, halfSplit[$0] == nil ? .adjacent : .halfSplit) }
+  /// In which order the candidate has the columns of a head of q and k, for each part of the model that
+  /// it has them of; nil where they are near in neither.
+  package var rotaryOrders: [(part: String, order: RotaryOrder?)] {
+    RotaryPart.allCases.compactMap { part in
+      switch rotary[part] {
+      case .adjacent: (part.rawValue, .adjacent)
+      case .halfSplit(let order): (part.rawValue, order.side == .candidate ? .halfSplit : .adjacent)
+      case .unclear: (part.rawValue, nil)
+      case nil: nil
+      }
+    }
   }
 }
 

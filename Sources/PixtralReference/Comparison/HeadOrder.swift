@@ -21,9 +21,9 @@ private func nearestReading(_ pairs: [TapPair]) -> Int {
   for pair in pairs {
     for (n, reading) in pair.readings.enumerated() {
       // q and k may be in half-split order as well.
-      let halfSplit = RotaryPart(tap: pair.name) == nil ? [] : [reading.tensor.shape.last]
-      for headDim in [nil] + halfSplit {
-        guard let distance = pair.distance(of: reading, halfSplit: headDim) else { continue }
+      let headDim = RotaryPart(tap: pair.name) == nil ? nil : reading.tensor.shape.last
+      for order in [nil] + [headDim].compactMap({ $0.map { HalfSplit(side: .candidate, headDim: $0) } }) {
+        guard let distance = pair.distance(of: reading, order) else { continue }
         if distance.isClose { return n }
         if distance.relF < nearest.relF { nearest = (distance.relF, n) }
       }

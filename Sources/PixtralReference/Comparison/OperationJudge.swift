@@ -4,8 +4,9 @@ import PixtralStorage
 extension Comparison {
   /// What computing each operation anew came to.
   package enum Anew: Sendable {
-    /// The taps that are off by themselves, in the order of computation.
-    case off([Tap])
+    /// The taps that are off by themselves, in the order of computation; and those that are off, or a
+    /// tap between them and the candidate's last ones that the candidate lacks.
+    case off([Tap], between: [(tap: Tap, lacking: [String])])
     /// Nothing can be said, for this reason.
     case unknown(String)
   }
@@ -47,7 +48,7 @@ extension Comparison {
   /// candidate's own inputs to it. A mistake hands itself on, so that every tap behind it is far; here
   /// only the operations that have one show.
   ///
-  /// The first operation, `vision.patch_conv`, is judged only if one of the two sides has the pixels.
+  /// Inputs are all taps that the candidate has, compared or not, and the pixels of either side.
   ///
   /// - checkpoint: the weights that the candidate has.
   /// - progress: told the name of each tap before it is computed.
@@ -57,63 +58,81 @@ extension Comparison {
       return .unknown("\(checkpoint.name) is another model: \(mismatch)")
     }
     guard !run.tokens.isEmpty else { return .unknown("neither side says of which tokens it is") }
-    let patch = checkpoint.parameters.vision.patchSize
-    let shape = PromptShape(run.tokens, run.grids.map { (nil, $0) }, patchSize: patch)
-    let given = run.grids.indices.map { n in
-      (candidate.tensors + reference.tensors).first { $0.name == "image\(n)" }
-    }
-    func prompt() -> Prompt? {
-      guard (try? shape.check(against: checkpoint.parameters)) != nil else { return nil }
-      let images = zip(run.grids, given).map { grid, tensor -> Pixels in
-        let (height, width) = (grid.rows * patch, grid.columns * patch)
-        let count = Pixels.channels * height * width
-        var values = [Float](repeating: 0, count: count)
-        if let tensor, TapView.withoutBatch(tensor.shape) == [Pixels.channels, height, width] {
-          values = tensor.values(0..<count)
-        }
-        return Pixels(height: height, width: width, values: values)
-      }
-      let prompt = Prompt(tokens: run.tokens, pixels: images)
-      return (try? prompt.check(against: checkpoint.parameters)) == nil ? nil : prompt
-    }
-    guard let prompt = prompt() else {
+    let parameters = checkpoint.parameters
+    let shape = PromptShape(run.tokens, run.grids.map { (nil, $0) }, patchSize: parameters.vision.patchSize)
+    guard (try? shape.check(against: parameters)) != nil else {
       return .unknown("the tokens and grids are none of a run of \(checkpoint.name)")
     }
-    let judge = OperationJudge(
-      self, checkpoint.parameters, knowsPixels: !given.contains { $0 == nil }, progress)
+    for pair in pairs where pair.kept == nil && pair.name != ModelTap.logits.rawValue {
+      if let rows = run.rows(of: pair.name), rows != pair.expected.rows {
+        return .unknown("\(pair.name) has \(pair.expected.rows) rows, a run of these tokens \(rows)")
+      }
+    }
+    let taps = parameters.taps(images: shape.images, tokens: run.tokens.count, logitRows: run.tokens.count)
+    do { try checkMemory(of: taps.filter { !$0.onDemand }, for: shape, dtype: .f64) } catch {
+      return .unknown("\(error)")
+    }
+    let pixels = try pixels(patchSize: parameters.vision.patchSize)
+    let prompt = Prompt(tokens: run.tokens, pixels: pixels.images)
+    guard (try? prompt.check(against: parameters)) != nil else {
+      return .unknown("the pixels are none of a run of \(checkpoint.name)")
+    }
+    let judge = OperationJudge(self, parameters, knowsPixels: pixels.areKnown, progress)
     do { _ = try Pixtral<Double>(checkpoint)(prompt, trace: Trace(judge)) } catch is TraceEnd {}
-    let diverged = taps.filter { !$0.passed && !$0.isMissing }
-    if judge.isOtherRun { return .unknown("the taps have other shapes than a run of these tokens has") }
+    let diverged = self.taps.filter { !$0.passed && !$0.isMissing }
     guard diverged.contains(where: { judge.judged.contains($0.name) }) else {
       return .unknown("no tap that diverges has values that can be judged so")
     }
-    return .off(judge.off)
+    return .off(judge.off, between: judge.between)
+  }
+
+  /// The pixels of the run's images, as far as a side has them; zeros for the others.
+  private func pixels(patchSize: Int) throws -> (images: [Pixels], areKnown: Bool) {
+    var areKnown = true
+    let images = run.grids.enumerated().map { n, grid -> Pixels in
+      let (height, width) = (grid.rows * patchSize, grid.columns * patchSize)
+      let count = Pixels.channels * height * width
+      let given = (candidate.tensors + reference.tensors).first {
+        $0.name == "image\(n)" && TapView.withoutBatch($0.shape) == [Pixels.channels, height, width]
+      }
+      areKnown = areKnown && given != nil
+      return Pixels(
+        height: height, width: width,
+        values: given?.values(0..<count) ?? [Float](repeating: 0, count: count))
+    }
+    return (images, areKnown)
   }
 }
 
 /// Has a run go on with the candidate's value at every tap, after its own has been compared with it.
 private final class OperationJudge: TraceRecorder {
   private let pairs: [String: TapPair]
+  private let candidates: [String: StoredTensor]
   private let last: String?
-  private let halfSplit: [RotaryPart: Int]
+  private let halfSplit: [RotaryPart: HalfSplit]
   /// q and k that the candidate has in the other order than all others of their part.
   private let inOtherOrder: Set<String>
   private let parameters: Parameters
+  private let hasImages: Bool
   private let knowsPixels: Bool
   private let progress: (String) -> Void
+  /// Of a tap that the candidate lacks: itself, and what of its inputs is lacking too.
+  private var lacking: [String: [String]] = [:]
   private(set) var off: [Comparison.Tap] = []
+  private(set) var between: [(tap: Comparison.Tap, lacking: [String])] = []
   private(set) var judged: Set<String> = []
-  /// Whether a tap has another shape than the run gives it.
-  private(set) var isOtherRun = false
 
   init(
     _ comparison: Comparison, _ parameters: Parameters, knowsPixels: Bool,
     _ progress: @escaping (String) -> Void
   ) {
     pairs = Dictionary(uniqueKeysWithValues: comparison.pairs.map { ($0.name, $0) })
+    candidates = Dictionary(
+      comparison.candidate.tensors.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
     last = comparison.pairs.last { $0.found != nil && TapPlace($0.name) != nil }?.name
     halfSplit = comparison.halfSplit
     inOtherOrder = Set(comparison.taps.filter(\.isCloseInOtherOrder).map(\.name))
+    hasImages = !comparison.run.grids.isEmpty
     (self.parameters, self.knowsPixels, self.progress) = (parameters, knowsPixels, progress)
   }
 
@@ -129,28 +148,32 @@ private final class OperationJudge: TraceRecorder {
 
   private func judge<Scalar: BLASScalar>(_ name: String, _ value: Matrix<Scalar>) -> Matrix<Scalar> {
     let isUnknown = name == ModelTap.patchConv.rawValue && !knowsPixels
-    guard let pair = pairs[name], var found = pair.found else {
+    var missing: [String] = []
+    for input in parameters.inputs(of: name, hasImages: hasImages) {
+      missing += (lacking[input] ?? []).filter { !missing.contains($0) }
+    }
+    guard var found = found(name, like: value) else {
+      lacking[name] = missing + [name]
       return isUnknown ? Matrix(repeating: .nan, rows: value.rows, columns: value.columns) : value
     }
-    // Of logits the candidate may have some rows only; nothing goes on with them.
-    let rows = pair.kept ?? Array(max(0, value.rows - found.rows)..<value.rows)
-    guard rows.count == found.rows, rows.allSatisfy({ $0 < value.rows }), found.columns == value.columns
-    else {
-      isOtherRun = true
-      return value
-    }
     let part = RotaryPart(tap: name)
-    if let part { found.headDim = halfSplit[part] }
+    if let part, let order = halfSplit[part], order.side == .candidate { found.headDim = order.headDim }
     let candidate = Matrix<Double>(
       rows: found.rows, columns: found.columns, values: found.values(0..<found.rows))
-    let expected = Matrix<Double>(
-      rows: rows.count, columns: value.columns, values: rows.flatMap { value.row($0).map(Double.init) })
-    // What is computed from values that are not finite says nothing.
-    if !isUnknown, expected.values.allSatisfy(\.isFinite) {
-      judged.insert(name)
-      if let tap = pair.judged(candidate, against: expected) { off.append(tap) }
+    if !isUnknown, let pair = pairs[name] {
+      // Of logits the candidate may have some rows only; nothing goes on with them.
+      let rows = found.rows == value.rows ? Array(0..<value.rows) : pair.kept ?? [value.rows - 1]
+      let expected = Matrix<Double>(
+        rows: rows.count, columns: value.columns, values: rows.flatMap { value.row($0).map(Double.init) })
+      // What is computed from values that are not finite says nothing.
+      if expected.values.allSatisfy(\.isFinite) {
+        judged.insert(name)
+        if let tap = pair.judged(candidate, against: expected) {
+          if missing.isEmpty { off.append(tap) } else { between.append((tap, missing)) }
+        }
+      }
     }
-    guard rows.count == value.rows else { return value }
+    guard found.rows == value.rows else { return value }
     var goingOn = candidate.values
     if let part, inOtherOrder.contains(name) {
       // Off, but with the right numbers for what comes: it is its order alone.
@@ -158,6 +181,19 @@ private final class OperationJudge: TraceRecorder {
       goingOn = found.values(0..<found.rows)
     }
     return Matrix(rows: found.rows, columns: found.columns, values: goingOn.map { Scalar($0) })
+  }
+
+  /// The candidate's tap as a matrix like that of the run; nil if it has none of that shape.
+  private func found<Scalar>(_ name: String, like value: Matrix<Scalar>) -> TapView? {
+    if let pair = pairs[name] {
+      guard let found = pair.found, found.columns == value.columns else { return nil }
+      let isWhole = found.rows == value.rows && pair.kept == nil
+      return isWhole || name == ModelTap.logits.rawValue && found.rows <= value.rows ? found : nil
+    }
+    guard let tensor = candidates[name] else { return nil }
+    return TapView.readings(
+      of: tensor, like: [value.rows, value.columns], kept: nil, total: nil, heads: parameters.heads(of: name)
+    ).first
   }
 }
 

@@ -17,6 +17,14 @@ func adjacentPairs(_ row: [Double], headDim: Int) -> [Double] {
   return pairs
 }
 
+/// A side of a comparison that has q and k of a part of the model in half-split order.
+struct HalfSplit: Sendable {
+  enum Side: Sendable, CaseIterable { case candidate, reference }
+  let side: Side
+  /// Columns of a head.
+  let headDim: Int
+}
+
 /// The two parts of the model that rotate.
 enum RotaryPart: String, Sendable, CaseIterable {
   case vision, decoder
@@ -38,30 +46,47 @@ enum RotaryPart: String, Sendable, CaseIterable {
   }
 }
 
-/// Whether a candidate has q and k of a part in half-split order: the first q that is close in either
-/// order says it. Where none is, it must be plain all the same: the q that is nearest in one of them is
-/// then less than half as far as in the other. (k, where there is no q.)
+/// What the q and k of a part show of their order.
+enum RotaryReading: Sendable {
+  case adjacent
+  case halfSplit(HalfSplit)
+  /// They are near in neither.
+  case unclear
+}
+
+/// In which order the sides have q and k of a part: the first q that is close in either order says it.
+/// Where none is, it must be plain all the same: the q that is nearest in one of them is then less than
+/// half as far as in the other. (Without any q: q_rotated, k, k_rotated.)
 ///
-/// - Returns: the columns of a head; nil for adjacent pairs.
-func halfSplitHeadDim(_ pairs: [TapPair], of part: RotaryPart, _ parameters: Parameters?)
-  -> Int?
+/// - parameters: nil if neither side says them.
+/// - isBare: whether the reference is a file of any runtime, which may have half-split order itself.
+/// - Returns: nil where there is nothing to see it by.
+func rotaryReading(_ pairs: [TapPair], of part: RotaryPart, _ parameters: Parameters?, isBare: Bool)
+  -> RotaryReading?
 {
   let rotary = pairs.filter { RotaryPart(tap: $0.name) == part && $0.found != nil }
   let witnesses = [LayerTap.q, .qRotated, .k, .kRotated].lazy
     .map { tap in rotary.filter { $0.name.hasSuffix(".\(tap.rawValue)") } }.first { !$0.isEmpty }
-  var nearest = (relF: Double.infinity, headDim: Int?.none)
+  let sides: [HalfSplit.Side] = isBare ? [.candidate, .reference] : [.candidate]
+  var (adjacent, split) = (Double.infinity, Double.infinity)
+  var nearest: HalfSplit?
   for pair in witnesses ?? [] {
-    guard let found = pair.found, let adjacent = pair.distance(of: found, halfSplit: nil) else { continue }
-    if adjacent.isClose { return nil }
-    if adjacent.relF < nearest.relF { nearest = (adjacent.relF, nil) }
+    guard let found = pair.found, let asIs = pair.distance(of: found, nil) else { continue }
+    if asIs.isClose { return .adjacent }
+    var best = (relF: Double.infinity, order: HalfSplit?.none)
     let widths = parameters.map { [part.headDim($0)] } ?? evenDivisors(of: pair.expected.columns)
-    for headDim in widths {
-      guard let distance = pair.distance(of: found, halfSplit: headDim) else { continue }
-      if distance.isClose { return headDim }
-      if distance.relF < min(nearest.relF, adjacent.relF / 2) { nearest = (distance.relF, headDim) }
+    for order in sides.flatMap({ side in widths.map { HalfSplit(side: side, headDim: $0) } }) {
+      guard let distance = pair.distance(of: found, order) else { continue }
+      if distance.isClose { return .halfSplit(order) }
+      if distance.relF < best.relF { best = (distance.relF, order) }
+    }
+    if min(asIs.relF, best.relF) < min(adjacent, split) {
+      (adjacent, split, nearest) = (asIs.relF, best.relF, best.order)
     }
   }
-  return nearest.headDim
+  if let nearest, split < adjacent / 2 { return .halfSplit(nearest) }
+  if adjacent < split / 2 { return .adjacent }
+  return rotary.isEmpty ? nil : .unclear
 }
 
 /// The widths that a head may have where nobody says it; in one of two columns both orders are one.

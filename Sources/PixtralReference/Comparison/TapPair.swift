@@ -21,7 +21,7 @@ struct TapPair: Sendable {
   let limitIsOfCase: Bool
   /// The verdict, where it needs no look at the values.
   let verdict: Comparison.Verdict?
-  /// Which rows of the tap these are, if not all or the last.
+  /// Which rows of the reference's tap these are, if not all that it has.
   let kept: [Int]?
 
   var name: String { expected.tensor.name }
@@ -29,7 +29,7 @@ struct TapPair: Sendable {
   /// - model: the case that the reference is, if it is one.
   init(
     _ tensor: StoredTensor, _ candidate: Found, of model: CaseReference?, _ run: RunDescription,
-    _ options: Comparison.Options
+    _ parameters: Parameters?, _ options: Comparison.Options
   ) {
     let reference = TapView(tensor)
     let kept = model?.rows[tensor.name]
@@ -51,13 +51,23 @@ struct TapPair: Sendable {
         }
       return
     }
-    let total = run.rows(of: tensor.name)
-    let readings = TapView.readings(of: candidate, like: reference, kept: kept, total: total)
-    if !readings.isEmpty {
+    let (total, heads) = (run.rows(of: tensor.name), parameters?.heads(of: tensor.name))
+    let readings = TapView.readings(of: candidate, like: tensor.shape, kept: kept, total: total, heads: heads)
+    // A reference that another runtime wrote may be in another form as well.
+    let forms = TapView.readings(of: tensor, like: candidate.shape, kept: nil, total: nil, heads: heads)
+    let lastRow = kept?.last ?? reference.rows - 1
+    if tensor.shape.count > candidate.shape.count, candidate.shape.count == 2, let form = forms.first {
+      (expected, self.readings, verdict, self.kept) = (form, [TapView(candidate)], nil, nil)
+    } else if !readings.isEmpty {
       (expected, self.readings, verdict, self.kept) = (reference, readings, nil, kept)
-    } else if let last = Self.lastRow(candidate, reference, kept, total) {
-      (expected, self.readings, verdict) = (reference.lastRow(), [last], nil)
-      self.kept = kept?.suffix(1)
+    } else if tensor.name == ModelTap.logits.rawValue, total == nil || lastRow == total! - 1,
+      var last = TapView.readings(
+        of: candidate, like: [1, reference.columns], kept: nil, total: nil, heads: nil
+      ).first, !last.adjustments.contains(.lastRow)
+    {
+      // Exactly one row of logits: any other number is another run's.
+      last.adjustments.append(.lastRow)
+      (expected, self.readings, verdict, self.kept) = (reference.lastRow(), [last], nil, [lastRow])
     } else {
       (expected, self.readings, self.kept) = (reference, [], kept)
       verdict = .otherShape(expected: tensor.shape, found: candidate.shape)
@@ -65,56 +75,58 @@ struct TapPair: Sendable {
     found = self.readings.first
   }
 
-  /// Exactly one row of logits, where the reference has more and the last among them: any other number
-  /// is another run's.
-  private static func lastRow(_ candidate: StoredTensor, _ reference: TapView, _ kept: [Int]?, _ total: Int?)
-    -> TapView?
-  {
-    guard candidate.name == ModelTap.logits.rawValue, kept == nil || kept?.last == total.map({ $0 - 1 }),
-      var view = TapView.readings(of: candidate, like: reference.lastRow(), kept: nil, total: nil).first,
-      !view.adjustments.contains(.lastRow)
-    else { return nil }
-    view.adjustments.append(.lastRow)
-    return view
-  }
-
-  /// The verdict, with q and k read in the order in which the candidate has them.
+  /// The verdict, with q and k read in the order in which the two sides have them.
   func judged(
-    _ halfSplit: [RotaryPart: Int], _ parameters: Parameters?, _ run: RunDescription,
+    _ halfSplit: [RotaryPart: HalfSplit], _ parameters: Parameters?, _ run: RunDescription,
     _ piece: (Int) -> String?
   ) -> Comparison.Tap {
-    guard var found else { return Comparison.Tap(name: name, limit: limit, verdict: verdict!) }
+    guard let found else { return Comparison.Tap(name: name, limit: limit, verdict: verdict!) }
     let part = RotaryPart(tap: name)
-    if let part { found.headDim = halfSplit[part] }
-    let verdict = judge(found, against: expected, limit)
-    var tap = Comparison.Tap(name: name, limit: limit, verdict: verdict)
-    switch verdict {
-    case .far(let distance):
+    let order = part.flatMap { halfSplit[$0] }
+    var tap = Comparison.Tap(name: name, limit: limit, verdict: verdict(of: found, order))
+    switch tap.verdict {
+    case .far(var distance):
+      distance.worstRowIndex = rowOfTap(distance.worstRowIndex)
+      tap.verdict = .far(distance)
       tap.rowName = rowName(distance.worstRowIndex, run, piece)
-      if let part, let headDim = parameters.map(part.headDim) ?? halfSplit[part] {
-        found.headDim = found.headDim == nil ? headDim : nil
-        tap.isCloseInOtherOrder = isClose(judge(found, against: expected, limit))
+      if let part, let headDim = parameters.map(part.headDim) ?? order?.headDim {
+        let other = order == nil ? HalfSplit(side: .candidate, headDim: headDim) : nil
+        tap.isCloseInOtherOrder = isClose(verdict(of: found, other))
       }
-    case .nonFinite(let row, _): tap.rowName = rowName(row, run, piece)
+    case .close(var distance):
+      distance.worstRowIndex = rowOfTap(distance.worstRowIndex)
+      tap.verdict = .close(distance)
+    case .nonFinite(let row, let column):
+      tap.verdict = .nonFinite(row: rowOfTap(row), column: column)
+      tap.rowName = rowName(rowOfTap(row), run, piece)
     default: break
     }
     return tap
   }
 
+  /// The number that a compared row has in the tap.
+  private func rowOfTap(_ row: Int) -> Int { kept?[row] ?? row }
+
   private func rowName(_ row: Int, _ run: RunDescription, _ piece: (Int) -> String?) -> String? {
-    if let kept, let total = run.rows(of: name) {
-      return run.name(ofRow: kept[row], of: name, rows: total, piece: piece)
-    }
-    return run.name(ofRow: row, of: name, rows: expected.rows, piece: piece)
+    let rows = kept == nil ? expected.rows : run.rows(of: name) ?? expected.tensor.rows
+    return run.name(ofRow: row, of: name, rows: rows, piece: piece)
   }
 
-  /// How far the candidate is, read in one of its ways and with the columns of a head of so many in
-  /// half-split order; nil if that cannot be said.
-  func distance(of reading: TapView, halfSplit headDim: Int?) -> (relF: Double, isClose: Bool)? {
-    guard headDim.map({ reading.columns % $0 == 0 }) ?? true else { return nil }
-    var found = reading
-    found.headDim = headDim
-    let verdict = judge(found, against: expected, limit)
+  private func verdict(of reading: TapView, _ order: HalfSplit?) -> Comparison.Verdict {
+    var (found, expected) = (reading, expected)
+    switch order?.side {
+    case .candidate: found.headDim = order?.headDim
+    case .reference: expected.headDim = order?.headDim
+    case nil: break
+    }
+    return judge(found, against: expected, limit)
+  }
+
+  /// How far the candidate is, read in one of its ways, if one side is in half-split order; nil if that
+  /// cannot be said.
+  func distance(of reading: TapView, _ order: HalfSplit?) -> (relF: Double, isClose: Bool)? {
+    guard order.map({ reading.columns.isMultiple(of: $0.headDim) }) ?? true else { return nil }
+    let verdict = verdict(of: reading, order)
     switch verdict {
     case .close(let distance), .far(let distance): return (distance.relF, isClose(verdict))
     default: return nil

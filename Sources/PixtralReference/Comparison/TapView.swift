@@ -31,34 +31,39 @@ struct TapView: Sendable {
   /// The tensor as a matrix: its first dimension is the rows, all others together are the columns.
   /// Pixels [3, height, width] have a row a line of a channel.
   init(_ tensor: StoredTensor) {
-    let shape = Self.withoutBatch(tensor.shape)
     self.tensor = tensor
-    let isPixels = shape.count == 3 && TapPlace.isPixels(tensor.name)
+    (rows, columns) = Self.matrix(tensor.shape, tensor.name)
+  }
+
+  private static func matrix(_ shape: [Int], _ name: String) -> (rows: Int, columns: Int) {
+    let shape = withoutBatch(shape)
+    let isPixels = shape.count == 3 && TapPlace.isPixels(name)
     let split = min(isPixels ? 2 : 1, shape.count)
-    rows = shape[..<split].reduce(1, *)
-    columns = shape[split...].reduce(1, *)
+    return (shape[..<split].reduce(1, *), shape[split...].reduce(1, *))
   }
 
   /// The tensor of a candidate as the matrix that a reference has: in every way in which its shape
   /// can be read so. None if it is another shape; two where there are as many heads as rows.
   ///
+  /// - shape: the reference's.
   /// - kept: of a case: the rows of all that the reference has.
   /// - total: how many rows the run gives the tap; nil if that is not known.
-  static func readings(of tensor: StoredTensor, like reference: TapView, kept: [Int]?, total: Int?)
+  /// - heads: how many heads it has; nil if that is not known.
+  static func readings(of tensor: StoredTensor, like shape: [Int], kept: [Int]?, total: Int?, heads: Int?)
     -> [TapView]
   {
     var view = TapView(tensor)
-    (view.rows, view.columns) = (reference.rows, reference.columns)
-    if tensor.shape == reference.tensor.shape { return [view] }
-    if Self.withoutBatch(tensor.shape) == Self.withoutBatch(reference.tensor.shape) {
-      view.adjustments = [.batchDropped]
+    (view.rows, view.columns) = matrix(shape, tensor.name)
+    if tensor.shape == shape { return [view] }
+    if Self.withoutBatch(tensor.shape) == Self.withoutBatch(shape) {
+      if tensor.shape.count > shape.count { view.adjustments = [.batchDropped] }
       return [view]
     }
     var shape = tensor.shape
     // The logits of one position.
     if shape == [view.columns], view.isLogits { shape.insert(1, at: 0) }
     while true {
-      let readings = [view.rowsFirst(shape, kept, total), view.headsFirst(shape, kept, total)]
+      let readings = [view.rowsFirst(shape, kept, total), view.headsFirst(shape, kept, total, heads)]
         .compactMap(\.self)
       if !readings.isEmpty || shape.count < 3 || shape[0] != 1 { return readings }
       view.adjustments = [.batchDropped]
@@ -84,8 +89,9 @@ struct TapView: Sendable {
   }
 
   /// [heads, rows, head_dim].
-  private func headsFirst(_ shape: [Int], _ kept: [Int]?, _ total: Int?) -> TapView? {
-    guard shape.count == 3, shape[0] > 1, let selection = selection(of: shape[1], kept, total),
+  private func headsFirst(_ shape: [Int], _ kept: [Int]?, _ total: Int?, _ heads: Int?) -> TapView? {
+    guard LayerTapName(tensor.name)?.tap.hasHeads == true, shape.count == 3, shape[0] > 1,
+      heads.map({ $0 == shape[0] }) ?? true, let selection = selection(of: shape[1], kept, total),
       shape[0] * shape[2] == columns
     else { return nil }
     var view = self

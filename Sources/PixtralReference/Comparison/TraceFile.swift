@@ -51,5 +51,6 @@ package struct TraceFile: Sendable {
     }
     self.tensors = tensors.inOrderOfComputation(\.name)
     self.others = others
+    try model?.check(tensors, file)
   }
 }

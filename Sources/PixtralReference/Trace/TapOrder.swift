@@ -15,11 +15,10 @@ struct TapPlace: Comparable {
       let step = ["rgb", "resized"].firstIndex(of: parts[2])
     {
       numbers = [0, n, step]
-    } else if parts.count > 3, parts[1] == "layers", let layer = Int(parts[2]),
-      let tap = LayerTap(rawValue: parts[3...].joined(separator: ".")),
-      let stage = ["vision": 2, "decoder": 5][parts[0]]
-    {
-      numbers = [stage, layer, LayerTap.allCases.firstIndex(of: tap)!]
+    } else if let layer = LayerTapName(name) {
+      numbers = [
+        layer.part == "vision" ? 2 : 5, layer.layer, LayerTap.allCases.firstIndex(of: layer.tap)!,
+      ]
     } else if let tap = ModelTap(rawValue: name) {
       numbers =
         switch tap {

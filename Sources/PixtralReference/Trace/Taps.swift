@@ -24,6 +24,22 @@ enum LayerTap: String, Sendable, CaseIterable {
   var onDemand: Bool { self == .scores || self == .weights }
 }
 
+/// The name of a tap of a layer, `vision.layers.3.attention.q`, taken apart.
+struct LayerTapName {
+  let part: String
+  let layer: Int
+  let tap: LayerTap
+
+  init?(_ name: String) {
+    let parts = name.split(separator: ".", maxSplits: 3, omittingEmptySubsequences: false)
+    guard parts.count == 4, parts[0] == "vision" || parts[0] == "decoder", parts[1] == "layers",
+      let layer = Int(parts[2]), "\(layer)" == parts[2], layer >= 0,
+      let tap = LayerTap(rawValue: String(parts[3]))
+    else { return nil }
+    (part, self.layer, self.tap) = (String(parts[0]), layer, tap)
+  }
+}
+
 /// The taps outside of layers.
 enum ModelTap: String, Sendable {
   case patchConv = "vision.patch_conv"

@@ -25,7 +25,7 @@ struct CandidateFormTests {
   private func compare(
     with reference: String? = nil, _ options: Comparison.Options = .init(),
     adding others: TensorFile = .init(),
-    _ form: Form = { ([$1.rows, $1.columns], $1.values) }
+    form: Form = { ([$1.rows, $1.columns], $1.values) }
   ) throws -> Comparison {
     var file = others
     // As safetensors' own writer has them: sorted by name.
@@ -187,7 +187,130 @@ struct CandidateFormTests {
       return ([matrix.rows, matrix.columns], values)
     }
     #expect(comparison.firstDivergence?.name == "vision.layers.0.attention.q")
-    #expect(comparison.rotaryOrders.map(\.order) == [.adjacent, .adjacent])
+    #expect(comparison.rotaryOrders.map(\.part) == ["vision", "decoder"])
+    #expect(comparison.rotaryOrders.map(\.order) == [nil, nil])
+  }
+
+  /// The run as transformers has it: a batch of one, rotated q and k with the heads first, and half-split
+  /// order.
+  private func inOtherForm(_ name: String, _ matrix: Matrix<Double>) -> (shape: [Int], values: [Double]) {
+    let isRotary = [".q", ".k", "q_rotated", "k_rotated"].contains { name.hasSuffix($0) }
+    guard isRotary else { return ([1, matrix.rows, matrix.columns], matrix.values) }
+    let width = name.hasPrefix("vision") ? 12 : 20
+    let values = halfSplit(matrix, width)
+    guard name.hasSuffix("_rotated") else { return ([1, matrix.rows, matrix.columns], values) }
+    let moved = stride(from: 0, to: matrix.columns, by: width).flatMap { start in
+      (0..<matrix.rows).flatMap { values[$0 * matrix.columns + start..<$0 * matrix.columns + start + width] }
+    }
+    return ([1, matrix.columns / width, matrix.rows, width], moved)
+  }
+
+  @Test("A file of another runtime is a reference in its own forms and order too")
+  func foreignReference() throws {
+    _ = try compare(form: inOtherForm)
+    let comparison = try Comparison(
+      reference: TraceFile("\(folder.path)/candidate.safetensors"), candidate: TraceFile(traced()))
+    #expect(comparison.firstDivergence?.name == nil)
+    #expect(
+      comparison.notes[0].hasPrefix("the reference's q and k of the vision encoder and the decoder are"))
+    #expect(comparison.notes[1] == "83 taps of the reference: a batch of one was dropped")
+    #expect(
+      comparison.notes[2]
+        == "10 taps of the reference: [heads, rows, head_dim] was read as [rows, heads · head_dim]")
+  }
+
+  @Test("A width of a head that neither side says is said to be guessed")
+  func guessedWidth() throws {
+    let comparison = try compare(with: "\(traced())/trace.safetensors", form: inOtherForm)
+    #expect(comparison.passed)
+    #expect(comparison.notes[0].contains("taking heads of 12 and 20 columns: neither side says how many"))
+  }
+
+  @Test("Heads in front are read so in taps that have heads, and in the model's number")
+  func noHeads() throws {
+    let comparison = try compare { name, matrix in
+      guard name == "decoder.layers.0.residual" || name == "decoder.layers.0.attention.v" else {
+        return ([matrix.rows, matrix.columns], matrix.values)
+      }
+      let heads = 4  // v has 2
+      let width = matrix.columns / heads
+      let values = (0..<heads).flatMap { head in
+        (0..<matrix.rows).flatMap { matrix.row($0).dropFirst(head * width).prefix(width) }
+      }
+      return ([heads, matrix.rows, width], values)
+    }
+    #expect(
+      comparison.taps.filter { !$0.passed }.map(\.verdict) == [
+        .otherShape(expected: [58, 40], found: [4, 58, 10]),
+        .otherShape(expected: [58, 80], found: [4, 58, 20]),
+      ])
+  }
+
+  @Test("The worst row has the number that it has in the tap, though a case keeps only some")
+  func numberOfKeptRow() throws {
+    let comparison = try compare { name, matrix in
+      var matrix = matrix
+      if name == "logits" { matrix[57, 3] += 10 }
+      return ([matrix.rows, matrix.columns], matrix.values)
+    }
+    guard case .far(let distance)? = comparison.firstDivergence?.verdict else {
+      return #expect(Bool(false), "must be far")
+    }
+    #expect(distance.worstRowIndex == 57)
+    #expect(comparison.firstDivergence?.rowName == "token 57 of id 4")
+  }
+
+  @Test("What is computed anew without all of the candidate's own inputs is said to be so")
+  func lackingInputs() throws {
+    var model = WrongModel(try Checkpoint("seeded:tiny"), .maskDropped)
+    model.run(golden.prompt)
+    func anew(_ isKept: (String) -> Bool, globs: [String] = []) throws -> (
+      off: [String], between: [(String, [String])]
+    ) {
+      var file = TensorFile()
+      for (name, matrix) in model.taps where isKept(name) {
+        file.addDoubles(name, [matrix.rows, matrix.columns], matrix.values)
+      }
+      let candidate = try TraceFile(folder.write("candidate.safetensors", file.bytes))
+      let comparison = try Comparison(
+        reference: TraceFile(golden.folder), candidate: candidate, .init(globs: globs))
+      guard case .off(let off, let between) = try comparison.anew(Checkpoint("seeded:tiny")) else {
+        return (["nothing"], [])
+      }
+      return (off.map(\.name), between.map { ($0.tap.name, $0.lacking) })
+    }
+    let contexts = (0..<2).map { "vision.layers.\($0).attention.context" }
+    let whole = try anew({ _ in true })
+    #expect(whole.off == contexts)
+    #expect(whole.between.isEmpty)
+
+    let withoutContexts = try anew({ !contexts.contains($0) })
+    #expect(withoutContexts.off.isEmpty)
+    #expect(withoutContexts.between.map(\.0) == (0..<2).map { "vision.layers.\($0).attention.output" })
+    #expect(withoutContexts.between.map(\.1) == contexts.map { [$0] })
+
+    let decoder = try anew({ $0.hasPrefix("decoder.") })
+    #expect(decoder.off.isEmpty)
+    #expect(decoder.between.map(\.0) == ["decoder.embeddings"])
+    #expect(decoder.between.first?.1.last == "adapter.w_out")
+    // Inputs that are there count, though they are not compared.
+    let hidden = try anew({ _ in true }, globs: ["decoder.*"])
+    #expect(hidden.off.isEmpty)
+    #expect(hidden.between.isEmpty)
+  }
+
+  @Test("Nothing is computed for more tokens than the taps have rows")
+  func tooManyTokens() throws {
+    let reference = try traced()
+    let tokens = [Int](repeating: 5, count: 100_000)
+    try folder.write("trace/trace.json", #"{"model": "seeded:tiny", "tokens": \#(tokens)}"#)
+    let comparison = try compare(with: reference) { name, matrix in
+      ([matrix.rows, matrix.columns], name == "decoder.norm" ? matrix.values.map { -$0 } : matrix.values)
+    }
+    guard case .unknown(let reason) = try comparison.anew(Checkpoint("seeded:tiny")) else {
+      return #expect(Bool(false), "nothing can be computed anew")
+    }
+    #expect(reason == "decoder.embeddings has 58 rows, a run of these tokens 100000")
   }
 
   @Test("What comes of a k in the other order is not off by itself")
@@ -196,7 +319,7 @@ struct CandidateFormTests {
     let comparison = try compare { name, matrix in
       ([matrix.rows, matrix.columns], keys.contains(name) ? halfSplit(matrix, 20) : matrix.values)
     }
-    guard case .off(let off) = try comparison.anew(Checkpoint("seeded:tiny")) else {
+    guard case .off(let off, _) = try comparison.anew(Checkpoint("seeded:tiny")) else {
       return #expect(Bool(false), "all is known")
     }
     #expect(off.map(\.name) == keys)
@@ -398,6 +521,31 @@ struct CandidateFormTests {
     #expect(broken != text)
     try folder.write("case/case.json", broken)
     #expect(try refusal { try TraceFile("\(folder.path)/case") }.place.hasSuffix("case.json, \(place)"))
+  }
+
+  @Test("A case whose file is not the one that it speaks of, or has other rows, is refused")
+  func otherTensors() throws {
+    let text = try JSON(file: "\(golden.folder)/case.json").text()
+    let tensors = try bytes(of: "\(golden.folder)/expected.safetensors")
+    try folder.write("case/case.json", text)
+    try folder.write("case/expected.safetensors", tensors.dropLast() + [tensors.last! ^ 1])
+    let other = try refusal { try TraceFile("\(folder.path)/case") }
+    #expect(other.expected.hasPrefix("SHA-256 1e73871c"))
+    try folder.write("case/expected.safetensors", tensors)
+    try folder.write("case/case.json", text.replacing("[29,57]", with: "[29]"))
+    let rows = try refusal { try TraceFile("\(folder.path)/case") }
+    #expect(rows.expected == "1 row, as expect.rows has them")
+  }
+
+  @Test("A tap of a reference that holds no floating-point numbers is refused")
+  func integersInReference() throws {
+    var file = TensorFile()
+    file.tensors = [("logits", "I64", [1, 1], [0, 0, 0, 0, 0, 0, 0, 0])]
+    file.add("decoder.norm", [1, 1], [1])
+    let path = try folder.write("reference.safetensors", file.bytes)
+    let error = try refusal { try Comparison(reference: TraceFile(path), candidate: TraceFile(path)) }
+    #expect(error.place.hasSuffix("tensor logits"))
+    #expect(error.found == "I64 [1, 1]")
   }
 
   @Test("A folder that holds neither a trace nor a case is refused with what would be read")

@@ -70,7 +70,8 @@ struct JudgeTests {
   @Test("Computed anew from a wrong model's own inputs, the operation that is wrong is off and few others")
   func byItself() throws {
     for (fault, tap) in Self.shown {
-      guard case .off(let off) = try ModelCase("two-images").judge(fault, checkpoint).anew(checkpoint) else {
+      guard case .off(let off, _) = try ModelCase("two-images").judge(fault, checkpoint).anew(checkpoint)
+      else {
         #expect(Bool(false), "\(fault): nothing was computed anew")
         continue
       }

@@ -26,6 +26,20 @@ struct TapTableTests {
     )
   }
 
+  @Test("Every tap is computed from taps before it, and all but the logits go into one", arguments: [0, 2])
+  func inputs(images: Int) {
+    let names = planned(images: images).map(\.name).filter { !$0.hasPrefix("image.") }
+    var used: Set<String> = []
+    for (n, name) in names.enumerated() {
+      let inputs = parameters.inputs(of: name, hasImages: images > 0)
+      #expect(inputs.isEmpty == (name == names[0]), "\(name)")
+      #expect(Set(inputs).isSubset(of: names[..<n]), "\(name)")
+      used.formUnion(inputs)
+    }
+    let unused = names.filter { !used.contains($0) }
+    #expect(unused.allSatisfy { $0 == "logits" || $0.hasSuffix("attention.weights") })
+  }
+
   @Test("The table says which taps are on demand")
   func onDemand() {
     let ofLayers = table.rows.filter(\.onDemand).map(\.name)
