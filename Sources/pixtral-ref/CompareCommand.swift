@@ -118,7 +118,7 @@ struct CompareCommand: ParsableCommand {
       case .close(let distance), .far(let distance):
         rows.append([
           shownName(tap.name), Console.scientific(distance.relF), Console.scientific(distance.worstRow),
-          Console.scientific(distance.maxOverRMS), limit, tap.passed ? "close" : "FAR",
+          distance.maxOverRMS.map(Console.scientific) ?? "", limit, tap.passed ? "close" : "FAR",
         ])
       default: rows.append([shownName(tap.name), "", "", "", limit, tap.verdictText])
       }
@@ -213,7 +213,7 @@ extension Comparison.Tap {
       if distance.relF <= limit.relF {
         text +=
           distance.worstRow <= limit.worstRow
-          ? ", max/RMS \(Console.scientific(distance.maxOverRMS)) beyond \(Console.scientific(limit.maxOverRMS))"
+          ? ", max/RMS \(Console.scientific(distance.maxOverRMS ?? 0)) beyond \(Console.scientific(limit.maxOverRMS))"
           : " beyond \(Console.scientific(limit.worstRow))"
       }
       return text + (isCloseInOtherOrder ? "; it is close in the other order of a head's columns" : "")
@@ -221,6 +221,8 @@ extension Comparison.Tap {
     case .otherDType(let dtype): return "a dtype of F64, F32, F16 or BF16 expected, \(dtype) found"
     case .nonFinite(let row, let column):
       return "not finite alike at row \(row)\(rowName.map { " (\($0))" } ?? ""), column \(column)"
+    case .otherNonFinite(let expected, let found):
+      return "\(counted(found, "value")) not finite, \(expected) in the reference"
     case .missing: return "missing"
     }
   }
@@ -231,7 +233,7 @@ extension Comparison.Tap {
     case .far: "far"
     case .otherShape: "shape"
     case .otherDType: "dtype"
-    case .nonFinite: "non-finite"
+    case .nonFinite, .otherNonFinite: "non-finite"
     case .missing: "missing"
     }
   }
@@ -244,7 +246,9 @@ extension Comparison.Tap {
     case .close(let distance), .far(let distance):
       members += [
         ("relF", .number(distance.relF)), ("worstRow", .number(distance.worstRow)),
-        ("worstRowIndex", .integer(distance.worstRowIndex)), ("maxOverRMS", .number(distance.maxOverRMS)),
+        ("worstRowIndex", .integer(distance.worstRowIndex)),
+        ("maxOverRMS", distance.maxOverRMS.map(JSON.number) ?? .null),
+        ("estimate", .bool(distance.isEstimate)),
       ]
     default: break
     }

@@ -63,6 +63,13 @@ struct TraceCommand: ParsableCommand {
   @Option(help: "The folder to write to; it is made if need be.")
   var out: String
 
+  @Flag(
+    help: """
+      Keep a digest of each tap, a few kilobytes, instead of its matrix: digest.safetensors, which compare \
+      takes as well.
+      """)
+  var digest = false
+
   @OptionGroup var limit: PixelLimit
 
   @OptionGroup var tokenizer: TokenizerFile
@@ -90,7 +97,8 @@ struct TraceCommand: ParsableCommand {
     let tokenizer = isNeeded ? try tokenizer.read() : try? tokenizer.read()
     let inputs = checkpoint.paths + [request, tokens, pixels, tokenizerPath].compactMap(\.self)
     let folder = TraceFolder(
-      out, globs: patterns(taps), until: until, dtype: precision.dtype, sparing: inputs
+      out, globs: patterns(taps), until: until, dtype: precision.dtype,
+      form: digest ? .digests : .matrices, sparing: inputs
     ) { Console.progress("computing \($0)") }
     let check = FiniteCheck(folder, checkpoint)
     let summary: JSON
@@ -189,10 +197,10 @@ struct TraceCommand: ParsableCommand {
     }
     let count = folder.statistics.count
     Console.message(
-      "\n\(folder.path)/trace.safetensors holds \(counted(count, "tap")); \(folder.path)/trace.json says of what."
+      "\n\(folder.file) holds \(counted(count, "tap")); \(folder.path)/trace.json says of what."
     )
     let line: JSON = [
-      "trace": .string("\(folder.path)/trace.safetensors"), "taps": .integer(folder.statistics.count),
+      "trace": .string(folder.file), "taps": .integer(folder.statistics.count),
       "next_tokens": summary["next_tokens"] ?? .array([]), "not_finite": summary["not_finite"] ?? .null,
     ]
     Console.out(line.text())

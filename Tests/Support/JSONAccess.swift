@@ -15,6 +15,7 @@ extension JSON {
     }
   }
   package var array: [JSON]? { if case .array(let values) = self { values } else { nil } }
+  package var decimals: [Double]? { array?.compactMap(\.decimal) }
   package var strings: [String]? { array?.compactMap(\.string) }
   package var members: [JSON.Member]? { if case .object(let members) = self { members } else { nil } }
 

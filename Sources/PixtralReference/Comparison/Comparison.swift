@@ -11,6 +11,8 @@ package struct Comparison: Sendable {
     /// The first position at which exactly one of the two is finite, or where both are infinite
     /// with other signs, or NaN.
     case nonFinite(row: Int, column: Int)
+    /// Of digests: how many values are not finite; or one has NaN.
+    case otherNonFinite(expected: Int, found: Int)
     case missing
   }
 

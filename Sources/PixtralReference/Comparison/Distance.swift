@@ -8,8 +8,10 @@ package struct Distance: Sendable, Equatable {
   /// The largest `‖a − e‖ / ‖e‖` of a row, and which row.
   package var worstRow = 0.0
   package var worstRowIndex = 0
-  /// The largest `|a − e|` over the root mean square of e.
-  package var maxOverRMS = 0.0
+  /// The largest `|a − e|` over the root mean square of e; nil where no single value is known.
+  package var maxOverRMS: Double? = 0
+  /// Whether it is of digests: relF is estimated, and the row by its norm.
+  package var isEstimate = false
 }
 
 /// What a distance may be. Written so that NaN never passes.
@@ -33,7 +35,7 @@ package struct DistanceLimit: Sendable, Equatable {
   }
 
   package func allows(_ distance: Distance) -> Bool {
-    distance.relF <= relF && distance.worstRow <= worstRow && distance.maxOverRMS <= maxOverRMS
+    distance.relF <= relF && distance.worstRow <= worstRow && distance.maxOverRMS ?? 0 <= maxOverRMS
   }
 }
 
@@ -50,6 +52,16 @@ package enum Arithmetic: String, Sendable, CaseIterable {
     case .f32: self = .float32
     case .f16: self = .float16
     case .bf16: self = .bfloat16
+    }
+  }
+
+  /// What it is stored in, where it is stored in full.
+  var dtype: DType {
+    switch self {
+    case .float64: .f64
+    case .float32, .tf32: .f32
+    case .float16: .f16
+    case .bfloat16: .bf16
     }
   }
 

@@ -57,6 +57,9 @@ extension Comparison {
     if let mismatch = mismatch(checkpoint) {
       return .unknown("\(checkpoint.name) is another model: \(mismatch)")
     }
+    guard candidate.tensors.contains(where: { $0.digest == nil && !TapPlace.isPixels($0.name) }) else {
+      return .unknown("the candidate is a digest, which has no values to compute with")
+    }
     guard !run.tokens.isEmpty else { return .unknown("neither side says of which tokens it is") }
     let parameters = checkpoint.parameters
     let shape = PromptShape(run.tokens, run.grids.map { (nil, $0) }, patchSize: parameters.vision.patchSize)
@@ -128,7 +131,8 @@ private final class OperationJudge: TraceRecorder {
   ) {
     pairs = Dictionary(uniqueKeysWithValues: comparison.pairs.map { ($0.name, $0) })
     candidates = Dictionary(
-      comparison.candidate.tensors.map { ($0.name, $0) }, uniquingKeysWith: { first, _ in first })
+      comparison.candidate.tensors.filter { $0.digest == nil }.map { ($0.name, $0) },
+      uniquingKeysWith: { first, _ in first })
     last = comparison.pairs.last { $0.found != nil && TapPlace($0.name) != nil }?.name
     halfSplit = comparison.halfSplit
     inOtherOrder = Set(comparison.taps.filter(\.isCloseInOtherOrder).map(\.name))
@@ -186,7 +190,9 @@ private final class OperationJudge: TraceRecorder {
   /// The candidate's tap as a matrix like that of the run; nil if it has none of that shape.
   private func found<Scalar>(_ name: String, like value: Matrix<Scalar>) -> TapView? {
     if let pair = pairs[name] {
-      guard let found = pair.found, found.columns == value.columns else { return nil }
+      guard let found = pair.found, found.columns == value.columns, found.tensor.digest == nil else {
+        return nil
+      }
       let isWhole = found.rows == value.rows && pair.kept == nil
       return isWhole || name == ModelTap.logits.rawValue && found.rows <= value.rows ? found : nil
     }

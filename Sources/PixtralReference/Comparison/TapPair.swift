@@ -36,7 +36,11 @@ struct TapPair: Sendable {
     // What is stored in fewer bits than it was computed in is rounded.
     var arithmetics = [Arithmetic(storedAs: tensor.dtype)] + [options.arithmetic].compactMap(\.self)
     if case .matrix(let candidate) = candidate { arithmetics.append(Arithmetic(storedAs: candidate.dtype)) }
-    let narrowest = arithmetics.max { $0.limit.relF < $1.limit.relF }!
+    var narrowest = arithmetics.max { $0.limit.relF < $1.limit.relF }!
+    // The numbers of a digest are rounded to float32.
+    var isDigest = tensor.digest != nil
+    if case .matrix(let candidate) = candidate, candidate.digest != nil { isDigest = true }
+    if isDigest && narrowest == .float64 { narrowest = .float32 }
     let limitOfCase = options.limit == nil ? model?.limit(tensor.name, narrowest) : nil
     limit = options.limit ?? limitOfCase ?? narrowest.limit
     limitIsOfCase = limitOfCase != nil
@@ -60,7 +64,8 @@ struct TapPair: Sendable {
       (expected, self.readings, verdict, self.kept) = (form, [TapView(candidate)], nil, nil)
     } else if !readings.isEmpty {
       (expected, self.readings, verdict, self.kept) = (reference, readings, nil, kept)
-    } else if tensor.name == ModelTap.logits.rawValue, total == nil || lastRow == total! - 1,
+    } else if tensor.name == ModelTap.logits.rawValue, tensor.digest == nil,
+      total == nil || lastRow == total! - 1,
       var last = TapView.readings(
         of: candidate, like: [1, reference.columns], kept: nil, total: nil, heads: nil
       ).first, !last.adjustments.contains(.lastRow)
@@ -119,13 +124,23 @@ struct TapPair: Sendable {
     case .reference: expected.headDim = order?.headDim
     case nil: break
     }
-    return judge(found, against: expected, limit)
+    guard found.tensor.digest != nil || expected.tensor.digest != nil else {
+      return judge(found, against: expected, limit)
+    }
+    let (a, e) = (found.digest(), expected.digest())
+    guard let distance = e.distance(to: a) else {
+      return .otherNonFinite(expected: e.notFinite, found: a.notFinite)
+    }
+    return limit.allows(distance) ? .close(distance) : .far(distance)
   }
 
   /// How far the candidate is, read in one of its ways, if one side is in half-split order; nil if that
   /// cannot be said.
   func distance(of reading: TapView, _ order: HalfSplit?) -> (relF: Double, isClose: Bool)? {
     guard order.map({ reading.columns.isMultiple(of: $0.headDim) }) ?? true else { return nil }
+    // A digest keeps no order that could be undone.
+    let reordered = order?.side == .reference ? expected : reading
+    if order != nil && reordered.tensor.digest != nil { return nil }
     let verdict = verdict(of: reading, order)
     switch verdict {
     case .close(let distance), .far(let distance): return (distance.relF, isClose(verdict))

@@ -55,6 +55,8 @@ struct TapView: Sendable {
     var view = TapView(tensor)
     (view.rows, view.columns) = matrix(shape, tensor.name)
     if tensor.shape == shape { return [view] }
+    // The rows and columns of a digest are those that it has.
+    if tensor.digest != nil { return [] }
     if Self.withoutBatch(tensor.shape) == Self.withoutBatch(shape) {
       if tensor.shape.count > shape.count { view.adjustments = [.batchDropped] }
       return [view]
@@ -111,6 +113,11 @@ struct TapView: Sendable {
 
   static func withoutBatch(_ shape: [Int]) -> [Int] {
     shape.count > 2 && shape[0] == 1 ? withoutBatch(Array(shape.dropFirst())) : shape
+  }
+
+  /// The digest of it, stored or made.
+  func digest() -> TapDigest {
+    tensor.digest ?? TapDigest(of: tensor.name, rows: rows, columns: columns) { values($0) }
   }
 
   /// The last row of a matrix that is not adjusted, alone.

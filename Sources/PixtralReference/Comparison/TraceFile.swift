@@ -24,15 +24,15 @@ package struct TraceFile: Sendable {
         let found = try CaseReference(file: "\(path)/case.json")
         file = "\(path)/\(found.tensors)"
         (run, model) = (found.run, found)
-      } else if names.contains("trace.safetensors") {
-        file = "\(path)/trace.safetensors"
+      } else if let form = TraceFolder.Form.allCases.first(where: { names.contains($0.file) }) {
+        file = "\(path)/\(form.file)"
         if names.contains("trace.json") { run = try RunDescription(traceFile: "\(path)/trace.json") }
         if names.contains(TraceFolder.pixelsName) {
           pixels = try Safetensors("\(path)/\(TraceFolder.pixelsName)")
         }
       } else {
         throw InputError(
-          .wrongTrace, path, expected: "a folder with trace.safetensors, or with case.json",
+          .wrongTrace, path, expected: "a folder with trace.safetensors, digest.safetensors or case.json",
           found: "neither in it",
           advice: "give a folder that `trace` wrote, a model case, or a safetensors file")
       }
@@ -41,6 +41,10 @@ package struct TraceFile: Sendable {
     var tensors: [StoredTensor] = []
     var others: [Safetensors.Tensor] = []
     for file in [try Safetensors(file)] + [pixels].compactMap(\.self) {
+      if DigestFile.isDigest(file) {
+        tensors += try DigestFile.read(file)
+        continue
+      }
       for tensor in file.tensors {
         if tensor.dtype != nil && !tensor.range.isEmpty {
           tensors.append(try StoredTensor(tensor, of: file.file))

@@ -1,12 +1,14 @@
 import PixtralStorage
 
-/// One tensor, wherever its values are: mapped from a file, or a function of a seed.
+/// One tensor, wherever its values are: mapped from a file, or a function of a seed. Or they are gone,
+/// but for a digest of a tap.
 ///
 /// Seen as a matrix: the first dimension is the rows, all others together are the columns.
 package struct StoredTensor: Sendable {
   enum Source: Sendable {
     case mapped(MappedFile, Range<Int>)
     case seeded(SeededValues)
+    case digest(TapDigest)
   }
 
   package let name: String
@@ -17,6 +19,9 @@ package struct StoredTensor: Sendable {
   package var rows: Int { shape[0] }
   /// None where there is no value: other sizes of an empty tensor may be too large to multiply.
   package var columns: Int { shape.contains(0) ? 0 : shape.dropFirst().reduce(1, *) }
+
+  /// What is left of values that are gone.
+  var digest: TapDigest? { if case .digest(let digest) = source { digest } else { nil } }
 
   init(name: String, dtype: DType, shape: [Int], source: Source) {
     self.name = name
@@ -62,6 +67,7 @@ package struct StoredTensor: Sendable {
   private func read<Scalar: BLASScalar>(_ first: Int, _ count: Int, into out: UnsafeMutablePointer<Scalar>) {
     switch source {
     case .seeded(let values): values.fill(first, count, out)
+    case .digest: preconditionFailure("the values of \(name), of which there is a digest only")
     case .mapped(let file, let range):
       let start = range.lowerBound + first * dtype.size
       widen(file.bytes.baseAddress! + start, dtype, count, into: out)

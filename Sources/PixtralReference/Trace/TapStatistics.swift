@@ -20,4 +20,11 @@ package struct TapStatistics: Sendable {
     max = largest
     first = matrix.values.prefix(4).map(Double.init)
   }
+
+  /// Those of a digest that was made of the matrix.
+  init<Scalar: BLASScalar>(_ matrix: Matrix<Scalar>, _ digest: TapDigest) {
+    rms = digest.notFinite == 0 ? digest.rms : .nan
+    max = digest.nan > 0 ? .nan : digest.notFinite > 0 ? .infinity : digest.largest
+    first = matrix.values.prefix(4).map(Double.init)
+  }
 }

@@ -1,13 +1,16 @@
 import PixtralImage
 import PixtralStorage
 
-/// A trace on disk: `trace.safetensors` with a matrix a tap, `pixels.safetensors` with what the
+/// A trace on disk: `trace.safetensors` with a matrix a tap, or `digest.safetensors` with a digest a
+/// tap; `pixels.safetensors` with what the
 /// encoder took of each image, and `trace.json` that says what was computed.
 ///
 /// They get their names when the run has ended, `trace.json` last: a folder without it holds no
 /// trace, and an older trace stays until then. A run that fails leaves nothing.
 package final class TraceFolder: TraceRecorder {
   package let path: String
+  /// The file that holds the taps.
+  package var file: String { "\(path)/\(form.file)" }
   /// What the run is about, once it has begun.
   package private(set) var prompt: PromptShape?
   /// Statistics of the taps recorded so far, in order.
@@ -15,12 +18,27 @@ package final class TraceFolder: TraceRecorder {
   /// The last row of logits, if the run came so far.
   package private(set) var lastLogits: [Double]?
 
+  /// What is kept of a tap.
+  package enum Form: Sendable, CaseIterable {
+    case matrices
+    case digests
+
+    /// The file that holds it.
+    var file: String {
+      switch self {
+      case .matrices: "trace.safetensors"
+      case .digests: DigestFile.name
+      }
+    }
+  }
+
   static let pixelsName = "pixels.safetensors"
   /// What `trace.json` and the metadata say that they are.
   package static let format = "pixtral-ref trace 1"
 
   private let choose: ([PlannedTap]) throws -> TapChoice
   private let dtype: DType
+  package let form: Form
   /// Files that the run reads; none of them is replaced. More may come until it begins.
   package var inputs: [String]
   private let progress: (String) -> Void
@@ -41,14 +59,16 @@ package final class TraceFolder: TraceRecorder {
   ///
   /// - globs, until: as for `TapChoice`.
   /// - dtype: F32 or F64, the precision of the run.
+  /// - form: what is kept of each tap.
   /// - inputs: files that the run reads; none of them is replaced.
   /// - progress: told the name of every tap as it is computed.
   package init(
     _ path: String, globs: [String] = [], until: String? = nil, dtype: DType,
-    sparing inputs: [String], progress: @escaping (String) -> Void = { _ in }
+    form: Form = .matrices, sparing inputs: [String], progress: @escaping (String) -> Void = { _ in }
   ) {
     self.path = path
     self.dtype = dtype
+    self.form = form
     self.inputs = inputs
     self.progress = progress
     choose = { try TapChoice(from: $0, globs: globs, until: until) }
@@ -63,13 +83,16 @@ package final class TraceFolder: TraceRecorder {
     let choice = try choose(taps)
     try checkMemory(of: choice.computed, for: prompt, dtype: dtype)
     let folder = try OutputFolder(path, sparing: inputs)
-    let entries = choice.recorded.map {
+    let entries = choice.recorded.flatMap { tap -> [SafetensorsWriter.Entry] in
+      if form == .digests { return DigestFile.entries(tap) }
       // The pictures are float32 in either precision: they are inputs.
-      let dtype = $0.name.hasPrefix("image.") ? DType.f32 : dtype
-      return SafetensorsWriter.Entry(name: $0.name, dtype: dtype, shape: [$0.rows, $0.columns])
+      let dtype = tap.name.hasPrefix("image.") ? DType.f32 : dtype
+      return [SafetensorsWriter.Entry(name: tap.name, dtype: dtype, shape: [tap.rows, tap.columns])]
     }
-    let writer = try SafetensorsWriter(entries, metadata: [("format", Self.format)]) {
-      try folder.newFile("trace.safetensors", room: $0)
+    var metadata = [("format", form == .digests ? DigestFile.format : Self.format)]
+    if form == .digests { metadata.append(("arithmetic", Arithmetic(storedAs: dtype).rawValue)) }
+    let writer = try SafetensorsWriter(entries, metadata: metadata) {
+      try folder.newFile(form.file, room: $0)
     }
     let hasPixels = !prompt.images.isEmpty && !choice.last.hasPrefix("image.")
     let pixels =
@@ -96,8 +119,17 @@ package final class TraceFolder: TraceRecorder {
       precondition(
         tap.name == name && tap.rows == value.rows && tap.columns == value.columns,
         "\(name) (\(value.rows), \(value.columns)) where \(tap) was planned")
-      try value.values.withUnsafeBytes { try output.writer.write($0) }
-      statistics.append((tap, TapStatistics(value)))
+      let found: TapStatistics
+      switch form {
+      case .matrices:
+        try value.values.withUnsafeBytes { try output.writer.write($0) }
+        found = TapStatistics(value)
+      case .digests:
+        let digest = TapDigest(of: name, value)
+        try DigestFile.write(digest, to: output.writer)
+        found = TapStatistics(value, digest)
+      }
+      statistics.append((tap, found))
     }
     if name == ModelTap.logits.rawValue { lastLogits = value.row(value.rows - 1).map(Double.init) }
     if name == output.choice.last { throw TraceEnd() }
@@ -123,8 +155,9 @@ package final class TraceFolder: TraceRecorder {
     }
     let json = JSON.object(summary + [JSON.Member(key: "taps", value: .array(taps))])
     try output.summary.write(json.file)
-    // Pixels of an older trace are not those of this one.
-    try output.folder.finish(removing: output.pixels == nil ? [Self.pixelsName] : [])
+    // What an older trace had, and this one has not, is not of this one.
+    let other = form == .matrices ? Form.digests : .matrices
+    try output.folder.finish(removing: [other.file] + (output.pixels == nil ? [Self.pixelsName] : []))
     return json
   }
 }

@@ -1,0 +1,84 @@
+import PixtralStorage
+
+/// `digest.safetensors`: three tensors for each tap. Trace.md, digests.
+package enum DigestFile {
+  package static let name = "digest.safetensors"
+  package static let format = "\(kind)1"
+  private static let kind = "pixtral-ref digest "
+
+  /// The tensors of a tap, in the order in which `bytes` has them.
+  static func entries(_ tap: PlannedTap) -> [SafetensorsWriter.Entry] {
+    [
+      SafetensorsWriter.Entry(name: "\(tap.name).summary", dtype: .f64, shape: [6]),
+      SafetensorsWriter.Entry(
+        name: "\(tap.name).row_norms", dtype: .f32, shape: [TapDigest.keptRows(of: tap.rows).count]),
+      SafetensorsWriter.Entry(name: "\(tap.name).sketch", dtype: .f32, shape: [TapDigest.buckets]),
+    ]
+  }
+
+  static func write(_ digest: TapDigest, to writer: SafetensorsWriter) throws {
+    let summary = [
+      Double(digest.rows), Double(digest.columns), digest.rms, digest.largest, Double(digest.notFinite),
+      Double(digest.nan),
+    ]
+    try summary.withUnsafeBytes { try writer.write($0) }
+    try digest.rowNorms.withUnsafeBytes { try writer.write($0) }
+    try digest.sketch.withUnsafeBytes { try writer.write($0) }
+  }
+
+  /// Whether a file says that it is one.
+  static func isDigest(_ file: Safetensors) -> Bool { file.metadata["format"]?.hasPrefix(kind) ?? false }
+
+  /// The taps of a file, each with its digest for its values and the dtype that its arithmetic has.
+  ///
+  /// - Throws: `InputError` of kind `wrongTrace` for what is no whole digest.
+  static func read(_ file: Safetensors) throws -> [StoredTensor] {
+    let path = file.file.path
+    let metadata = file.metadata
+    guard metadata["format"] == format else {
+      throw InputError(
+        .wrongTrace, "\(path), format", expected: format, found: metadata["format"] ?? "none",
+        advice: "compare it with the version that wrote it")
+    }
+    guard let arithmetic = Arithmetic(rawValue: metadata["arithmetic"] ?? "float32") else {
+      throw InputError(
+        .wrongTrace, "\(path), arithmetic", expected: Arithmetic.names,
+        found: metadata["arithmetic"] ?? "none")
+    }
+    let tensors = Dictionary(uniqueKeysWithValues: file.tensors.map { ($0.name, $0) })
+    func refuse(_ name: String, _ expected: String, _ found: String) -> InputError {
+      InputError(
+        .wrongTrace, "\(path), tensor \(name)", expected: expected, found: found,
+        advice: "Docs/Trace.md, digests, says what a digest holds")
+    }
+    func values<Scalar: BLASScalar>(_ name: String, _ dtype: DType, _ count: Int) throws -> [Scalar] {
+      guard let tensor = tensors[name] else {
+        throw refuse(name, "\(dtype.rawValue) [\(count)]", "no such tensor")
+      }
+      guard tensor.dtype == dtype, tensor.shape == [count] else {
+        throw refuse(name, "\(dtype.rawValue) [\(count)]", "\(tensor.typeName) \(tensor.shape)")
+      }
+      return try StoredTensor(tensor, of: file.file).vector()
+    }
+    func digest(_ tap: String) throws -> TapDigest {
+      let summary: [Double] = try values("\(tap).summary", .f64, 6)
+      let limits: [Double] = [1e9, 1e9, .greatestFiniteMagnitude, .greatestFiniteMagnitude, 0x1p53, 0x1p53]
+      guard zip(summary, limits).allSatisfy({ $0 >= 0 && $0 <= $1 }), summary[0] >= 1, summary[1] >= 1,
+        [0, 1, 4, 5].allSatisfy({ summary[$0] == summary[$0].rounded() }), summary[5] <= summary[4],
+        summary[4] <= summary[0] * summary[1]
+      else { throw refuse("\(tap).summary", "rows, columns and four numbers from 0", "\(summary)") }
+      let rows = Int(summary[0])
+      let norms: [Float] = try values("\(tap).row_norms", .f32, TapDigest.keptRows(of: rows).count)
+      let sketch: [Float] = try values("\(tap).sketch", .f32, TapDigest.buckets)
+      return TapDigest(
+        rows: rows, columns: Int(summary[1]), rms: summary[2], largest: summary[3],
+        notFinite: Int(summary[4]), nan: Int(summary[5]), rowNorms: norms, sketch: sketch)
+    }
+    return try file.tensors.filter { $0.name.hasSuffix(".summary") }.map { tensor in
+      let tap = String(tensor.name.dropLast(".summary".count))
+      let digest = try digest(tap)
+      return StoredTensor(
+        name: tap, dtype: arithmetic.dtype, shape: [digest.rows, digest.columns], source: .digest(digest))
+    }
+  }
+}
