@@ -13,7 +13,7 @@ final class Norms: TraceRecorder {
   }
 }
 
-BLAS.begin()
+try BLAS.begin()
 let recorder = Norms()
 let prompt = Prompt(tokens: [1, 3, 23325, 2294, 4])
 _ = try Pixtral<Double>(Checkpoint("seeded:tiny"))(prompt, trace: Trace(recorder))

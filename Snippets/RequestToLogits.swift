@@ -3,7 +3,7 @@
 import PixtralReference
 import PixtralText
 
-BLAS.begin()  // once, before the first run
+try BLAS.begin()  // once, before the first run
 let model = Pixtral<Float>(try Checkpoint("seeded:tiny"))
 let tokenizer = try Tokenizer(file: "Fixtures/tokenizer/\(Tokenizer.fileName)")
 

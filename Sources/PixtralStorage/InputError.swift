@@ -23,6 +23,8 @@ public struct InputError: Error, CustomStringConvertible, Sendable, Equatable {
     case wrongTokens, wrongPixels
     /// A run that does not fit in memory.
     case largeRun
+    /// A library that computes wrong.
+    case wrongLibrary
     /// A pattern that names no tap; a file that is no trace.
     case wrongTap, wrongTrace
     /// A chat request that the template does not allow, or that asks for what this version does not

@@ -105,7 +105,7 @@ struct CompareCommand: ParsableCommand {
     guard given != nil || values < 100_000_000 else {
       return .unknown("that takes minutes with weights of this size: --checkpoint \(name) has it done")
     }
-    BLAS.begin()
+    try BLAS.begin()
     defer { Console.progress("") }
     return try comparison.anew(weights) { Console.progress("computing \($0) anew") }
   }

@@ -83,7 +83,7 @@ struct TraceCommand: ParsableCommand {
   }
 
   func run() throws {
-    BLAS.begin()
+    try BLAS.begin()
     // Matrices come and go: let the allocator keep their memory rather than fetch and clear new pages
     // for each.
     mallopt(M_MMAP_THRESHOLD, 1 << 30)

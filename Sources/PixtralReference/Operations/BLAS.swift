@@ -97,13 +97,16 @@ public enum BLAS {
   /// `OPENBLAS_NUM_THREADS`.
   public static let threads = Int(openblas_get_num_threads())
 
-  /// Tells OpenBLAS to compute each product on the thread that asks for it, for the whole process.
-  /// Call it once, before the first run.
+  /// Tells OpenBLAS to compute each product on the thread that asks for it, for the whole process, and
+  /// makes sure that it multiplies right. Call it once, before the first run.
   ///
   /// A run divides its work itself (`inParallel`). OpenBLAS's own threads would wait for work by
   /// spinning, on the cores that the loops between two products need.
-  public static func begin() {
+  ///
+  /// - Throws: `InputError` of kind `wrongLibrary`, after a few milliseconds, if a product is wrong.
+  public static func begin() throws {
     _ = threads  // before it is changed
     openblas_set_num_threads(1)
+    try check()
   }
 }

@@ -85,7 +85,7 @@ private func record<Scalar: BLASScalar>(
   _: Scalar.Type, _ name: String, _ threads: Int, globs: [String], to path: String
 ) throws {
   openblas_set_num_threads(Int32(threads))
-  BLAS.begin()
+  try BLAS.begin()
   precondition(BLAS.threads == threads, "\(BLAS.threads) threads")
   let tokenizer = try Tokenizer(file: "\(checkout)/Fixtures/tokenizer/\(Tokenizer.fileName)")
   let folder = TraceFolder(
