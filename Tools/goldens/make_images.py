@@ -1,7 +1,7 @@
-"""Makes the small images of the model cases, in Fixtures/images, from the two photographs that lie
+"""Makes the small images of the model cases, in Fixtures/images, from the photographs that lie
 there.
 
-Run without arguments. The photographs (astronaut.png: NASA, public domain; chelsea.png: CC0) are
+Run without arguments. The photographs (astronaut.png and rocket.jpg: public domain; chelsea.png: CC0) are
 only read. Each picture is small on purpose: the cases keep whole traces of them. What each is for:
 
   model-image.png    86x58, RGB: no side is a multiple of 16 (so it is stretched), and it is wider than high: 6 columns by 4 rows
@@ -10,6 +10,12 @@ only read. Each picture is small on purpose: the cases keep whole traces of them
   model-alpha.png    11x7, RGBA: opaque, half transparent and fully transparent pixels; the transparent ones are black (and, in one
                      column, pure red), which shows as soon as alpha is dropped instead of laid on white
   model-late.jpg     40x24, JPEG: the one image near the end of the long prompt, 3 columns by 2 rows
+
+The requests of the full shape (cases/model/large) take parts of the photographs as they are. Their sides
+are multiples of 16, so that nothing is stretched:
+
+  large-cat.jpg      448x288, JPEG: 28 columns by 18 rows
+  large-rocket.png   192x320, RGB: 12 columns by 20 rows
 """
 
 from pathlib import Path
@@ -52,6 +58,8 @@ def main():
     crop("astronaut.png", (170, 10, 302, 290), (33, 70)).save(IMAGES / "model-right.png", **png)
     alpha_image().save(IMAGES / "model-alpha.png", **png)
     crop("chelsea.png", (120, 60, 360, 204), (40, 24)).save(IMAGES / "model-late.jpg", **jpeg)
+    crop("chelsea.png", (0, 0, 448, 288), (448, 288)).save(IMAGES / "large-cat.jpg", **jpeg)
+    crop("rocket.jpg", (224, 60, 416, 380), (192, 320)).save(IMAGES / "large-rocket.png", **png)
 
 
 if __name__ == "__main__":
