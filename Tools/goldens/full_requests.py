@@ -8,7 +8,6 @@ neither mistral-common nor the images. No image is stretched: all sides are mult
 pixels are those of the file in every runtime.
 """
 
-import json
 import sys
 from pathlib import Path
 
