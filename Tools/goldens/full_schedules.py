@@ -12,6 +12,8 @@ two products. All of these are Pixtral; none is a mistake:
                 SwiGLU of products that are not rounded, the residual's sum as well
   split         the sum of a product in 8 parts, each rounded, added in the dtype
   blocks        attention over 64 keys at a time, softmax corrected as it goes
+  serial        (float32, up to 128 tokens) sums of products term by term, as a plain loop makes them. Libraries
+                do so for many rows, and cut the sums of few rows into parts, which is up to ten times as exact
   narrow-sums   (float16 only) sums of products in float16, rounded every 64 terms, as GPUs can be told to
 
 The schedules of transformers' own modules are in full_transformers.py. In float64, `once` is the truth and
@@ -38,7 +40,8 @@ WIDER = {
     torch.float16: torch.float32,
     torch.bfloat16: torch.float32,
 }
-PARTS, TERMS, KEYS = 8, 64, 64
+PARTS, KEYS = 8, 64
+TERMS = {"serial": 1, "narrow-sums": 64}  # added at a time
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,10 @@ class Schedule:
     @property
     def dtype(self):
         return DTYPES[self.arithmetic]
+
+    def fits(self, count):
+        """Whether it is run for a prompt of so many tokens."""
+        return self.name != "serial" or count <= 128
 
     @property
     def inner(self):
@@ -72,7 +79,7 @@ def schedules():
     """All but those of transformers."""
     names = ("once", "steps", "fused", "split", "blocks")
     result = [Schedule(a, name) for a in DTYPES for name in names]
-    result.append(Schedule("float16", "narrow-sums"))
+    result += [Schedule("float32", "serial"), Schedule("float16", "narrow-sums")]
     return [s for s in result if s.arithmetic != "float64" or s.name not in ("once", "steps")]
 
 
@@ -240,8 +247,8 @@ class Run:
         if self.schedule.name == "split":
             parts = zip(x.chunk(PARTS, dim=1), w.chunk(PARTS, dim=1))
             return sum(self.product(a, b) for a, b in parts)
-        if self.schedule.name == "narrow-sums":
-            return self.narrow_sums(x, w)
+        if self.schedule.name in TERMS:
+            return self.sum_by_terms(x, w, TERMS[self.schedule.name])
         return self.product(x, w)
 
     def product(self, a, b):
@@ -258,10 +265,11 @@ class Run:
             return torch.mm(a, b.mT, out_dtype=torch.float32)
         return a.float() @ b.float().mT
 
-    def narrow_sums(self, x, w):
-        result = self.product(x[:, :TERMS], w[:, :TERMS])
-        for start in range(TERMS, x.shape[1], TERMS):
-            result = torch.addmm(result, x[:, start : start + TERMS], w[:, start : start + TERMS].mT)
+    def sum_by_terms(self, x, w, terms):
+        """The sum in the dtype, so many terms at a time."""
+        result = self.product(x[:, :terms], w[:, :terms])
+        for start in range(terms, x.shape[1], terms):
+            result.addmm_(x[:, start : start + terms], w[:, start : start + terms].mT)
         return result
 
     def rotated(self, x, angles, heads):
