@@ -13,7 +13,7 @@ two products. All of these are Pixtral; none is a mistake:
   split         the sum of a product in 8 parts, each rounded, added in the dtype
   blocks        attention over 64 keys at a time, softmax corrected as it goes
   serial        (float32, up to 128 tokens) sums of products term by term, as a plain loop makes them. Libraries
-                do so for many rows, and cut the sums of few rows into parts, which is up to ten times as exact
+                do so for many rows, and cut the sums of few rows into parts, which is up to four times as exact
   narrow-sums   (float16 only) sums of products in float16, rounded every 64 terms, as GPUs can be told to
 
 The schedules of transformers' own modules are in full_transformers.py. In float64, `once` is the truth and
