@@ -11,6 +11,7 @@ pixels are those of the file in every runtime.
 import sys
 from pathlib import Path
 
+import numpy as np
 from mistral_common.protocol.instruct.request import ChatCompletionRequest
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 from safetensors.numpy import save_file
@@ -63,7 +64,11 @@ def make(name, messages, inputs, tokenizer):
     grids = [{"columns": p.shape[2] // 16, "rows": p.shape[1] // 16} for p in encoded.images]
     write_json(out / "tokens.json", {"tokens": list(encoded.tokens), "text": encoded.text, "grids": grids})
     if encoded.images:
-        save_file({f"image{n}": p for n, p in enumerate(encoded.images)}, out / "pixels.safetensors")
+        # mistral-common's images are views with the channels last, of which safetensors would store the
+        # memory as it lies.
+        images = {f"image{n}": np.ascontiguousarray(p) for n, p in enumerate(encoded.images)}
+        save_file(images, out / "pixels.safetensors")
+        (out / "pixels.safetensors").chmod(0o644)
     if len(image_paths(messages)) != len(encoded.images):
         raise RuntimeError(f"{name}: mistral-common has made {len(encoded.images)} images")
     return len(encoded.tokens), grids
