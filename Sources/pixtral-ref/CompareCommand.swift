@@ -13,10 +13,11 @@ struct CompareCommand: ParsableCommand {
       row, max/RMS the largest difference over the reference's root mean square. Shape and positions \
       that are not finite come first; NaN always fails.
 
-      The limit on relF is 1e-10 for float64, 3e-5 for float32, 1e-2 for float16 and tf32, 5e-2 for \
-      bfloat16; a row may be ten times, an element a hundred times as far. It follows the dtype in \
-      which a tap is stored, or --arithmetic where the runtime computed in less than it stores. A case \
-      has limits of its own.
+      The limit on relF at a tap is twice what right runs of that arithmetic were measured to differ by \
+      there; a row may be ten times, an element a hundred times as far. Beyond eight times it is FAR, \
+      between the two undecided, which neither passes nor fails. The arithmetic follows the dtype in \
+      which a tap is stored, or --arithmetic where the runtime computed in less than it stores. \
+      Docs/Trace.md has the measurements.
 
       q and k of the candidate may be in Mistral's or in Hugging Face's order. A batch of one and a \
       dimension of heads are no other shape. Exits with 1 if a tap diverges or is missing, and with 2 \
@@ -32,10 +33,10 @@ struct CompareCommand: ParsableCommand {
         pixtral-ref compare $C yours
       """)
 
-  @Argument(help: "A trace folder, a folder of Fixtures/cases/model, or a safetensors file with taps.")
+  @Argument(help: "A trace folder, a folder of Fixtures/cases/model, or a safetensors file with taps or digests.")
   var reference: String
 
-  @Argument(help: "What to judge: a trace folder or a safetensors file with taps.")
+  @Argument(help: "What to judge: a trace folder or a safetensors file with taps or digests.")
   var candidate: String
 
   @Option(
@@ -80,7 +81,7 @@ struct CompareCommand: ParsableCommand {
     let pieces = (isGiven ? try tokenizer.read() : try? tokenizer.read())?.vocabulary.pieces ?? []
     let comparison = try Comparison(
       reference: TraceFile(reference), candidate: TraceFile(candidate),
-      .init(globs: patterns(taps), limit: limit.map(DistanceLimit.init(relF:)), arithmetic: arithmetic),
+      .init(globs: patterns(taps), limit: limit.map { DistanceLimit(relF: $0) }, arithmetic: arithmetic),
       piece: { pieces.indices.contains($0) ? pieces[$0].text : nil })
     if let weights { try comparison.check(weights) }
     let anew = try computedAnew(comparison, weights)
@@ -89,7 +90,7 @@ struct CompareCommand: ParsableCommand {
     } else {
       print(comparison, anew)
     }
-    if !comparison.passed { throw ExitCode.comparisonFailed }
+    if comparison.failed { throw ExitCode.comparisonFailed }
   }
 
   /// Each operation computed anew, where something diverges and the weights are known.
@@ -115,10 +116,11 @@ struct CompareCommand: ParsableCommand {
     for tap in comparison.taps {
       let limit = Console.scientific(tap.limit.relF)
       switch tap.verdict {
-      case .close(let distance), .far(let distance):
+      case .close(let distance), .undecided(let distance), .far(let distance):
         rows.append([
           shownName(tap.name), Console.scientific(distance.relF), Console.scientific(distance.worstRow),
-          distance.maxOverRMS.map(Console.scientific) ?? "", limit, tap.passed ? "close" : "FAR",
+          distance.maxOverRMS.map(Console.scientific) ?? "", limit,
+          tap.passed ? "close" : tap.isUndecided ? "undecided" : "FAR",
         ])
       default: rows.append([shownName(tap.name), "", "", "", limit, tap.verdictText])
       }
@@ -135,19 +137,29 @@ struct CompareCommand: ParsableCommand {
 extension Comparison {
   /// What it comes to, in a sentence or two.
   fileprivate func verdict(_ anew: Anew?) -> String {
-    let (far, missing) = (taps.count { !$0.passed && !$0.isMissing }, missing)
+    let (far, missing) = (taps.count(where: \.diverges), missing)
     var sentences: [String] = []
     if let first = firstDivergence {
       sentences.append(
         "\(far) of \(counted(taps.count, "tap")) \(far == 1 ? "diverges" : "diverge"); the first is "
           + "\(shownName(first.name)): \(first.verdictText)")
-    } else if missing.isEmpty {
+    } else if missing.isEmpty && undecided.isEmpty {
       sentences.append(taps.count == 1 ? "the one tap is close" : "all \(taps.count) taps are close")
     } else {
-      let had = taps.count - missing.count
+      let had = taps.count - missing.count - undecided.count
+      if !undecided.isEmpty {
+        sentences.append("\(had) of \(counted(taps.count, "tap")) are close")
+      } else {
+        sentences.append(
+          had == 1
+            ? "the one tap that the candidate has is close"
+            : "the \(had) taps that the candidate has are close")
+      }
+    }
+    if let first = undecided.first {
       sentences.append(
-        had == 1
-          ? "the one tap that the candidate has is close" : "the \(had) taps that the candidate has are close"
+        "\(undecided.count) of \(counted(taps.count, "tap")) \(undecided.count == 1 ? "is" : "are") undecided, between "
+          + "2 and 8 times the noise of right runs; the first is \(shownName(first.name)): \(first.verdictText)"
       )
     }
     if !missing.isEmpty {
@@ -187,8 +199,10 @@ extension Comparison {
     case nil: break
     }
     return [
-      "passed": .bool(passed), "first_divergence": firstDivergence.map { .string($0.name) } ?? .null,
-      "taps": .array(taps.map(\.json)), "missing": .array(missing.map { .string($0.name) }),
+      "passed": failed || undecided.isEmpty ? .bool(passed) : .null,
+      "first_divergence": firstDivergence.map { .string($0.name) } ?? .null,
+      "taps": .array(taps.map(\.json)), "undecided": .array(undecided.map { .string($0.name) }),
+      "missing": .array(missing.map { .string($0.name) }),
       "extra": .array(extra.map { .string($0.name) }),
       "off_by_themselves": off.map { .array($0.map { .string($0.name) }) } ?? .null,
       "off_or_lacking": .array(
@@ -205,7 +219,7 @@ extension Comparison.Tap {
   fileprivate var verdictText: String {
     switch verdict {
     case .close(let distance): return "relF \(Console.scientific(distance.relF))"
-    case .far(let distance):
+    case .far(let distance), .undecided(let distance):
       let row = rowName.map { "row \(distance.worstRowIndex) (\($0))" } ?? "row \(distance.worstRowIndex)"
       var text =
         "relF \(Console.scientific(distance.relF)), worst \(row) \(Console.scientific(distance.worstRow))"
@@ -230,6 +244,7 @@ extension Comparison.Tap {
   private var word: String {
     switch verdict {
     case .close: "close"
+    case .undecided: "undecided"
     case .far: "far"
     case .otherShape: "shape"
     case .otherDType: "dtype"
@@ -243,7 +258,7 @@ extension Comparison.Tap {
       ("name", .string(name)), ("verdict", .string(word)), ("passed", .bool(passed)),
     ]
     switch verdict {
-    case .close(let distance), .far(let distance):
+    case .close(let distance), .undecided(let distance), .far(let distance):
       members += [
         ("relF", .number(distance.relF)), ("worstRow", .number(distance.worstRow)),
         ("worstRowIndex", .integer(distance.worstRowIndex)),
@@ -259,7 +274,7 @@ extension Comparison.Tap {
         "limit",
         [
           "relF": .number(limit.relF), "worstRow": .number(limit.worstRow),
-          "maxOverRMS": .number(limit.maxOverRMS),
+          "maxOverRMS": .number(limit.maxOverRMS), "far": .number(limit.relF * limit.farMultiple),
         ]
       ))
     return .object(members.map { JSON.Member(key: $0.0, value: $0.1) })

@@ -48,9 +48,12 @@ package struct ModelCase {
 
   /// The limit on a tap's relF that the case itself sets for a precision.
   package func limit(_ tap: String, _ precision: Precision) throws -> Double {
-    let compare = try #require(json["compare"]?[precision.rawValue], "no limit for \(precision)")
-    if let relF = compare["relF"]?.decimal { return relF }
-    return try #require(compare["times_witness"]?.decimal) * #require(witness(tap), "no witness of \(tap)")
+    if let relF = json["compare"]?[precision.rawValue]?["relF"]?.decimal { return relF }
+    // Twice the largest distance of the schedules that were measured.
+    let envelope = try JSON(file: "\(folder)/envelope.json", upTo: 1 << 23)
+    let place = try #require(envelope["taps"]?.strings?.firstIndex(of: tap), "no noise of \(tap)")
+    let schedules = try #require(envelope["arithmetics"]?[precision.rawValue]?["relF"]?.members)
+    return 2 * (schedules.compactMap { $0.value.array?[place].decimal }.max() ?? 0)
   }
 
   /// How far transformers' float32 is from the oracle.

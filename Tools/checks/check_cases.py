@@ -57,6 +57,8 @@ def main() -> None:
             problems += [f"{case['id']}: {sentence}" for sentence in check(case, place)]
         problems += [f"{case['id']}: {sentence}" for sentence in conflicts(case, cases)]
         used |= {(place.folder / file).resolve() for file, _ in named_files(case)}
+        if case["stage"] == "model":
+            used.add((place.folder / case["compare"]["envelope"]).resolve())
         if faults is not None:
             problems += [
                 f"{case['id']}: exposes {fault}, which Docs/Faults.md does not define."
@@ -151,7 +153,7 @@ def named_files(case: dict) -> list[tuple[str, str]]:
         entries = [
             inputs["request"],
             *inputs.get("images", []),
-            {"file": expect["tensors"], "sha256": expect["sha256"]},
+            {"file": expect.get("tensors") or expect["digest"], "sha256": expect["sha256"]},
         ]
     return [(entry["file"], entry["sha256"]) for entry in entries if "file" in entry]
 
@@ -186,7 +188,8 @@ def tensors(case: dict, place: Place):
     if case["stage"] == "pixels":
         yield from stored(case["expect"], case["subject"]["patch_size"], place)
     elif case["stage"] == "model":
-        yield from traced(case, place)
+        yield from enveloped(case, place)
+        yield from digested(case, place) if "digest" in case["expect"] else traced(case, place)
 
 
 def stored(expect: dict, patch_size: int, place: Place):
@@ -245,6 +248,49 @@ def traced(case: dict, place: Place):
         yield f"{name} has {'a tensor and no' if name in taps else 'no tensor and a'} witness' distance."
     for name in sorted({*expect["rows"]} - {*taps}):
         yield f"rows are listed of {name}, which has no tensor."
+
+
+def digested(case: dict, place: Place):
+    """The digest of a model case: three tensors a tap; and as many [IMG] as patches."""
+    expect, image = case["expect"], case["subject"]["vision_encoder"]["image_token_id"]
+    patches = sum(grid["columns"] * grid["rows"] for grid in expect["grids"])
+    if expect["tokens"].count(image) != patches:
+        yield f"its tokens have {expect['tokens'].count(image)} [IMG], its grids {patches} patches."
+    path = place.folder / expect["digest"]
+    for name in [name for name in header(path) if name.endswith(".summary")]:
+        tap = name.removesuffix(".summary")
+        rows = patches if tap.startswith(("vision.", "adapter.")) else len(expect["tokens"])
+        yield from tensor(path, name, "F64", [6])
+        yield from tensor(path, f"{tap}.row_norms", "F32", [min(rows, 64)])
+        yield from tensor(path, f"{tap}.sketch", "F32", [512])
+
+
+def enveloped(case: dict, place: Place):
+    """Limits have their evidence: of each arithmetic at least four schedules (three of float64, the
+    truth's own), a number of each tap of the case.
+    """
+    path = place.folder / case["compare"]["envelope"]
+    if not path.is_file():
+        yield f"{path.name} is not there."
+        return
+    envelope = json.loads(path.read_text())
+    expect = case["expect"]
+    names = header(place.folder / (expect.get("tensors") or expect["digest"]))
+    if "digest" in expect:
+        taps = {name.removesuffix(".summary") for name in names if name.endswith(".summary")}
+    else:
+        taps = {name for name in names if not re.fullmatch(r"image\d+|__metadata__", name)}
+    if envelope["model"] != case["model"]:
+        yield f"{path.name} is of {envelope['model']}."
+    for tap in sorted({*envelope["taps"]} ^ taps):
+        yield f"{tap} is not in both {path.name} and the expectations."
+    for arithmetic in ("float32", "tf32", "float16", "bfloat16"):
+        if len(envelope["arithmetics"].get(arithmetic, {"relF": {}})["relF"]) < 4:
+            yield f"{path.name} has fewer than four schedules of {arithmetic}."
+    for arithmetic, measured in envelope["arithmetics"].items():
+        for schedule, distances in measured["relF"].items():
+            if len(distances) != len(envelope["taps"]) or not all(d >= 0 for d in distances):
+                yield f"{path.name}, {arithmetic}, {schedule}: not a distance a tap."
 
 
 def limits(case: dict, place: Place):

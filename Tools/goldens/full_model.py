@@ -55,14 +55,20 @@ def stages(model, with_images, layers):
 
 
 class Truth:
-    """The taps of one stage of the float64 run. Each goes into the digest when it is put."""
+    """The taps of one stage of the float64 run. Each goes into the digest when it is put. `kept` has the
+    rows that a case keeps of a tap, if not all: distances are those of these rows.
+    """
 
-    def __init__(self):
-        self.digest, self.taps = Digest(), {}
+    def __init__(self, kept):
+        self.digest, self.kept, self.taps = Digest(), kept, {}
 
     def put(self, tap, x):
         self.digest.add(tap, x)
+        x = self.rows(tap, x)
         self.taps[tap] = x, torch.linalg.vector_norm(x, dim=1)
+
+    def rows(self, tap, x):
+        return x[self.kept[tap]] if tap in self.kept else x
 
 
 class Distances:
@@ -73,6 +79,7 @@ class Distances:
 
     def put(self, truth, tap, x):
         e, rows = truth.taps[tap]
+        x = truth.rows(tap, x)
         if x.shape != e.shape:
             raise RuntimeError(f"{tap} must be {list(e.shape)}; it is {list(x.shape)}.")
         difference = torch.sub(x, e)  # in float64
@@ -88,15 +95,15 @@ class Distances:
         self.taps.update(zip(taps, numbers, strict=True))
 
 
-def compute(model, tokens, images, schedules, device, layers, report):
+def compute(model, tokens, images, kept, schedules, device, layers, report):
     """Runs float64 and all schedules side by side. Returns the digest, the distances of each schedule,
     and the seconds that each took.
     """
     weights = Weights(model, device)
-    schedules = [schedule for schedule in schedules if schedule.fits(len(tokens))]
+    schedules = [schedule for schedule in schedules if schedule.fits(len(tokens), model.decoder.width)]
     runs = {schedule: run(schedule, model, tokens, images, device) for schedule in schedules}
     reference = run(full_schedules.TRUTH, model, tokens, images, device)
-    truth, distances = Truth(), {schedule: Distances() for schedule in schedules}
+    truth, distances = Truth(kept), {schedule: Distances() for schedule in schedules}
     seconds = collections.Counter()
 
     def timed(schedule, work):
@@ -153,23 +160,26 @@ def largest(numbers):
 
 
 def write_envelope(path, head, distances):
-    """JSON, a tap a line."""
+    """JSON, a list a line: of each arithmetic the relF of every schedule at every tap, and the largest
+    worst row and max/RMS of any.
+    """
+    taps = list(next(iter(distances.values())).taps)
     lines = ["{", *(f"{json.dumps(key)}:{json.dumps(value)}," for key, value in head.items())]
-    lines.append('"arithmetics":{')
+    lines += [f'"taps":{json.dumps(taps, separators=(",", ":"))},', '"arithmetics":{']
+
+    def row(key, numbers, comma):
+        lines.append(f'"{key}":[{",".join(short(x) for x in numbers)}]{comma}')
+
     arithmetics = list(dict.fromkeys(schedule.arithmetic for schedule in distances))
     for arithmetic in arithmetics:
         own = {s.name: d.taps for s, d in distances.items() if s.arithmetic == arithmetic}
-        lines += [f'"{arithmetic}":{{"schedules":{json.dumps(list(own))},"taps":{{']
-        taps = list(next(iter(own.values())))
-        for tap in taps:
-            columns = list(zip(*([rounded_up(x) for x in d[tap]] for d in own.values()), strict=True))
-            rel_f = ",".join(short(x) for x in columns[0])
-            worst_row, over_rms = (short(largest(column)) for column in columns[1:])
-            comma = "" if tap == taps[-1] else ","
-            lines.append(
-                f'"{tap}":{{"relF":[{rel_f}],"worstRow":{worst_row},"maxOverRMS":{over_rms}}}{comma}'
-            )
-        lines.append("}}" + ("" if arithmetic == arithmetics[-1] else ","))
+        columns = {name: [[rounded_up(x) for x in d[tap]] for tap in taps] for name, d in own.items()}
+        lines.append(f'"{arithmetic}":{{"relF":{{')
+        for name, values in columns.items():
+            row(name, [x[0] for x in values], "," if name != list(columns)[-1] else "},")
+        for n, key in ((1, "worstRow"), (2, "maxOverRMS")):
+            most = [largest([values[tap][n] for values in columns.values()]) for tap in range(len(taps))]
+            row(key, most, "," if n == 1 else "}" + ("" if arithmetic == arithmetics[-1] else ","))
     path.write_text("\n".join([*lines, "}}"]) + "\n")
 
 
@@ -177,16 +187,18 @@ def write_envelope(path, head, distances):
 
 
 def inputs(folder):
-    """Tokens, and the pixels of each image, float32 [3, height, width]."""
-    if (folder / "case.json").exists():
-        tokens = json.loads((folder / "case.json").read_text())["expect"]["tokens"]
+    """Tokens, the pixels of each image, float32 [3, height, width], and the rows that a case keeps."""
+    kept = {}
+    if (folder / "expected.safetensors").exists():
+        expect = json.loads((folder / "case.json").read_text())["expect"]
+        tokens, kept = expect["tokens"], expect["rows"]
         tensors = load_file(folder / "expected.safetensors")
     else:
         tokens = json.loads((folder / "tokens.json").read_text())["tokens"]
         pixels = folder / "pixels.safetensors"
         tensors = load_file(pixels) if pixels.exists() else {}
     count = sum(name.startswith("image") for name in tensors)
-    return tokens, [tensors[f"image{n}"] for n in range(count)]
+    return tokens, [tensors[f"image{n}"] for n in range(count)], kept
 
 
 def wanted(device, names):
@@ -230,10 +242,17 @@ def main():
                 seconds = time.perf_counter() - begin
                 print(f"\r\x1b[K{name}: {seconds:5.0f} s  {text}", end="", file=sys.stderr, flush=True)
 
-        tokens, images = inputs(arguments.inputs / name)
+        tokens, images, kept = inputs(arguments.inputs / name)
         with torch.inference_mode():
             digest, distances, seconds = compute(
-                MODELS[arguments.model], tokens, images, schedules, arguments.device, arguments.layers, report
+                MODELS[arguments.model],
+                tokens,
+                images,
+                kept,
+                schedules,
+                arguments.device,
+                arguments.layers,
+                report,
             )
         out.mkdir(parents=True, exist_ok=True)
         digest.write(out / "digest.safetensors")

@@ -12,7 +12,7 @@ two products. All of these are Pixtral; none is a mistake:
                 SwiGLU of products that are not rounded, the residual's sum as well
   split         the sum of a product in 8 parts, each rounded, added in the dtype
   blocks        attention over 64 keys at a time, softmax corrected as it goes
-  serial        (float32, up to 128 tokens) sums of products term by term, as a plain loop makes them. Libraries
+  serial        (float32, up to 128 tokens of the full width) sums of products term by term, as a plain loop makes them. Libraries
                 do so for many rows, and cut the sums of few rows into parts, which is up to four times as exact
   narrow-sums   (float16 only) sums of products in float16, rounded every 64 terms, as GPUs can be told to
 
@@ -53,9 +53,9 @@ class Schedule:
     def dtype(self):
         return DTYPES[self.arithmetic]
 
-    def fits(self, count):
-        """Whether it is run for a prompt of so many tokens."""
-        return self.name != "serial" or count <= 128
+    def fits(self, count, width):
+        """Whether it is run for a prompt of so many tokens, in a decoder so wide."""
+        return self.name != "serial" or count * width <= 128 * 12288
 
     @property
     def inner(self):

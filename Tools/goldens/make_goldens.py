@@ -341,7 +341,7 @@ def make(name, case, tokenizer):
                 "sha256": sha256(expected),
                 "rows": rows,
             },
-            "compare": {"float64": {"relF": 1e-11}, "float32": {"times_witness": 4}},
+            "compare": {"float64": {"relF": 1e-11}, "envelope": "envelope.json"},
             "requires": case["requires"],
             "conflicts_with": [],
             "importance": "high",

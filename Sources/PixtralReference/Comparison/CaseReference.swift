@@ -3,21 +3,15 @@ import PixtralStorage
 /// A case of stage `model`, as far as a comparison needs it: where its tensors are, of what run they
 /// are, which rows it keeps, and its own limits. Cases.md, compare.
 struct CaseReference: Sendable {
-  /// The file of tensors beside it.
+  /// The file of tensors or digests beside it.
   let tensors: String
   let run: RunDescription
   /// The rows that the case keeps of a tap, in ascending order; all of any other tap.
   let rows: [String: [Int]]
   private let sha256: String?
-  private let limits: [Arithmetic: Limit]
-  private let witnesses: [JSON]
-
-  private enum Limit {
-    /// One for every tap.
-    case relF(Double)
-    /// A multiple of the distance that a witness has at a tap.
-    case timesWitness(Double)
-  }
+  private let limits: [Arithmetic: Double]
+  /// The noise of right runs of this case; nil if it has none beside it.
+  private let noise: Noise?
 
   /// - Throws: `InputError` of kind `wrongTrace` for what is no whole case: a comparison that falls
   ///   back to other rows or limits would pass as the case's.
@@ -33,9 +27,12 @@ struct CaseReference: Sendable {
     guard case .string(let model)? = json["model"], model.hasPrefix("seeded:") else {
       throw refuse("model", "the name of a seeded model", json["model"])
     }
-    guard let expect = json["expect"], case .string(let tensors)? = expect["tensors"],
+    guard let expect = json["expect"], case .string(let tensors)? = expect["tensors"] ?? expect["digest"],
       !tensors.isEmpty, !tensors.contains("/")
-    else { throw refuse("expect.tensors", "the name of a file beside it", json["expect"]?["tensors"]) }
+    else {
+      throw refuse(
+        "expect.tensors", "the name of a file beside it, or one under digest", json["expect"]?["tensors"])
+    }
     guard let tokens = expect["tokens"]?.integers, !tokens.isEmpty else {
       throw refuse("expect.tokens", "an array of integers", expect["tokens"])
     }
@@ -53,24 +50,28 @@ struct CaseReference: Sendable {
     }
     self.rows = rows
 
-    var limits: [Arithmetic: Limit] = [:]
+    var limits: [Arithmetic: Double] = [:]
+    var noise: Noise?
     for (name, value) in try Self.members(json["compare"] ?? .null, refuse, "compare") {
+      if name == "envelope" {
+        guard case .string(let file) = value, !file.isEmpty, !file.contains("/") else {
+          throw refuse("compare.envelope", "the name of a file beside it", value)
+        }
+        noise = try Noise(envelope: "\(path.dropLast("case.json".utf8.count))\(file)")
+        continue
+      }
       guard let arithmetic = Arithmetic(rawValue: name) else {
-        throw refuse("compare", "arithmetics: \(Arithmetic.names)", .string(name))
+        throw refuse("compare", "envelope, or arithmetics: \(Arithmetic.names)", .string(name))
       }
-      if let relF = value["relF"]?.asDouble, relF >= 0, relF.isFinite {
-        limits[arithmetic] = .relF(relF)
-      } else if let times = value["times_witness"]?.asDouble, times > 0, times.isFinite {
-        limits[arithmetic] = .timesWitness(times)
-      } else {
-        throw refuse("compare.\(name)", "relF or times_witness, a number that is not negative", value)
+      guard let relF = value["relF"]?.asDouble, relF >= 0, relF.isFinite else {
+        throw refuse("compare.\(name)", "relF, a number that is not negative", value)
       }
+      limits[arithmetic] = relF
     }
-    guard !limits.isEmpty else {
-      throw refuse("compare", "a limit for one arithmetic at least", json["compare"])
+    guard !limits.isEmpty || noise != nil else {
+      throw refuse("compare", "an envelope, or a limit for one arithmetic at least", json["compare"])
     }
-    self.limits = limits
-    if case .array(let values)? = json["witnesses"] { witnesses = values } else { witnesses = [] }
+    (self.limits, self.noise) = (limits, noise)
   }
 
   private static func members(_ json: JSON, _ refuse: (String, String, JSON?) -> InputError, _ key: String)
@@ -105,19 +106,13 @@ struct CaseReference: Sendable {
 
   /// The limit of a tap in an arithmetic; nil where the case has none.
   func limit(_ tap: String, _ arithmetic: Arithmetic) -> DistanceLimit? {
-    switch limits[arithmetic] {
-    case .relF(let relF): return DistanceLimit(wholeRelF: relF)
-    case .timesWitness(let times):
-      let witness = witnesses.first { $0["dtype"] == .string(arithmetic.rawValue) }
-      guard let distance = witness?["distance"]?[tap]?.asDouble, distance >= 0 else { return nil }
-      return DistanceLimit(wholeRelF: times * distance)
-    case nil: return nil
-    }
+    if let relF = limits[arithmetic] { return DistanceLimit(wholeRelF: relF) }
+    return noise?.at(tap, arithmetic).map { DistanceLimit(noise: $0.relF) }
   }
 }
 
 extension JSON {
-  fileprivate var asDouble: Double? {
+  var asDouble: Double? {
     switch self {
     case .integer(let value): Double(value)
     case .number(let value): value

@@ -4,6 +4,8 @@ import PixtralStorage
 package struct Comparison: Sendable {
   package enum Verdict: Sendable, Equatable {
     case close(Distance)
+    /// Farther than right runs were measured to be, and not far enough for a mistake.
+    case undecided(Distance)
     case far(Distance)
     case otherShape(expected: [Int], found: [Int])
     /// Values that are no floating-point numbers of 16 bits or more.
@@ -26,7 +28,10 @@ package struct Comparison: Sendable {
     package var isCloseInOtherOrder = false
 
     package var passed: Bool { if case .close = verdict { true } else { false } }
+    package var isUndecided: Bool { if case .undecided = verdict { true } else { false } }
     package var isMissing: Bool { verdict == .missing }
+    /// Whether it is anything but close, undecided or missing.
+    package var diverges: Bool { !passed && !isUndecided && !isMissing }
   }
 
   /// What was asked for.
@@ -54,14 +59,18 @@ package struct Comparison: Sendable {
   let rotary: [RotaryPart: RotaryReading]
   /// The parts whose q and k one side has in half-split order.
   let halfSplit: [RotaryPart: HalfSplit]
+  /// The model on which the noise was measured that limits come from.
+  let noiseModel: String
   /// The hyper-parameters, if a side says them.
   let parameters: Parameters?
 
   /// The first tap that exceeds a limit, or has another shape, another dtype, or values that are not
   /// finite.
-  package var firstDivergence: Tap? { taps.first { !$0.passed && !$0.isMissing } }
+  package var firstDivergence: Tap? { taps.first(where: \.diverges) }
   package var missing: [Tap] { taps.filter(\.isMissing) }
+  package var undecided: [Tap] { taps.filter(\.isUndecided) }
   package var passed: Bool { taps.allSatisfy(\.passed) }
+  package var failed: Bool { taps.contains { $0.diverges || $0.isMissing } }
 
   /// What the two are of: the reference says it, or else the candidate.
   var run: RunDescription { reference.run.tokens.isEmpty ? candidate.run : reference.run }
@@ -95,8 +104,12 @@ package struct Comparison: Sendable {
     let run = reference.run.tokens.isEmpty ? candidate.run : reference.run
     let parameters = reference.run.parameters ?? candidate.run.parameters
     self.parameters = parameters
+    let width = judged.first { $0.name.hasSuffix("_norm") || $0.name == ModelTap.decoderNorm.rawValue }?
+      .columns
+    let noise = Noise.nearest(to: run.model, parameters, columns: width)
+    noiseModel = noise.model
     var pairs = judged.filter { chosen.contains($0.name) }.map {
-      TapPair($0, found[$0.name] ?? .missing, of: reference.model, run, parameters, options)
+      TapPair($0, found[$0.name] ?? .missing, of: reference.model, run, parameters, noise.noise, options)
     }
     extra = candidate.extra(beside: reference)
     guard pairs.contains(where: { found[$0.name] != nil }) else {

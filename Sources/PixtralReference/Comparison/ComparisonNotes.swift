@@ -73,14 +73,32 @@ extension Comparison {
   /// Where the limits come from.
   private var limitNotes: [String] {
     if options.limit != nil { return [] }
-    let ofCase = pairs.count(where: \.limitIsOfCase)
-    if ofCase == pairs.count { return ["the limits are the case's own"] }
-    let rest = ofCase == 0 ? "the limits" : "the limits of \(ofCase) taps are the case's own, the others"
-    let source =
-      options.arithmetic.map { "are those of \($0.rawValue), or of a narrower dtype of storage" }
-      ?? "follow the dtype of storage; --arithmetic says what was computed in"
-    let none = reference.model != nil && ofCase == 0 ? ["the case has no limits for this arithmetic"] : []
-    return none + ["\(rest) \(source)"]
+    var notes: [String] = []
+    let sources = pairs.map(\.limitSource)
+    let ofCase = sources.count { $0 == .theCase }
+    if ofCase > 0 {
+      notes.append(
+        "the limits \(ofCase < pairs.count ? "of \(counted(ofCase, "tap")) " : "")are the case's own")
+    }
+    let measured = pairs.compactMap { pair -> (name: String, of: String)? in
+      if case .noise(let tap) = pair.limitSource { (pair.name, tap) } else { nil }
+    }
+    if !measured.isEmpty {
+      let isOwn = run.model == noiseModel
+      notes.append(
+        "\(ofCase > 0 ? "the others" : "the limits") are twice the noise of right runs that was measured on "
+          + "\(noiseModel)\(isOwn ? "" : ", the nearest model")")
+      let elsewhere = measured.filter { $0.name != $0.of }
+      if let first = elsewhere.first {
+        notes.append(
+          "\(counted(elsewhere.count, "tap")) that no golden has: the limit is that of the nearest, as of "
+            + "\(first.of) for \(first.name)")
+      }
+      notes.append(
+        options.arithmetic.map { "they are those of \($0.rawValue), or of a narrower dtype of storage" }
+          ?? "they follow the dtype of storage; --arithmetic says what was computed in")
+    }
+    return notes
   }
 
   /// That the two are not of one request, where it shows.

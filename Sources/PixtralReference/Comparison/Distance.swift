@@ -19,23 +19,36 @@ package struct DistanceLimit: Sendable, Equatable {
   package let relF: Double
   package let worstRow: Double
   package let maxOverRMS: Double
+  /// Beyond this multiple a distance is far; between the two nothing is decided.
+  package let farMultiple: Double
 
   /// Limits on single rows and elements follow from the one on the whole: one bad row of a thousand
   /// must not hide.
-  package init(relF: Double) {
+  package init(relF: Double, farMultiple: Double = 1) {
     self.relF = relF
     worstRow = 10 * relF
     maxOverRMS = 100 * relF
+    self.farMultiple = farMultiple
   }
+
+  /// Twice what right runs were measured to differ by; far is eight times that.
+  package init(noise: Double) { self.init(relF: 2 * noise, farMultiple: 4) }
 
   /// A limit on the whole alone.
   init(wholeRelF: Double) {
     relF = wholeRelF
     (worstRow, maxOverRMS) = (.infinity, .infinity)
+    farMultiple = 1
   }
 
-  package func allows(_ distance: Distance) -> Bool {
-    distance.relF <= relF && distance.worstRow <= worstRow && distance.maxOverRMS ?? 0 <= maxOverRMS
+  package func allows(_ distance: Distance, times multiple: Double = 1) -> Bool {
+    distance.relF <= relF * multiple && distance.worstRow <= worstRow * multiple
+      && distance.maxOverRMS ?? 0 <= maxOverRMS * multiple
+  }
+
+  func verdict(_ distance: Distance) -> Comparison.Verdict {
+    if allows(distance) { return .close(distance) }
+    return allows(distance, times: farMultiple) ? .undecided(distance) : .far(distance)
   }
 }
 
@@ -65,8 +78,8 @@ package enum Arithmetic: String, Sendable, CaseIterable {
     }
   }
 
-  /// How far two right runs may be apart. Docs/Trace.md says where the numbers come from.
-  package var limit: DistanceLimit {
+  /// How far apart two right values may be of which no noise was measured: what is no tap.
+  var limit: DistanceLimit {
     switch self {
     case .float64: DistanceLimit(relF: 1e-10)
     case .float32: DistanceLimit(relF: 3e-5)

@@ -82,7 +82,7 @@ extension Comparison {
     }
     let judge = OperationJudge(self, parameters, knowsPixels: pixels.areKnown, progress)
     do { _ = try Pixtral<Double>(checkpoint)(prompt, trace: Trace(judge)) } catch is TraceEnd {}
-    let diverged = self.taps.filter { !$0.passed && !$0.isMissing }
+    let diverged = self.taps.filter(\.diverges)
     guard diverged.contains(where: { judge.judged.contains($0.name) }) else {
       return .unknown("no tap that diverges has values that can be judged so")
     }

@@ -1,5 +1,17 @@
 import PixtralStorage
 
+/// Where a limit comes from.
+enum LimitSource: Sendable, Equatable {
+  /// It was asked for.
+  case option
+  /// The reference is a case, which has it.
+  case theCase
+  /// The noise of right runs at a tap: this one, or that of the nearest layer.
+  case noise(ofTap: String)
+  /// The arithmetic's own, for what is no tap.
+  case arithmetic
+}
+
 /// A tap of the reference, and the candidate's.
 struct TapPair: Sendable {
   /// What a candidate has under a tap's name.
@@ -17,8 +29,8 @@ struct TapPair: Sendable {
   /// The reading that is judged.
   var found: TapView?
   let limit: DistanceLimit
-  /// Whether a case set that limit.
-  let limitIsOfCase: Bool
+  /// Where that limit comes from.
+  let limitSource: LimitSource
   /// The verdict, where it needs no look at the values.
   let verdict: Comparison.Verdict?
   /// Which rows of the reference's tap these are, if not all that it has.
@@ -29,7 +41,7 @@ struct TapPair: Sendable {
   /// - model: the case that the reference is, if it is one.
   init(
     _ tensor: StoredTensor, _ candidate: Found, of model: CaseReference?, _ run: RunDescription,
-    _ parameters: Parameters?, _ options: Comparison.Options
+    _ parameters: Parameters?, _ noise: Noise, _ options: Comparison.Options
   ) {
     let reference = TapView(tensor)
     let kept = model?.rows[tensor.name]
@@ -41,9 +53,15 @@ struct TapPair: Sendable {
     var isDigest = tensor.digest != nil
     if case .matrix(let candidate) = candidate, candidate.digest != nil { isDigest = true }
     if isDigest && narrowest == .float64 { narrowest = .float32 }
-    let limitOfCase = options.limit == nil ? model?.limit(tensor.name, narrowest) : nil
-    limit = options.limit ?? limitOfCase ?? narrowest.limit
-    limitIsOfCase = limitOfCase != nil
+    if let given = options.limit {
+      (limit, limitSource) = (given, .option)
+    } else if let own = model?.limit(tensor.name, narrowest) {
+      (limit, limitSource) = (own, .theCase)
+    } else if let measured = noise.at(tensor.name, narrowest) {
+      (limit, limitSource) = (DistanceLimit(noise: measured.relF), .noise(ofTap: measured.tap))
+    } else {
+      (limit, limitSource) = (narrowest.limit, .arithmetic)
+    }
 
     guard case .matrix(let candidate) = candidate else {
       (expected, readings, self.kept) = (reference, [], kept)
@@ -90,9 +108,10 @@ struct TapPair: Sendable {
     let order = part.flatMap { halfSplit[$0] }
     var tap = Comparison.Tap(name: name, limit: limit, verdict: verdict(of: found, order))
     switch tap.verdict {
-    case .far(var distance):
+    case .far(var distance), .undecided(var distance):
+      let isFar = !tap.isUndecided
       distance.worstRowIndex = rowOfTap(distance.worstRowIndex)
-      tap.verdict = .far(distance)
+      tap.verdict = isFar ? .far(distance) : .undecided(distance)
       tap.rowName = rowName(distance.worstRowIndex, run, piece)
       if let part, let headDim = parameters.map(part.headDim) ?? order?.headDim {
         let other = order == nil ? HalfSplit(side: .candidate, headDim: headDim) : nil
@@ -131,7 +150,7 @@ struct TapPair: Sendable {
     guard let distance = e.distance(to: a) else {
       return .otherNonFinite(expected: e.notFinite, found: a.notFinite)
     }
-    return limit.allows(distance) ? .close(distance) : .far(distance)
+    return limit.verdict(distance)
   }
 
   /// How far the candidate is, read in one of its ways, if one side is in half-split order; nil if that
@@ -143,7 +162,8 @@ struct TapPair: Sendable {
     if order != nil && reordered.tensor.digest != nil { return nil }
     let verdict = verdict(of: reading, order)
     switch verdict {
-    case .close(let distance), .far(let distance): return (distance.relF, isClose(verdict))
+    case .close(let distance), .undecided(let distance), .far(let distance):
+      return (distance.relF, isClose(verdict))
     default: return nil
     }
   }
@@ -184,6 +204,5 @@ private func judge(_ found: TapView, against expected: TapView, _ limit: Distanc
       sum.endRow()
     }
   }
-  let distance = sum.finish()
-  return limit.allows(distance) ? .close(distance) : .far(distance)
+  return limit.verdict(sum.finish())
 }

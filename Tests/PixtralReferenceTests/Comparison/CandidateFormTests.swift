@@ -507,8 +507,8 @@ struct CandidateFormTests {
       (#""logits": [29, 57]"#, #""logits": [29, 58]"#, "expect.rows.logits"),
       (#""logits": [29, 57]"#, #""logits": [57, 29]"#, "expect.rows.logits"),
       (#""relF": 1e-11"#, #""relF": -1"#, "compare.float64"),
-      (#""times_witness": 4"#, #""times_witness": -4"#, "compare.float32"),
-      (#""times_witness": 4"#, #""times": 4"#, "compare.float32"),
+      (#""relF": 1e-11"#, #""relf": 1e-11"#, "compare.float64"),
+      (#""envelope": "envelope.json""#, #""envelope": "../envelope.json""#, "compare.envelope"),
       (#""float64": {"#, #""float65": {"#, "compare"),
       (#""compare": {"#, #""compared": {"#, "compare"),
     ])
@@ -527,6 +527,7 @@ struct CandidateFormTests {
   func otherTensors() throws {
     let text = try JSON(file: "\(golden.folder)/case.json").text()
     let tensors = try bytes(of: "\(golden.folder)/expected.safetensors")
+    try folder.write("case/envelope.json", bytes(of: "\(golden.folder)/envelope.json"))
     try folder.write("case/case.json", text)
     try folder.write("case/expected.safetensors", tensors.dropLast() + [tensors.last! ^ 1])
     let other = try refusal { try TraceFile("\(folder.path)/case") }
@@ -552,7 +553,7 @@ struct CandidateFormTests {
   func noTrace() throws {
     let error = try refusal { try TraceFile(folder.path) }
     #expect(error.kind == .wrongTrace)
-    #expect(error.expected == "a folder with trace.safetensors, or with case.json")
+    #expect(error.expected == "a folder with trace.safetensors, digest.safetensors or case.json")
     #expect(try refusal { try TraceFile("\(fixtures)/cases/model") }.kind == .wrongTrace)
   }
 }
