@@ -8,13 +8,13 @@ public protocol BLASScalar: BinaryFloatingPoint, Sendable {
   /// The error function.
   static func erf(_ x: Self) -> Self
 
-  /// `c = alpha · a · b`, or `alpha · a · bᵀ`: a is (m, k), c is (m, n); each row-major with its
-  /// own row stride.
+  /// `c = alpha · a · b`, or `alpha · a · bᵀ`, or that added to c: a is (m, k), c is (m, n); each
+  /// row-major with its own row stride.
   static func gemm(
     m: Int, n: Int, k: Int, alpha: Self,
     a: UnsafePointer<Self>, aStride: Int,
     b: UnsafePointer<Self>, bStride: Int, bTransposed: Bool,
-    c: UnsafeMutablePointer<Self>, cStride: Int)
+    c: UnsafeMutablePointer<Self>, cStride: Int, adding: Bool)
 }
 
 /// Writes `a · b` to `out`.
@@ -22,19 +22,21 @@ func multiply<Scalar: BLASScalar>(
   _ a: Block<Scalar>, _ b: Block<Scalar>, into out: Region<Scalar>
 ) {
   precondition(a.columns == b.rows && out.rows == a.rows && out.columns == b.columns, "shapes of a product")
-  gemm(1, a, b, bTransposed: false, into: out)
+  gemm(1, a, b, bTransposed: false, adding: false, into: out)
 }
 
-/// Writes `alpha · a · bᵀ` to `out`.
+/// Writes `alpha · a · bᵀ` to `out`, or adds it to what is there.
 func multiply<Scalar: BLASScalar>(
-  _ a: Block<Scalar>, transposed b: Block<Scalar>, times alpha: Scalar = 1, into out: Region<Scalar>
+  _ a: Block<Scalar>, transposed b: Block<Scalar>, times alpha: Scalar = 1, adding: Bool = false,
+  into out: Region<Scalar>
 ) {
   precondition(a.columns == b.columns && out.rows == a.rows && out.columns == b.rows, "shapes of a product")
-  gemm(alpha, a, b, bTransposed: true, into: out)
+  gemm(alpha, a, b, bTransposed: true, adding: adding, into: out)
 }
 
 private func gemm<Scalar: BLASScalar>(
-  _ alpha: Scalar, _ a: Block<Scalar>, _ b: Block<Scalar>, bTransposed: Bool, into out: Region<Scalar>
+  _ alpha: Scalar, _ a: Block<Scalar>, _ b: Block<Scalar>, bTransposed: Bool, adding: Bool,
+  into out: Region<Scalar>
 ) {
   a.values.withUnsafeBufferPointer { aValues in
     b.values.withUnsafeBufferPointer { bValues in
@@ -42,7 +44,7 @@ private func gemm<Scalar: BLASScalar>(
         m: out.rows, n: out.columns, k: a.columns, alpha: alpha,
         a: aValues.baseAddress! + a.start, aStride: a.stride,
         b: bValues.baseAddress! + b.start, bStride: b.stride, bTransposed: bTransposed,
-        c: out.start, cStride: out.stride)
+        c: out.start, cStride: out.stride, adding: adding)
     }
   }
 }
@@ -56,12 +58,12 @@ extension Float: BLASScalar {
     m: Int, n: Int, k: Int, alpha: Float,
     a: UnsafePointer<Float>, aStride: Int,
     b: UnsafePointer<Float>, bStride: Int, bTransposed: Bool,
-    c: UnsafeMutablePointer<Float>, cStride: Int
+    c: UnsafeMutablePointer<Float>, cStride: Int, adding: Bool
   ) {
     cblas_sgemm(
       CblasRowMajor, CblasNoTrans, bTransposed ? CblasTrans : CblasNoTrans, blasint(m), blasint(n),
       blasint(k),
-      alpha, a, blasint(aStride), b, blasint(bStride), 0, c, blasint(cStride))
+      alpha, a, blasint(aStride), b, blasint(bStride), adding ? 1 : 0, c, blasint(cStride))
   }
 }
 
@@ -73,12 +75,12 @@ extension Double: BLASScalar {
     m: Int, n: Int, k: Int, alpha: Double,
     a: UnsafePointer<Double>, aStride: Int,
     b: UnsafePointer<Double>, bStride: Int, bTransposed: Bool,
-    c: UnsafeMutablePointer<Double>, cStride: Int
+    c: UnsafeMutablePointer<Double>, cStride: Int, adding: Bool
   ) {
     cblas_dgemm(
       CblasRowMajor, CblasNoTrans, bTransposed ? CblasTrans : CblasNoTrans, blasint(m), blasint(n),
       blasint(k),
-      alpha, a, blasint(aStride), b, blasint(bStride), 0, c, blasint(cStride))
+      alpha, a, blasint(aStride), b, blasint(bStride), adding ? 1 : 0, c, blasint(cStride))
   }
 }
 

@@ -11,7 +11,7 @@ enum BLASCheck {
     _ m: Int, _ n: Int, _ k: Int, _ alpha: Scalar,
     _ a: UnsafePointer<Scalar>, _ aStride: Int,
     _ b: UnsafePointer<Scalar>, _ bStride: Int, _ bTransposed: Bool,
-    _ c: UnsafeMutablePointer<Scalar>, _ cStride: Int
+    _ c: UnsafeMutablePointer<Scalar>, _ cStride: Int, _ adding: Bool
   ) -> Void
 
   /// A value of a product that is not what it is.
@@ -44,18 +44,19 @@ enum BLASCheck {
           expected[row * n + column] = sum
         }
       }
-      for bTransposed in [true, false] {
+      // The ways that a run multiplies: a weight's first columns, its others, scores, contexts.
+      for (bTransposed, alpha, adding) in [
+        (true, 1, false), (true, 1, true), (true, 0.5, false), (false, 1, false),
+      ] as [(Bool, Scalar, Bool)] {
         let stored = bTransposed ? b : (0..<k * n).map { b[$0 % n * k + $0 / n] }  // (n, k) or (k, n)
         // A row is longer than what is written of it, and nothing behind it may be touched.
         var found = [Scalar](repeating: 99, count: m * (n + 1))
-        let alpha: Scalar = bTransposed ? 0.5 : 1
         product(
           m, n, k, alpha, a.map { Scalar($0) }, k, stored.map { Scalar($0) }, bTransposed ? k : n,
-          bTransposed,
-          &found, n + 1)
+          bTransposed, &found, n + 1, adding)
         for place in 0..<m * (n + 1) {
           let (row, column) = (place / (n + 1), place % (n + 1))
-          let right = column == n ? 99 : alpha * Scalar(expected[row * n + column])
+          let right = column == n ? 99 : alpha * Scalar(expected[row * n + column]) + (adding ? 99 : 0)
           if found[place] != right {
             return Mistake(
               m: m, n: n, k: k, row: row, column: column, expected: Double(right), found: Double(found[place])

@@ -1,3 +1,4 @@
+import CValues
 import PixtralStorage
 
 /// One tensor, wherever its values are: mapped from a file, or a function of a seed. Or they are gone,
@@ -53,9 +54,24 @@ package struct StoredTensor: Sendable {
       values: values(rows.lowerBound * columns..<rows.upperBound * columns))
   }
 
+  /// Some columns of some rows, widened. The memory of a mapped file is kept until `forget`: its pages
+  /// have values of other columns too.
+  func block<Scalar: BLASScalar>(rows: Range<Int>, columns: Range<Int>) -> Matrix<Scalar> {
+    Matrix(rows: rows.count, columns: columns.count) { out in
+      for n in 0..<rows.count {
+        let first = (rows.lowerBound + n) * self.columns + columns.lowerBound
+        read(first, columns.count, into: out.start + n * columns.count)
+      }
+    }
+  }
+
+  /// Gives the memory of a mapped file back.
+  func forget(rows: Range<Int>) { forget(rows.lowerBound * columns..<rows.upperBound * columns) }
+
   /// Some values, row-major, whatever the shape.
   func values<Scalar: BLASScalar>(_ range: Range<Int>) -> [Scalar] {
-    [Scalar](unsafeUninitializedCapacity: range.count) { buffer, initialized in
+    defer { forget(range) }
+    return [Scalar](unsafeUninitializedCapacity: range.count) { buffer, initialized in
       if let out = buffer.baseAddress, !range.isEmpty { read(range.lowerBound, range.count, into: out) }
       initialized = range.count
     }
@@ -64,14 +80,18 @@ package struct StoredTensor: Sendable {
   /// All values, of a norm weight or a bias for instance.
   package func vector<Scalar: BLASScalar>() -> [Scalar] { rows(0..<rows).values }
 
+  private func forget(_ values: Range<Int>) {
+    guard case .mapped(let file, let range) = source else { return }
+    let start = range.lowerBound
+    file.forget(start + values.lowerBound * dtype.size..<start + values.upperBound * dtype.size)
+  }
+
   private func read<Scalar: BLASScalar>(_ first: Int, _ count: Int, into out: UnsafeMutablePointer<Scalar>) {
     switch source {
-    case .seeded(let values): values.fill(first, count, out)
+    case .seeded(let values): widen(count, into: out) { values.fill(first + $0, $1, $2) }
     case .digest: preconditionFailure("the values of \(name), of which there is a digest only")
     case .mapped(let file, let range):
-      let start = range.lowerBound + first * dtype.size
-      widen(file.bytes.baseAddress! + start, dtype, count, into: out)
-      file.forget(start..<start + count * dtype.size)
+      widen(file.bytes.baseAddress! + range.lowerBound + first * dtype.size, dtype, count, into: out)
     }
   }
 }
@@ -82,18 +102,28 @@ private func widen<Scalar: BLASScalar>(
   _ bytes: UnsafeRawPointer, _ dtype: DType, _ count: Int, into out: UnsafeMutablePointer<Scalar>
 ) {
   switch dtype {
-  case .bf16:
-    for i in 0..<count {
-      let bits = UInt32(bytes.loadUnaligned(fromByteOffset: 2 * i, as: UInt16.self)) << 16
-      out[i] = Scalar(Float(bitPattern: bits))
-    }
-  case .f16:
-    for i in 0..<count {
-      out[i] = Scalar(Float(Float16(bitPattern: bytes.loadUnaligned(fromByteOffset: 2 * i, as: UInt16.self))))
-    }
+  case .bf16: widen(count, into: out) { widen_bfloat16(bytes + 2 * $0, $1, $2) }
+  case .f16: widen(count, into: out) { widen_float16(bytes + 2 * $0, $1, $2) }
   case .f32:
     for i in 0..<count { out[i] = Scalar(bytes.loadUnaligned(fromByteOffset: 4 * i, as: Float.self)) }
   case .f64:
     for i in 0..<count { out[i] = Scalar(bytes.loadUnaligned(fromByteOffset: 8 * i, as: Double.self)) }
+  }
+}
+
+/// Widens values that are made as floats, a stretch at a time: `make(first, count, where to)`.
+private func widen<Scalar: BLASScalar>(
+  _ count: Int, into out: UnsafeMutablePointer<Scalar>,
+  _ make: (_ first: Int, _ count: Int, _ floats: UnsafeMutablePointer<Float>) -> Void
+) {
+  if Scalar.self == Float.self {
+    return make(0, count, UnsafeMutableRawPointer(out).assumingMemoryBound(to: Float.self))
+  }
+  withUnsafeTemporaryAllocation(of: Float.self, capacity: min(count, 1024)) { floats in
+    for first in stride(from: 0, to: count, by: floats.count) {
+      let stretch = min(floats.count, count - first)
+      make(first, stretch, floats.baseAddress!)
+      for i in 0..<stretch { out[first + i] = Scalar(floats[i]) }
+    }
   }
 }

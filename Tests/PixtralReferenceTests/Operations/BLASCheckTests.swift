@@ -10,14 +10,15 @@ struct BLASCheckTests {
   private func product<Scalar: BLASScalar>(
     _ spoil: @escaping (_ m: Int, _ n: Int, _ k: Int, _ row: Int, _ column: Int, _ sum: Scalar) -> Scalar
   ) -> BLASCheck.Product<Scalar> {
-    { m, n, k, alpha, a, aStride, b, bStride, bTransposed, c, cStride in
+    { m, n, k, alpha, a, aStride, b, bStride, bTransposed, c, cStride, adding in
       for row in 0..<m {
         for column in 0..<n {
           var sum: Scalar = 0
           for i in 0..<k {
             sum += a[row * aStride + i] * (bTransposed ? b[column * bStride + i] : b[i * bStride + column])
           }
-          c[row * cStride + column] = alpha * spoil(m, n, k, row, column, sum)
+          let product = alpha * spoil(m, n, k, row, column, sum)
+          c[row * cStride + column] = adding ? c[row * cStride + column] + product : product
         }
       }
     }
@@ -58,11 +59,24 @@ struct BLASCheckTests {
     #expect(BLASCheck.mistake(in: product { _, _, k, _, _, sum in k == 98 ? sum - 1 : sum as Double }) != nil)
   }
 
+  @Test("A product that is written where it is to be added, or added where it is to be written, is found")
+  func adding() {
+    let right: BLASCheck.Product<Double> = product { _, _, _, _, _, sum in sum }
+    for always in [true, false] {
+      let wrong: BLASCheck.Product<Double> = {
+        m, n, k, alpha, a, aStride, b, bStride, bTransposed, c, cStride, _ in
+        right(m, n, k, alpha, a, aStride, b, bStride, bTransposed, c, cStride, always)
+      }
+      #expect(BLASCheck.mistake(in: wrong) != nil)
+    }
+  }
+
   @Test("A value written behind a row is found")
   func behind() {
     let right: BLASCheck.Product<Float> = product { _, _, _, _, _, sum in sum }
-    let wrong: BLASCheck.Product<Float> = { m, n, k, alpha, a, aStride, b, bStride, bTransposed, c, cStride in
-      right(m, n, k, alpha, a, aStride, b, bStride, bTransposed, c, cStride)
+    let wrong: BLASCheck.Product<Float> = {
+      m, n, k, alpha, a, aStride, b, bStride, bTransposed, c, cStride, adding in
+      right(m, n, k, alpha, a, aStride, b, bStride, bTransposed, c, cStride, adding)
       c[n] = 0
     }
     #expect(BLASCheck.mistake(in: wrong)?.column == 1)

@@ -20,7 +20,7 @@ struct OperationProperties {
 
   private func worstOfLinear<Scalar: BLASScalar>(_: Scalar.Type) -> Worst {
     var draw = Draw(seed: 1)
-    // The last weight is widened in several blocks of 2²² values.
+    // The last weight is widened in several blocks, of rows and of columns.
     let shapes = (0..<60).map { _ in (draw.int(1...9), draw.from(Self.widths), draw.from(Self.widths)) }
     var worst = Worst()
     for (rows, width, out) in shapes + [(2, 2053, 4099)] {
