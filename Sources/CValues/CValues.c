@@ -5,9 +5,9 @@
 // A fused multiply-add would round once where the definition rounds twice.
 #pragma STDC FP_CONTRACT OFF
 
-// The compiler makes a copy for each of these kinds of processor, and the loader takes the best. Other machines than x86 have their vectors in
-// every copy. An instrumented build has no use for it: its copies would be chosen before the instruments are there.
-#if defined(__x86_64__) && defined(__gnu_linux__) && !__has_feature(address_sanitizer)
+// The compiler makes a copy for each of these kinds of processor, and the loader takes the best. Where there are no such kinds one copy has the
+// vectors that every processor has. Under ThreadSanitizer the loader would choose before that has begun, and crash.
+#if defined(__x86_64__) && defined(__gnu_linux__) && !__has_feature(thread_sanitizer)
 #define FOR_EACH_PROCESSOR __attribute__((target_clones("default", "avx2", "arch=x86-64-v4")))
 #else
 #define FOR_EACH_PROCESSOR

@@ -56,7 +56,8 @@ private func peakBytes(
   stage(model(.adapterOut, .embeddings), ModelTap.embeddings.rawValue)
   stage(2 * model(.decoderNorm) + model(.logits), ModelTap.logits.rawValue)
   // Each thread widens a block of a weight, and BLAS copies parts of what it multiplies.
-  let bytes = most.values * dtype.size + BLAS.threads * ((1 << 22) * dtype.size + 32 << 20)
+  let bytes =
+    most.values * dtype.size + BLAS.threads * (WeightBlock.rows * WeightBlock.columns * dtype.size + 32 << 20)
 
   // Images come before all this, one at a time: samples, perhaps coefficients, and the pictures.
   let image =

@@ -58,6 +58,28 @@ struct SeededTests {
     #expect(rows.values == Array(whole[5 * weight.columns..<8 * weight.columns]))
   }
 
+  /// The loop of C beside the definition in Swift. A norm has an offset, where a fused multiply-add would show.
+  @Test(arguments: ["norm.weight", "layers.0.attention.wq.weight", "tok_embeddings.weight"])
+  func aRunTakesTheValuesOfTheDefinition(name: String) throws {
+    guard case .seeded(let values) = try Checkpoint("seeded:pixtral-large").tensor(name).source else {
+      return #expect(Bool(false), "a seeded checkpoint has seeded values")
+    }
+    let counts = Array(0...70) + [1023, 1024, 1025, 4099]
+    for first in [0, 1, 7, 4096, 12_345_677, 352_321_535, 1 << 31 - 9, 1 << 32 - 40] {
+      for count in counts {
+        let defined = (0..<count).map { values[UInt32(truncatingIfNeeded: first + $0)] }
+        let floats: [Float] = taken(values, first, count)
+        let doubles: [Double] = taken(values, first, count)
+        #expect(floats == defined && doubles == defined.map(Double.init), "\(count) values from \(first)")
+      }
+    }
+  }
+
+  private func taken<Scalar: BLASScalar>(_ values: SeededValues, _ first: Int, _ count: Int) -> [Scalar] {
+    let tensor = StoredTensor(name: "", dtype: .bf16, shape: [1, 1 << 33], source: .seeded(values))
+    return tensor.values(first..<first + count)
+  }
+
   @Test("An unknown name is refused with the known ones")
   func unknownName() throws {
     let error = try refusal { try Checkpoint("seeded:huge") }
