@@ -71,15 +71,18 @@ full: build
 	done; exit $$code
 
 format:
-	swift format --in-place --recursive --parallel Package.swift Sources Snippets Tests Tools/fuzz
+	swift format --in-place --recursive --parallel Package.swift Sources Snippets Tests Tools/fuzz Tools/bench
 
 clean:
 	rm -rf .build trace-out
 
 # ---- needs Python ----
 
-# Beside the peers, taking turns: tokens and images on one thread, then the vision encoder at full size.
+# How fast weights are made, and their share of a run. Then beside the peers, taking turns: tokens and images on one
+# thread, and the vision encoder at full size.
 bench: build
+	PIXTRAL_BENCH=1 swift build -c release --product products
+	$(PYTHON) Tools/bench/bench_weights.py $(PROGRAM) .build/release/products
 	$(PYTHON) -W ignore Tools/bench/bench_tokens.py $(PROGRAM)
 	$(PYTHON) Tools/bench/bench_images.py $(PROGRAM)
 	$(PYTHON) Tools/bench/bench_vision.py $(PROGRAM)

@@ -71,6 +71,14 @@ if Context.environment["PIXTRAL_FUZZ"] != nil {
   ]
 }
 
+// `make bench` asks for this one.
+if Context.environment["PIXTRAL_BENCH"] != nil {
+  package.targets += [
+    .executableTarget(
+      name: "products", dependencies: ["PixtralReference", "CValues"], path: "Tools/bench/products")
+  ]
+}
+
 // `make docs` asks for this one, which only writes the documentation.
 if Context.environment["PIXTRAL_DOCS"] != nil {
   package.dependencies.append(.package(url: "https://github.com/swiftlang/swift-docc-plugin", from: "1.5.0"))

@@ -42,25 +42,15 @@ void seeded_values(uint32_t k0, uint32_t k1, float offset, float step, uint32_t 
   }
 }
 
-static inline uint32_t half_word(const void *bytes, size_t i) {
-  uint16_t bits;
-  memcpy(&bits, (const char *)bytes + 2 * i, sizeof bits);
-  return bits;
-}
-
-FOR_EACH_PROCESSOR
-void widen_bfloat16(const void *bytes, size_t count, float *out) {
-  for (size_t i = 0; i < count; i++) out[i] = float_of(half_word(bytes, i) << 16);
-}
-
 FOR_EACH_PROCESSOR
 void widen_float16(const void *bytes, size_t count, float *out) {
   for (size_t i = 0; i < count; i++) {
-    uint32_t half = half_word(bytes, i);
+    uint16_t half;
+    memcpy(&half, (const char *)bytes + 2 * i, sizeof half);
     // The exponent and fraction in their places in a float are 2¹¹² too small a number, subnormal ones too. The product is exact.
-    uint32_t number = bits_of(float_of((half & 0x7fff) << 13) * 0x1p112f);
+    uint32_t number = bits_of(float_of((uint32_t)(half & 0x7fff) << 13) * 0x1p112f);
     // But infinities and NaNs, whose exponent is the largest there is. A NaN is quiet.
-    uint32_t other = 0x7f800000u | (half & 0x3ff) << 13 | (half & 0x3ff ? 0x400000u : 0);
-    out[i] = float_of((half & 0x8000) << 16 | ((half & 0x7c00) == 0x7c00 ? other : number));
+    uint32_t other = 0x7f800000u | (uint32_t)(half & 0x3ff) << 13 | (half & 0x3ff ? 0x400000u : 0);
+    out[i] = float_of((uint32_t)(half & 0x8000) << 16 | ((half & 0x7c00) == 0x7c00 ? other : number));
   }
 }

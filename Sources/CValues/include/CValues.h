@@ -7,8 +7,5 @@
 /// `count` values of a seeded tensor from the index `first` on, which wraps at 2³²: Swift's `SeededValues`.
 void seeded_values(uint32_t k0, uint32_t k1, float offset, float step, uint32_t first, size_t count, float *out);
 
-/// Widens `count` bfloat16 values, which need not be aligned: the upper halves of floats.
-void widen_bfloat16(const void *bytes, size_t count, float *out);
-
 /// Widens `count` float16 values, which need not be aligned: Swift's `Float(Float16(bitPattern:))`.
 void widen_float16(const void *bytes, size_t count, float *out);

@@ -34,9 +34,9 @@ func linear<Scalar: BLASScalar>(
 /// What a thread widens of a weight at a time: at most 512 by 512 values, 1 MiB of float32. A larger
 /// block would go to memory and come back; of a lower one BLAS would copy x too often, of a narrower
 /// one it would read and write the result too often.
-enum WeightBlock {
-  static let rows = 512
-  static let columns = 512
+package enum WeightBlock {
+  package static let rows = 512
+  package static let columns = 512
 }
 
 /// Rows of a block, cut so that every thread gets as many blocks.

@@ -102,7 +102,11 @@ private func widen<Scalar: BLASScalar>(
   _ bytes: UnsafeRawPointer, _ dtype: DType, _ count: Int, into out: UnsafeMutablePointer<Scalar>
 ) {
   switch dtype {
-  case .bf16: widen(count, into: out) { widen_bfloat16(bytes + 2 * $0, $1, $2) }
+  case .bf16:
+    for i in 0..<count {
+      let bits = UInt32(bytes.loadUnaligned(fromByteOffset: 2 * i, as: UInt16.self)) << 16
+      out[i] = Scalar(Float(bitPattern: bits))
+    }
   case .f16: widen(count, into: out) { widen_float16(bytes + 2 * $0, $1, $2) }
   case .f32:
     for i in 0..<count { out[i] = Scalar(bytes.loadUnaligned(fromByteOffset: 4 * i, as: Float.self)) }

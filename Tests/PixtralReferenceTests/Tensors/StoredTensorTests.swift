@@ -30,7 +30,7 @@ struct StoredTensorTests {
     }
   }
 
-  /// The loops of C beside Swift's own conversions: subnormal numbers, infinities and NaNs too.
+  /// Swift's own conversions are the definition: subnormal numbers, infinities and NaNs too.
   @Test(arguments: ["BF16", "F16"])
   func everyValueOfSixteenBitsIsWidenedToTheBit(dtype: String) throws {
     // Shifted by one, two and three places, so that values fall into the whole vectors and the rests.
