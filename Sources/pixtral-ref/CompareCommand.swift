@@ -33,7 +33,8 @@ struct CompareCommand: ParsableCommand {
         pixtral-ref compare $C yours
       """)
 
-  @Argument(help: "A trace folder, a folder of Fixtures/cases/model, or a safetensors file with taps or digests.")
+  @Argument(
+    help: "A trace folder, a folder of Fixtures/cases/model, or a safetensors file of taps or digests.")
   var reference: String
 
   @Argument(help: "What to judge: a trace folder or a safetensors file with taps or digests.")
