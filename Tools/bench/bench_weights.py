@@ -34,7 +34,12 @@ def run(binary: str, tokens: int, layers: int, environment: dict) -> tuple[float
                    "--until", last, "--taps", last, "--out", f"{folder}/out"]  # fmt: skip
         before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         done = subprocess.run(
-            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+            command,
+            check=False,
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode != 0:
@@ -76,9 +81,7 @@ def main() -> None:
         whole, alone = [], []
         for _ in range(arguments.rounds):
             whole.append(run(arguments.binary, arguments.tokens, arguments.layers, environment))
-            found = products(
-                arguments.products, arguments.tokens, arguments.layers, environment=environment
-            )
+            found = products(arguments.products, arguments.tokens, arguments.layers, environment=environment)
             alone.append((found["seconds"], found["processor_seconds"]))
         print(
             f"{arguments.tokens} tokens, {arguments.layers} decoder layers, {title} ({found['core']}, {found['threads']} threads)"
@@ -89,7 +92,15 @@ def main() -> None:
                 f"  {time_of}: run {a:.2f} s (to {max(x[n] for x in whole):.2f}), products alone {b:.2f} s "
                 f"(to {max(x[n] for x in alone):.2f}), {b / a:.0%} of the run; ratio {a / b:.2f} (at most 1.6)"
             )
-        figures["runs"].append({"environment": title, "run": whole, "products": alone, "core": found["core"], "threads": found["threads"]})
+        figures["runs"].append(
+            {
+                "environment": title,
+                "run": whole,
+                "products": alone,
+                "core": found["core"],
+                "threads": found["threads"],
+            }
+        )
     if arguments.out:
         Path(arguments.out).write_text(json.dumps(figures, indent=2) + "\n")
 
