@@ -12,12 +12,12 @@ struct CheckpointCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
       abstract: "Check a checkpoint and say what it holds.",
       discussion: """
-        Checks params.json, the files' structure, and that every tensor of the model is there once with \
+        Checks params.json or config.json, the files' structure, and that every tensor of the model is there once with \
         its shape and nothing else, and prints parameters, files, dtypes and tensors as JSON. Weights \
         are not read.
         """)
 
-    @Argument(help: "A folder in Mistral's layout, or seeded:tiny or seeded:pixtral-large.")
+    @Argument(help: "A folder in either layout, or seeded:tiny or seeded:pixtral-large.")
     var path: String
 
     func run() throws {
@@ -29,7 +29,7 @@ struct CheckpointCommand: ParsableCommand {
         valuesByType[tensor.dtype.rawValue, default: 0] += tensor.rows * tensor.columns
       }
       let report: JSON = [
-        "name": .string(checkpoint.name), "layout": .string(checkpoint.files.isEmpty ? "seeded" : "mistral"),
+        "name": .string(checkpoint.name), "layout": .string(checkpoint.layout?.rawValue ?? "seeded"),
         "parameters": checkpoint.parameters.json,
         "values": .integer(valuesByType.values.reduce(0, +)),
         "values_by_dtype": .object(

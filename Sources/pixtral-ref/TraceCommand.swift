@@ -32,7 +32,10 @@ struct TraceCommand: ParsableCommand {
       """)
 
   @Option(
-    help: "seeded:tiny, seeded:pixtral-large, or a folder with params.json and consolidated.safetensors.")
+    help: """
+      seeded:tiny, seeded:pixtral-large, or a folder in Mistral's layout (params.json and \
+      consolidated.safetensors) or Hugging Face's (config.json and model.safetensors), sharded or not.
+      """)
   var checkpoint = "seeded:tiny"
 
   @Option(help: "A chat request as JSON; image paths in it are relative to the file.")

@@ -83,3 +83,56 @@ package func smallTensors() -> TensorFile {
   add("output.weight", [20, 4])
   return file
 }
+
+/// The small model's config.json, as transformers 4.45 would write it.
+package let smallConfig = """
+  {"model_type": "llava", "architectures": ["LlavaForConditionalGeneration"], "image_token_index": 10,
+   "multimodal_projector_bias": false, "projector_hidden_act": "gelu", "torch_dtype": "float32",
+   "vision_feature_layer": -1, "vision_feature_select_strategy": "full",
+   "text_config": {"model_type": "mistral", "hidden_size": 4, "num_hidden_layers": 1, "head_dim": 2,
+     "intermediate_size": 6, "num_attention_heads": 2, "num_key_value_heads": 1, "rms_norm_eps": 1e-05,
+     "vocab_size": 20, "rope_theta": 1000000.0, "sliding_window": null},
+   "vision_config": {"model_type": "pixtral", "hidden_size": 4, "num_channels": 3, "image_size": 8, "patch_size": 2,
+     "intermediate_size": 6, "num_hidden_layers": 1, "num_attention_heads": 2,
+     "rope_theta": 10000.0, "hidden_act": "silu"}}
+  """
+
+/// The small checkpoint in Hugging Face's layout. (Its heads have two columns: half-split order is that of
+/// adjacent pairs.)
+package func smallHuggingFaceCheckpoint(
+  in folder: TemporaryFolder, config: String = smallConfig, _ edit: (inout TensorFile) -> Void = { _ in }
+) throws -> String {
+  try folder.write("config.json", config)
+  var file = smallTensors()
+  for n in file.tensors.indices { file.tensors[n].name = huggingFaceNameByHand(file.tensors[n].name) }
+  edit(&file)
+  try folder.write("model.safetensors", file.bytes)
+  return folder.path
+}
+
+/// By the names of transformers' modules, one replacement after the other.
+private func huggingFaceNameByHand(_ name: String) -> String {
+  let isVision = name.hasPrefix("vision_encoder.")
+  var words = [
+    ("attention.wq", isVision ? "attention.q_proj" : "self_attn.q_proj"),
+    ("attention.wk", isVision ? "attention.k_proj" : "self_attn.k_proj"),
+    ("attention.wv", isVision ? "attention.v_proj" : "self_attn.v_proj"),
+    ("attention.wo", isVision ? "attention.o_proj" : "self_attn.o_proj"),
+    ("feed_forward.w1", isVision ? "feed_forward.gate_proj" : "mlp.gate_proj"),
+    ("feed_forward.w2", isVision ? "feed_forward.down_proj" : "mlp.down_proj"),
+    ("feed_forward.w3", isVision ? "feed_forward.up_proj" : "mlp.up_proj"),
+    ("vision_encoder.", "vision_tower."),
+    ("vision_language_adapter.w_in", "multi_modal_projector.linear_1"),
+    ("vision_language_adapter.w_out", "multi_modal_projector.linear_2"),
+    ("tok_embeddings", "language_model.model.embed_tokens"),
+  ]
+  if name == "norm.weight" { return "language_model.model.norm.weight" }
+  if name == "output.weight" { return "language_model.lm_head.weight" }
+  if name.hasPrefix("layers.") {
+    words += [
+      ("layers.0", "language_model.model.layers.0"), ("attention_norm", "input_layernorm"),
+      ("ffn_norm", "post_attention_layernorm"),
+    ]
+  }
+  return words.reduce(name) { $0.replacing($1.0, with: $1.1) }
+}

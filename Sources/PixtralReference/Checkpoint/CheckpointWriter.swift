@@ -1,14 +1,5 @@
 import PixtralStorage
 
-/// The two ways in which a Pixtral is stored.
-package enum CheckpointLayout: String, Sendable, CaseIterable {
-  /// `params.json` and `consolidated.safetensors`.
-  case mistral
-  /// `config.json` and `model.safetensors`, for transformers' LlavaForConditionalGeneration and
-  /// what reads the same.
-  case hf
-}
-
 /// Writes a seeded checkpoint out for other runtimes, with the tokenizer and every key that they
 /// ask for.
 ///
@@ -48,7 +39,8 @@ package func writeCheckpoint(
     for tensor in tensors {
       progress(tensor.name)
       try write(
-        tensor, to: writer, rotaryHeads: layout == .hf ? checkpoint.rotaryHeads(of: tensor.name) : nil)
+        tensor, to: writer,
+        rotaryHeads: layout == .hf ? checkpoint.parameters.rotaryHeads(of: tensor.name) : nil)
     }
     try writer.complete()
   }
@@ -56,11 +48,6 @@ package func writeCheckpoint(
 }
 
 extension CheckpointLayout {
-  /// What the names of safetensors files begin with.
-  fileprivate var stem: String { self == .mistral ? "consolidated" : "model" }
-
-  fileprivate var indexName: String { "\(stem).safetensors.index.json" }
-
   /// The header's `__metadata__`: what transformers asks for, and whose work the file is.
   fileprivate var metadata: [(String, String)] {
     (self == .hf ? [("format", "pt")] : []) + [("writer", writerName)]
@@ -189,28 +176,5 @@ private func write(_ tensor: StoredTensor, to writer: SafetensorsWriter, rotaryH
       }
     }
     try bits.withUnsafeBytes { try writer.write($0) }
-  }
-}
-
-/// Which row of adjacent-pair weights stands at a row of half-split weights.
-///
-/// Mistral turns columns (2i, 2i+1) of a head together; Hugging Face turns (i, i + head_dim/2). So
-/// within each head the even rows come first, then the odd ones. Heads are counted with the
-/// tensor's own number of heads (D-k-permute).
-func halfSplitRow(_ row: Int, headRows: Int) -> Int {
-  let (head, within) = (row / headRows, row % headRows)
-  let half = headRows / 2
-  return head * headRows + (within < half ? 2 * within : 2 * (within - half) + 1)
-}
-
-extension Checkpoint {
-  /// How many heads a tensor's rows are, if they are rotated; nil for every other tensor.
-  fileprivate func rotaryHeads(of name: String) -> Int? {
-    let isVision = name.hasPrefix("vision_encoder.")
-    if name.hasSuffix(".attention.wq.weight") { return isVision ? parameters.vision.heads : parameters.heads }
-    if name.hasSuffix(".attention.wk.weight") {
-      return isVision ? parameters.vision.heads : parameters.keyValueHeads
-    }
-    return nil
   }
 }

@@ -2,42 +2,6 @@ import PixtralImage
 import PixtralStorage
 import PixtralText
 
-/// A tensor's name in the Hugging Face layout.
-func huggingFaceName(_ name: String) -> String {
-  if let other = outsideOfLayers[name] { return other }
-  let isVision = name.hasPrefix("vision_encoder.")
-  let rest = name.dropFirst((isVision ? "vision_encoder.transformer.layers." : "layers.").count)
-  let dot = rest.firstIndex(of: ".")!
-  let module = modulesOfLayers.first(where: { rest[dot...] == ".\($0.mistral).weight" })!
-  return isVision
-    ? "vision_tower.transformer.layers.\(rest[..<dot]).\(module.vision).weight"
-    : "language_model.model.layers.\(rest[..<dot]).\(module.decoder).weight"
-}
-
-private let outsideOfLayers = [
-  "vision_encoder.patch_conv.weight": "vision_tower.patch_conv.weight",
-  "vision_encoder.ln_pre.weight": "vision_tower.ln_pre.weight",
-  "vision_language_adapter.w_in.weight": "multi_modal_projector.linear_1.weight",
-  "vision_language_adapter.w_in.bias": "multi_modal_projector.linear_1.bias",
-  "vision_language_adapter.w_out.weight": "multi_modal_projector.linear_2.weight",
-  "vision_language_adapter.w_out.bias": "multi_modal_projector.linear_2.bias",
-  "tok_embeddings.weight": "language_model.model.embed_tokens.weight",
-  "norm.weight": "language_model.model.norm.weight",
-  "output.weight": "language_model.lm_head.weight",
-]
-
-private let modulesOfLayers: [(mistral: String, vision: String, decoder: String)] = [
-  ("attention_norm", "attention_norm", "input_layernorm"),
-  ("attention.wq", "attention.q_proj", "self_attn.q_proj"),
-  ("attention.wk", "attention.k_proj", "self_attn.k_proj"),
-  ("attention.wv", "attention.v_proj", "self_attn.v_proj"),
-  ("attention.wo", "attention.o_proj", "self_attn.o_proj"),
-  ("ffn_norm", "ffn_norm", "post_attention_layernorm"),
-  ("feed_forward.w1", "feed_forward.gate_proj", "mlp.gate_proj"),
-  ("feed_forward.w2", "feed_forward.down_proj", "mlp.down_proj"),
-  ("feed_forward.w3", "feed_forward.up_proj", "mlp.up_proj"),
-]
-
 extension Checkpoint {
   /// What transformers, and the programs that read the same files, look for. config.json, which
   /// makes the folder a checkpoint, comes last.

@@ -1,26 +1,30 @@
 import PixtralStorage
 
-/// `consolidated.safetensors.index.json`: which file holds which tensor. It is read anew for each
-/// question, so that nothing of it is kept but the names of files that are there.
+/// `consolidated.safetensors.index.json` or `model.safetensors.index.json`: which file holds which tensor.
+/// It is read anew for each question, so that nothing of it is kept but the names of files that are there.
 struct ShardIndex {
-  static let fileName = "consolidated.safetensors.index.json"
-
   /// Its path.
   let path: String
   /// The files that it names, sorted.
   let files: [String]
 
+  /// - name: its own.
   /// - names: what there is in the folder.
   /// - Throws: `InputError`, of kind `wrongTensors` if it names a file that is not beside it.
-  init(folder: String, _ names: [String]) throws {
-    let path = "\(folder)/\(Self.fileName)"
+  init(folder: String, _ name: String, _ names: [String]) throws {
+    let path = "\(folder)/\(name)"
     let names = Set(names)
     var named: Set<String> = []
     try Self.visit(path) { tensor, file in
       // A path leads elsewhere, and so does what C reads of a name with a NUL.
-      guard names.contains(file), !file.utf8.contains(0) else {
+      guard !file.utf8.contains(0), !file.utf8.contains(UInt8(ascii: "/")), !file.isEmpty else {
         throw InputError(
           .wrongTensors, "\(path), \(tensor)", expected: "the name of a file beside it", found: file)
+      }
+      guard names.contains(file) else {
+        throw InputError(
+          .wrongTensors, "\(path), \(tensor)", expected: "the file \(file) beside it", found: "no such file",
+          advice: "is a shard still to be downloaded?")
       }
       named.insert(file)
     }

@@ -8,6 +8,8 @@ import PixtralStorage
 package struct StoredTensor: Sendable {
   enum Source: Sendable {
     case mapped(MappedFile, Range<Int>)
+    /// The same in half-split order, in heads of so many rows; read in the order of adjacent pairs.
+    case halfSplit(MappedFile, Range<Int>, headRows: Int)
     case seeded(SeededValues)
     case digest(TapDigest)
   }
@@ -81,9 +83,14 @@ package struct StoredTensor: Sendable {
   package func vector<Scalar: BLASScalar>() -> [Scalar] { rows(0..<rows).values }
 
   private func forget(_ values: Range<Int>) {
-    guard case .mapped(let file, let range) = source else { return }
-    let start = range.lowerBound
-    file.forget(start + values.lowerBound * dtype.size..<start + values.upperBound * dtype.size)
+    switch source {
+    case .seeded, .digest: break
+    case .mapped(let file, let range):
+      let start = range.lowerBound
+      file.forget(start + values.lowerBound * dtype.size..<start + values.upperBound * dtype.size)
+    case .halfSplit(let file, let range, let headRows):
+      forgetHeads(of: values, headRows: headRows, file, range)
+    }
   }
 
   private func read<Scalar: BLASScalar>(_ first: Int, _ count: Int, into out: UnsafeMutablePointer<Scalar>) {
@@ -92,6 +99,11 @@ package struct StoredTensor: Sendable {
     case .digest: preconditionFailure("the values of \(name), of which there is a digest only")
     case .mapped(let file, let range):
       widen(file.bytes.baseAddress! + range.lowerBound + first * dtype.size, dtype, count, into: out)
+    case .halfSplit(let file, let range, let headRows):
+      forEachPiece(first..<first + count, headRows: headRows) { stored, done in
+        let start = range.lowerBound + stored.lowerBound * dtype.size
+        widen(file.bytes.baseAddress! + start, dtype, stored.count, into: out + done)
+      }
     }
   }
 }

@@ -103,14 +103,15 @@ struct CheckpointTests {
     arguments: ["[]", "{}", #"{"weight_map":[]}"#, #"{"weight_map":{"a":1}}"#])
   func noWeightMap(text: String) throws {
     try shard { _ in }
-    try folder.write(ShardIndex.fileName, text)
+    try folder.write(CheckpointLayout.mistral.indexName, text)
     #expect(try refusal { try Checkpoint(folder.path) }.kind == .wrongTensors)
   }
 
   @Test("An index file is read as strictly as any JSON")
   func strictIndex() throws {
     try shard { _ in }
-    try folder.write(ShardIndex.fileName, #"{"weight_map":{"a":"one.safetensors","a":"one.safetensors"}}"#)
+    try folder.write(
+      CheckpointLayout.mistral.indexName, #"{"weight_map":{"a":"one.safetensors","a":"one.safetensors"}}"#)
     #expect(try refusal { try Checkpoint(folder.path) }.kind == .malformedJSON)
   }
 
@@ -158,10 +159,13 @@ struct CheckpointTests {
     #expect(warnings[20].hasSuffix("980 more unknown keys, ignored"))
   }
 
-  @Test("A folder in the Hugging Face layout is named as that")
-  func huggingFace() throws {
-    try folder.write("config.json", "{}")
-    #expect(try refusal { try Checkpoint(folder.path) }.found == "config.json, the Hugging Face layout")
+  @Test("A shard that the index names and nobody has put there is named")
+  func missingShard() throws {
+    try shard { $0["norm.weight"] = "three.safetensors" }
+    let error = try refusal { try Checkpoint(folder.path) }
+    #expect(error.place.hasSuffix("index.json, norm.weight"))
+    #expect(error.expected == "the file three.safetensors beside it")
+    #expect(error.found == "no such file")
   }
 
   @Test("The digest of a run changes with a single bit of a weight that it has used, and of no other")

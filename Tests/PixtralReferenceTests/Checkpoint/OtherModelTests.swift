@@ -8,10 +8,13 @@ import Testing
 /// Keys with which mistral_inference 1.6.0, vLLM or transformers compute something else than Pixtral.
 @Suite("params.json of other models")
 struct OtherModelTests {
-  private func parse(text: String, vision: String) throws -> Parameters {
+  private func parse(text: String, vision: String) throws -> ParametersFile {
     let json = smallParameters.replacingOccurrences(of: "\"dim\": 4", with: "\"dim\": 4\(text)")
       .replacingOccurrences(of: "\"patch_size\": 2", with: "\"patch_size\": 2\(vision)")
-    return try Parameters(JSON(parsing: json, place: "params.json"), place: "params.json")
+    let file = try ParametersFile(
+      mistral: JSON(parsing: json, place: "params.json"), place: "params.json")
+    _ = try file.checked()
+    return file
   }
 
   @Test(
