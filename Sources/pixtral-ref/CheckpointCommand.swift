@@ -10,48 +10,29 @@ struct CheckpointCommand: ParsableCommand {
 
   struct Inspect: ParsableCommand {
     static let configuration = CommandConfiguration(
-      abstract: "Check a checkpoint and say what it holds.",
+      abstract: "Check a checkpoint and say what it holds, and what is doubtful.",
       discussion: """
-        Checks params.json or config.json, the files' structure, and that every tensor of the model is there once with \
-        its shape and nothing else, and prints parameters, files, dtypes and tensors as JSON. Weights \
-        are not read.
+        Prints parameters, doubts, files, dtypes and tensors as JSON. A doubt is a key that is not as \
+        Pixtral Large has it, or that each library fills in in its own way, with what was found, what was \
+        expected, and why. Where trace would refuse the checkpoint, "refused" says why, and the exit code \
+        is 2. Weights are not read without --values. Docs/Checkpoints.md.
         """)
 
     @Argument(help: "A folder in either layout, or seeded:tiny or seeded:pixtral-large.")
     var path: String
 
+    @Flag(help: "Read every weight: SHA-256, RMS, largest magnitude, share of zeros, what is not finite.")
+    var values = false
+
     func run() throws {
-      let checkpoint = try Checkpoint(path)
-      for warning in checkpoint.warnings { Console.warn(warning) }
-      let tensors = checkpoint.tensors
-      var valuesByType: [String: Int] = [:]
-      for tensor in tensors {
-        valuesByType[tensor.dtype.rawValue, default: 0] += tensor.rows * tensor.columns
+      var inspection = try Inspection(path)
+      for warning in inspection.warnings { Console.warn(warning) }
+      if values {
+        try inspection.readValues { Console.progress(done: $1, of: $2, $0) }
+        Console.progress("")
       }
-      let report: JSON = [
-        "name": .string(checkpoint.name), "layout": .string(checkpoint.layout?.rawValue ?? "seeded"),
-        "parameters": checkpoint.parameters.json,
-        "values": .integer(valuesByType.values.reduce(0, +)),
-        "values_by_dtype": .object(
-          valuesByType.sorted { $0.key < $1.key }
-            .map { JSON.Member(key: $0.key, value: .integer($0.value)) }),
-        "files": .array(
-          checkpoint.files.map {
-            [
-              "name": .string($0.file.path.split(separator: "/").last.map(String.init) ?? ""),
-              "bytes": .integer($0.file.bytes.count), "tensors": .integer($0.tensors.count),
-            ]
-          }),
-        "warnings": .array(checkpoint.warnings.map(JSON.string)),
-        "tensors": .array(
-          tensors.map {
-            [
-              "name": .string($0.name), "dtype": .string($0.dtype.rawValue),
-              "shape": .array($0.shape.map(JSON.integer)),
-            ]
-          }),
-      ]
-      Console.out(report.text(indented: true))
+      Console.out(inspection.json.text(indented: true))
+      if let refusal = inspection.refusal { throw refusal }
     }
   }
 

@@ -61,6 +61,13 @@ enum Console {
     if isatty(STDERR_FILENO) != 0 { write(Array("\r\u{1b}[K".utf8) + readable(text), STDERR_FILENO) }
   }
 
+  /// The same with a bar for how much is done.
+  static func progress(done: Int, of all: Int, _ text: String) {
+    let share = all > 0 ? done * 100 / all : 100
+    let bar = String(repeating: "#", count: share / 5) + String(repeating: ".", count: 20 - share / 5)
+    progress("[\(bar)] \(share)% \(text)")
+  }
+
   /// Columns padded to the same width, all but the first flush right. A cell is one line.
   static func table(_ rows: [[String]]) -> [String] {
     let rows = rows.map { $0.map { onOneLine($0) } }

@@ -53,7 +53,10 @@ package struct CheckpointFolder: Sendable {
     let names = Set(expected.map(\.name))
     for tensor in expected {
       guard let stored = tensors[tensor.name] else {
-        let advice = tensor.name.hasSuffix(".bias") ? "\(parametersName) promises it: \(layout.biasRule)" : ""
+        var advice = tensor.name.hasSuffix(".bias") ? "\(parametersName) promises it: \(layout.biasRule)" : ""
+        if tensor.name == "output.weight" {
+          advice = "an output head tied to the embeddings is another model's"
+        }
         throw InputError(
           .wrongTensors, "\(path), tensor \(layout.name(of: tensor.name))", expected: "\(tensor.shape)",
           found: "no such tensor", advice: advice)

@@ -51,7 +51,7 @@ extension Parameters {
     ]
   }
 
-  fileprivate var huggingFaceConfig: JSON {
+  var huggingFaceConfig: JSON {
     let text: JSON = [
       "model_type": "mistral", "architectures": .array(["MistralForCausalLM"]), "hidden_size": .integer(dim),
       "num_hidden_layers": .integer(layers), "head_dim": .integer(headDim),

@@ -69,7 +69,7 @@ extension ParametersFile {
     top.ignore(harmless + ["image_seq_length", "ignore_index"])
     text.ignore(harmless + ["max_position_embeddings", "pretraining_tp"])
     image.ignore(harmless)
-    try parameters.checkAgreement(text, image, .hf)
+    parameters.checkAgreement(&text, &image, .hf)
     self.init(
       .hf, place, json, parameters,
       sections: [("", top), ("text_config", text), ("vision_config", image)])

@@ -6,7 +6,7 @@ struct ParameterSection {
   let place: String
   /// Keys that were missing, and what a library takes instead: that has been taken here too.
   private(set) var defaults: [ParametersFile.Default] = []
-  /// Keys that make it another model.
+  /// Keys that make it another model, or contradict one another.
   private(set) var refusals: [InputError] = []
   private var read: Set<String> = []
 
@@ -113,8 +113,9 @@ struct ParameterSection {
       InputError(.wrongParameters, "\(place), \(key)", expected: expected, found: found, advice: advice))
   }
 
-  func agree(_ holds: Bool, _ key: String, _ expected: String, _ found: Int) throws {
-    if !holds { throw wrong(key, expected, "\(found)") }
+  /// Notes a number that contradicts another.
+  mutating func agree(_ holds: Bool, _ key: String, _ expected: String, _ found: Int) {
+    if !holds { refuse(key, expected, "\(found)") }
   }
 
   mutating func optional(_ key: String) -> JSON? {

@@ -20,10 +20,12 @@ package struct ParametersFile: Sendable {
   package let unknownKeys: [String]
   /// Keys that fall to transformers' defaults.
   package let defaults: [Default]
-  /// Keys that make it another model: `parameters` is right but for them.
+  /// Keys that make it another model, and numbers that contradict one another: `parameters` is right but for
+  /// them.
   package let refusals: [InputError]
 
-  /// - Throws: `InputError` of kind `wrongParameters` if a key makes it another model.
+  /// - Throws: `InputError` of kind `wrongParameters` if a key makes it another model, or numbers contradict
+  ///   one another.
   package func checked() throws -> Parameters {
     if let refusal = refusals.first { throw refusal }
     return parameters
@@ -31,7 +33,7 @@ package struct ParametersFile: Sendable {
 
   /// Reads a file of a layout.
   ///
-  /// - Throws: `InputError` for a missing key, a wrong type, or numbers that contradict one another.
+  /// - Throws: `InputError` for a missing key or a wrong type.
   init(_ path: String, layout: CheckpointLayout) throws {
     let json = try JSON(file: path)
     switch layout {
@@ -112,7 +114,7 @@ extension ParametersFile {
     // Known, and unused by the arithmetic.
     for key in ["max_seq_len", "max_position_embeddings", "max_batch_size"] { try text.ignoreCount(key) }
     try image.ignoreCount("max_image_size")
-    try parameters.checkAgreement(text, image, .mistral)
+    parameters.checkAgreement(&text, &image, .mistral)
     self.init(.mistral, place, json, parameters, sections: [("", text), ("vision_encoder", image)])
   }
 }
@@ -134,35 +136,35 @@ extension CheckpointLayout {
 }
 
 extension Parameters {
-  /// - Throws: `InputError` of kind `wrongParameters` if numbers contradict one another.
+  /// Notes numbers that contradict one another.
   func checkAgreement(
-    _ text: ParameterSection, _ image: ParameterSection, _ layout: CheckpointLayout
-  ) throws {
+    _ text: inout ParameterSection, _ image: inout ParameterSection, _ layout: CheckpointLayout
+  ) {
     let keys = layout.keys
     let largest = ParameterSection.largest
-    try text.agree(
+    text.agree(
       heads % keyValueHeads == 0, keys.heads, "a multiple of \(keys.keyValueHeads) (\(keyValueHeads))", heads)
-    try text.agree(headDim % 2 == 0, "head_dim", "an even number, for rotary pairs", headDim)
-    try text.agree(
+    text.agree(headDim % 2 == 0, "head_dim", "an even number, for rotary pairs", headDim)
+    text.agree(
       heads * headDim <= largest, "\(keys.heads) × head_dim", "at most \(largest)", heads * headDim)
-    try image.agree(vision.channels == 3, "num_channels", "3, for red, green and blue", vision.channels)
-    try image.agree(
+    image.agree(vision.channels == 3, "num_channels", "3, for red, green and blue", vision.channels)
+    image.agree(
       vision.hiddenSize % vision.heads == 0, "hidden_size",
       "a multiple of num_attention_heads (\(vision.heads))",
       vision.hiddenSize)
-    try image.agree(
+    image.agree(
       vision.headDim % 2 == 0, "hidden_size / num_attention_heads", "an even number, for rotary pairs",
       vision.headDim)
-    try image.agree(
+    image.agree(
       vision.imageSize % vision.patchSize == 0, "image_size",
       "a multiple of patch_size (\(vision.patchSize))",
       vision.imageSize)
     let special = [vision.imageToken, vision.imageBreakToken, vision.imageEndToken]
     for (key, id) in zip([keys.imageToken, "image_break_token_id", "image_end_token_id"], special) {
-      try image.agree(
+      image.agree(
         id < vocabularySize, key, "an id below \(keys.vocabularySize) (\(vocabularySize))", id)
     }
-    try image.agree(
+    image.agree(
       Set(special).count == 3, keys.imageToken, "three ids that differ for image, break and end", special[0])
   }
 }

@@ -8,6 +8,13 @@ extension StoredTensor {
       name: name, dtype: dtype, shape: shape, source: .halfSplit(file, range, headRows: rows / heads))
   }
 
+  /// The same tensor in the order in which its file has the rows; nil where that is the order of adjacent
+  /// pairs.
+  var inFileOrder: StoredTensor? {
+    guard case .halfSplit(let file, let range, _) = source else { return nil }
+    return StoredTensor(name: name, dtype: dtype, shape: shape, source: .mapped(file, range))
+  }
+
   /// The same tensor under another name.
   func named(_ name: String) -> StoredTensor {
     StoredTensor(name: name, dtype: dtype, shape: shape, source: source)
@@ -30,7 +37,7 @@ extension StoredTensor {
   }
 
   /// Some values as they are stored, in the order of adjacent pairs, in pieces that are gone after each call.
-  /// Nothing of what is a function or a digest.
+  /// Those of a function are bfloat16.
   ///
   /// - range: of values.
   func withBytes(_ range: Range<Int>, _ body: (UnsafeRawBufferPointer) -> Void) {
@@ -43,7 +50,10 @@ extension StoredTensor {
       }
     }
     switch source {
-    case .seeded, .digest: break
+    case .digest: preconditionFailure("the values of \(name), of which there is a digest only")
+    case .seeded:
+      let values: [Float] = values(range)
+      values.map { UInt16(truncatingIfNeeded: $0.bitPattern >> 16) }.withUnsafeBytes(body)
     case .mapped(let file, let bytes):
       give(file, bytes.lowerBound + range.lowerBound * dtype.size, range.count)
     case .halfSplit(let file, let bytes, let headRows):
