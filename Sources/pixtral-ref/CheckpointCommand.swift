@@ -5,8 +5,8 @@ import PixtralStorage
 struct CheckpointCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "checkpoint",
-    abstract: "Look into a checkpoint, or write a seeded one for other runtimes.",
-    subcommands: [Inspect.self, Write.self])
+    abstract: "Look into a checkpoint, compare a conversion with it, or write a seeded one out.",
+    subcommands: [Inspect.self, Compare.self, Write.self])
 
   struct Inspect: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -33,6 +33,61 @@ struct CheckpointCommand: ParsableCommand {
       }
       Console.out(inspection.json.text(indented: true))
       if let refusal = inspection.refusal { throw refusal }
+    }
+  }
+
+  struct Compare: ParsableCommand {
+    static let configuration = CommandConfiguration(
+      abstract: "Say whether one checkpoint is a faithful conversion of another.",
+      discussion: """
+        Across layouts and dtypes: a line for each parameter that differs and each tensor that is not \
+        identical. It is then rounded (to a dtype), or permuted, transposed, scaled, swapped with another \
+        tensor, overflowed, different, missing or extra, and how. Identical and rounded are faithful; with \
+        anything else the exit code is 1. Docs/Checkpoints.md.
+        """)
+
+    @Argument(help: "A folder in either layout, or seeded:NAME.")
+    var original: String
+
+    @Argument(help: "The same, made from it.")
+    var converted: String
+
+    @Flag(help: "One JSON object instead of lines.")
+    var json = false
+
+    func run() throws {
+      var conversion = try Conversion(original: original, converted: converted)
+      try conversion.compareTensors { Console.progress(done: $1, of: $2, $0) }
+      Console.progress("")
+      if json {
+        Console.out(conversion.json.text())
+      } else {
+        print(conversion)
+      }
+      if !conversion.isFaithful { throw ExitCode.comparisonFailed }
+    }
+
+    private func print(_ conversion: Conversion) {
+      for refusal in conversion.refusals { Console.out(onOneLine("\(refusal)")) }
+      let differing = conversion.parameters.filter { !$0.agrees }
+      for pair in differing {
+        let (original, converted) = (pair.original.plainText, pair.converted.plainText)
+        Console.out("\(pair.key): ORIGINAL has \(original), CONVERTED has \(converted)")
+      }
+      for tensor in conversion.tensors where tensor.verdict != .identical {
+        let detail = tensor.verdict.detail
+        Console.out(
+          onOneLine("\(tensor.name): \(tensor.verdict.word)\(detail.isEmpty ? "" : ", ")\(detail)"))
+      }
+      let identical = conversion.tensors.count { $0.verdict == .identical }
+      let agreeing = conversion.parameters.count - differing.count
+      Console.out(
+        "\(counted(agreeing, "parameter")) of \(conversion.parameters.count) agree, "
+          + "\(counted(identical, "tensor")) of \(conversion.tensors.count) are identical")
+      Console.out(
+        conversion.isFaithful
+          ? "CONVERTED is a faithful conversion of ORIGINAL"
+          : "CONVERTED is no faithful conversion of ORIGINAL")
     }
   }
 
