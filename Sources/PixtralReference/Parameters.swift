@@ -80,23 +80,6 @@ extension Parameters {
   /// How an image becomes patches.
   var imageRule: ImageRule { ImageRule(patchSize: vision.patchSize, longestSide: vision.imageSize) }
 
-  /// Makes sure that the ids of images are those that the template writes. (Tokens from elsewhere may have
-  /// others.)
-  ///
-  /// - Throws: `InputError` of kind `wrongParameters`, naming the key.
-  func checkImageTokens() throws {
-    let ids: [(key: String, id: Int, token: V7Token)] = [
-      ("image_token_id", vision.imageToken, .image),
-      ("image_break_token_id", vision.imageBreakToken, .imageBreak),
-      ("image_end_token_id", vision.imageEndToken, .imageEnd),
-    ]
-    for (key, id, token) in ids where id != token.rawValue {
-      throw InputError(
-        .wrongParameters, "params.json, vision_encoder, \(key)", expected: "\(token.rawValue), as V7 has it",
-        found: "\(id)", advice: "give tokens and pixels instead of a request")
-    }
-  }
-
   /// As `params.json` text, with every key that other runtimes ask for.
   package var json: JSON {
     [

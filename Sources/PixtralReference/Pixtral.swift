@@ -39,7 +39,7 @@ public struct Pixtral<Scalar: BLASScalar>: Sendable {
   ) throws -> Matrix<Scalar> {
     let rule = checkpoint.parameters.imageRule
     let images = request.loadImages(loader)  // request → sizes
-    if !images.isEmpty { try checkpoint.parameters.checkImageTokens() }
+    if !images.isEmpty { try checkpoint.checkImageTokens() }
     let grids = images.map { image in image.map { rule.grid($0.size) } }  // sizes → patches
     let rendered = try V7Template(tokenizer: tokenizer)(request, grids: grids)  // request, grids → tokens
 
