@@ -64,6 +64,14 @@ extension StoredTensor {
     }
   }
 
+  /// Gives the memory back of all of a mapped file's pages that hold the tensor.
+  func forget() {
+    switch source {
+    case .mapped(let file, let bytes), .halfSplit(let file, let bytes, _): file.forget(bytes)
+    case .seeded, .digest: break
+    }
+  }
+
   /// Gives the memory back of the heads that some values of half-split weights belong to: pages that rows
   /// share would stay row by row.
   func forgetHeads(of range: Range<Int>, headRows: Int, _ file: MappedFile, _ bytes: Range<Int>) {

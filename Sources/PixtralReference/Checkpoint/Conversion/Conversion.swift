@@ -41,6 +41,9 @@ package struct Conversion: Sendable {
           name: tensor.name, storedName: converted.storedNames[tensor.name],
           verdict: converted.tensors[tensor.name].map { judge.verdict(tensor, $0) } ?? .missing))
       done += tensor.rows * tensor.columns
+      // Pieces of rows leave pages behind.
+      tensor.forget()
+      converted.tensors[tensor.name]?.forget()
     }
     for tensor in converted.inOrder where original.tensors[tensor.name] == nil {
       tensors.append(
