@@ -149,6 +149,30 @@ struct ConversionTests {
     #expect(report.verdict.detail.hasSuffix(" became 7.0"))
   }
 
+  @Test func oneValueIsNamedAmongRoundedOnesToo() throws {
+    let values = (0..<200).map { 1 + Float($0) / 999 }
+    let report = try only(
+      compare {
+        $0.add("layers.0.scale", [200], values)
+      } _: {
+        var rounded = values.map { Float(Float16($0)) }
+        rounded[7] = 3
+        $0.store("layers.0.scale", "F16", rounded)
+      })
+    #expect(
+      report.verdict.detail.hasPrefix("1 of 200 values differs by more than rounding to F16, at [7]: 1.007"))
+  }
+
+  @Test func whatBecameInfiniteOnTheWayIsCountedToo() throws {
+    let report = try only(
+      compare {
+        $0.store("norm.weight", "BF16", [1, 131_072, 2, -65_536])
+      } _: {
+        $0.store("norm.weight", "BF16", [1, .infinity, 2, -.infinity])
+      })
+    #expect(report.verdict.detail == "rounded to F16, stored as BF16; 2 of 4 values became infinite")
+  }
+
   @Test func anotherSignOfZeroIsAnotherValue() throws {
     let report = try only(
       compare {

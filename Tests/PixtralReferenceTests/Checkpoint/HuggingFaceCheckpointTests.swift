@@ -40,6 +40,27 @@ struct HuggingFaceCheckpointTests {
     }
   }
 
+  @Test func eachRotatedTensorHasItsOwnNumberOfHeads() throws {
+    let parameters = try Checkpoint("seeded:tiny").parameters
+    let vision = "vision_encoder.transformer.layers.0.attention"
+    #expect(parameters.rotaryHeads(of: "layers.0.attention.wq.weight") == 6)
+    #expect(parameters.rotaryHeads(of: "layers.0.attention.wk.weight") == 2)
+    #expect(parameters.rotaryHeads(of: "layers.0.attention.wv.weight") == nil)
+    #expect(parameters.rotaryHeads(of: "\(vision).wq.weight") == 5)
+    #expect(parameters.rotaryHeads(of: "\(vision).wk.weight") == 5)
+    #expect(parameters.rotaryHeads(of: "\(vision).wo.weight") == nil)
+  }
+
+  /// Six rows of one head: pairs (0,1) (2,3) (4,5) stand at (0,3) (1,4) (2,5).
+  @Test func rowsOfAHalfSplitTensorComeInPairs() throws {
+    var file = TensorFile()
+    file.add("w", [6, 1], [0, 2, 4, 1, 3, 5])
+    let stored = try Safetensors(folder.write("w.safetensors", file.bytes))
+    let tensor = try StoredTensor(stored.tensors[0], of: stored.file).asAdjacentPairs(heads: 1)
+    #expect(tensor.vector() as [Float] == [0, 1, 2, 3, 4, 5])
+    #expect(tensor.values(1..<4) as [Double] == [1, 2, 3])
+  }
+
   @Test func theDigestOfWhatARunUsesIsThatOfMistralsLayout() throws {
     let digests = try CheckpointLayout.allCases.map { layout in
       let folder = try TemporaryFolder()

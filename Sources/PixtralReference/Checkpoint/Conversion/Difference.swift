@@ -15,17 +15,20 @@ package struct Difference: Sendable, Equatable {
   var sumCC = 0.0
   var sumOC = 0.0
   var sumOfSquares = 0.0
-  /// The farthest value: where, and what it is on either side. What is not finite on one side is farthest.
+  /// The dtype to which rounding is expected.
+  var rounding: DType?
+  /// Of the unexpected ones the farthest: where, and what it is on either side. What is not finite on one side
+  /// is farthest.
   var farthest = -1.0
   var farthestIndex = 0
   var farthestValues = (0.0, 0.0)
-  /// The first and the last that differ.
+  /// The first and the last that are unexpected.
   var first = Int.max
   var last = -1
 
   package static func == (a: Difference, b: Difference) -> Bool {
-    (a.count, a.unequal, a.first, a.last, a.farthestIndex) == (
-      b.count, b.unequal, b.first, b.last, b.farthestIndex
+    (a.count, a.unexpected, a.first, a.last, a.farthestIndex) == (
+      b.count, b.unexpected, b.first, b.last, b.farthestIndex
     )
   }
 
@@ -56,19 +59,21 @@ package struct Difference: Sendable, Equatable {
     count = original.count
     for n in 0..<count {
       let (o, c) = (original[n], converted[n])
-      if !isSame(expecting(o), c) { unexpected += 1 }
       if o.isFinite && c.isFinite {
         sumOO += o * o
         sumCC += c * c
         sumOC += o * c
         sumOfSquares += (c - o) * (c - o)
       }
-      if isSame(o, c) { continue }
-      unequal += 1
+      if !isSame(o, c) {
+        unequal += 1
+        if o.isFinite && !c.isFinite { infinite += 1 }
+        if o != 0 && c == 0 { zeroed += 1 }
+      }
+      if isSame(expecting(o), c) { continue }
+      unexpected += 1
       first = min(first, start + n)
       last = start + n
-      if o.isFinite && !c.isFinite { infinite += 1 }
-      if o != 0 && c == 0 { zeroed += 1 }
       let distance = o.isFinite && c.isFinite ? (c - o).magnitude : .infinity
       if distance > farthest { (farthest, farthestIndex, farthestValues) = (distance, start + n, (o, c)) }
     }
@@ -110,13 +115,14 @@ package struct Difference: Sendable, Equatable {
   func sentence(_ shape: [Int]) -> String {
     let (o, c) = farthestValues
     let place = "\(index(farthestIndex, in: shape)): \(o) became \(c)"
-    if unequal == 1 { return "1 of \(count) values differs, at \(place)" }
+    let beyond = rounding.map { " by more than rounding to \($0.rawValue)" } ?? ""
+    if unexpected == 1 { return "1 of \(count) values differs\(beyond), at \(place)" }
     let columns = shape.dropFirst().reduce(1, *)
     let rows = columns > 1 ? (first / columns, last / columns) : (0, 1)
     let inRow = rows.0 == rows.1 && shape[0] > 1 ? ", all in row \(rows.0)" : ""
     let infinite = infinite > 0 ? ", \(infinite) became infinite or NaN" : ""
     return
-      "\(unequal) of \(count) values differ\(inRow)\(infinite), relF \(rounded(relF)); farthest at \(place)"
+      "\(unexpected) of \(count) values differ\(beyond)\(inRow)\(infinite), relF \(rounded(relF)); farthest at \(place)"
   }
 }
 

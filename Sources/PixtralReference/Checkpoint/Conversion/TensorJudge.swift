@@ -20,7 +20,8 @@ final class TensorJudge {
     if o.dtype == c.dtype && hasSameBytes(o, c) { return .identical }
 
     let own: DType? = c.dtype.isNarrower(than: o.dtype) ? c.dtype : nil
-    let difference = Difference(o, c) { value in own.map { $0.round(value) } ?? value }
+    var difference = Difference(o, c) { value in own.map { $0.round(value) } ?? value }
+    difference.rounding = difference.unequal > difference.unexpected ? own : nil
     if difference.unequal == 0 { return .identical }
     if let own, difference.unexpected == 0 { return rounded(difference, to: own, c) }
     for type in [DType.bf16, .f16, .f32] where type != own && type.isNarrower(than: o.dtype) {
@@ -31,7 +32,7 @@ final class TensorJudge {
     }
 
     // A handful of values is no other tensor and no other order.
-    let isLocal = difference.unequal * 100 < difference.count
+    let isLocal = difference.unexpected * 100 < difference.count
     if !isLocal {
       if let name = source(of: c) { return .swapped(with: name) }
       if let how = rowOrder(
