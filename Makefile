@@ -61,7 +61,7 @@ docs: packages
 	@python3 Tools/checks/check_docs.py .build/docs
 
 # The full shape, 124 billion weights made as they are needed, against digests of a float64 run on a GPU. On two
-# cores: some minutes and 110 MB for the text, a quarter of an hour and up to 0.6 GB for each of the others.
+# cores: a minute and 72 MB for the text, ten minutes or more and up to 0.7 GB for each of the others.
 full: build
 	@code=0; for name in text image two-images; do \
 	  case=Fixtures/cases/model/large/$$name; out=.build/full/$$name; \
