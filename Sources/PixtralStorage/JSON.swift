@@ -38,6 +38,9 @@ package enum JSON: Sendable, Equatable {
   /// A string without its quotes; anything else as its text.
   package var plainText: String { if case .string(let text) = self { text } else { text() } }
 
+  /// Any number; nil for anything else.
+  package var decimal: Double? { if case .integer(let value) = self { Double(value) } else { double } }
+
   /// A number with a fraction or an exponent; nil for anything else.
   package var double: Double? { if case .number(let value) = self { value } else { nil } }
 }

@@ -15,8 +15,8 @@ struct TraceCommand: ParsableCommand {
     abstract: "Run the model and keep every intermediate activation.",
     discussion: """
       Writes OUT/trace.safetensors, a matrix for each tap, OUT/pixels.safetensors, what the vision \
-      encoder was given, and OUT/trace.json, which says what was computed. Ends with a table of the taps and the five most likely next tokens. Docs/Model.md, \
-      section 8, lists the taps in order.
+      encoder was given, and OUT/trace.json, which says what was computed. Ends with a table of the taps \
+      and the five most likely next tokens. Docs/Model.md, section 8, lists the taps in order.
 
       A request:
         pixtral-ref trace --request photo.json --out trace-out

@@ -11,14 +11,7 @@ struct CheckpointCommandTests {
   init() throws { folder = try TemporaryFolder() }
 
   private func run(_ arguments: String...) throws -> (code: Int32, out: String, error: String) {
-    let process = try program(arguments)
-    let (out, error) = (Pipe(), Pipe())
-    (process.standardOutput, process.standardError) = (out, error)
-    try process.run()
-    let outText = String(decoding: out.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
-    let errorText = String(decoding: error.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
-    process.waitUntilExit()
-    return (process.terminationStatus, outText, errorText)
+    try outcome(of: program(arguments))
   }
 
   private func write(_ layout: String) throws -> String {

@@ -16,15 +16,7 @@ struct CommandTests {
   init() throws { folder = try TemporaryFolder() }
 
   private func run(_ arguments: String...) throws -> (code: Int32, out: String, error: String) {
-    let process = try program(arguments)
-    let (out, error) = (Pipe(), Pipe())
-    process.standardOutput = out
-    process.standardError = error
-    try process.run()
-    let outText = String(decoding: out.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
-    let errorText = String(decoding: error.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
-    process.waitUntilExit()
-    return (process.terminationStatus, outText, errorText)
+    try outcome(of: program(arguments))
   }
 
   @Test("trace writes a whole trace, JSON on stdout, a table on stderr")

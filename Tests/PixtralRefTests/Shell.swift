@@ -11,11 +11,5 @@ func shell(_ line: String, in folder: String) throws -> (code: Int32, out: Strin
   process.arguments = ["-c", line, binary]
   process.currentDirectoryURL = URL(fileURLWithPath: folder)
   process.standardInput = FileHandle.nullDevice
-  let (out, error) = (Pipe(), Pipe())
-  (process.standardOutput, process.standardError) = (out, error)
-  try process.run()
-  let outText = String(decoding: out.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
-  let errorText = String(decoding: error.fileHandleForReading.readDataToEndOfFile(), as: UTF8.self)
-  process.waitUntilExit()
-  return (process.terminationStatus, outText, errorText)
+  return try outcome(of: process)
 }

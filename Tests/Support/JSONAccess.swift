@@ -6,14 +6,6 @@ import Testing
 extension JSON {
   package var string: String? { if case .string(let value) = self { value } else { nil } }
   package var integer: Int? { if case .integer(let value) = self { value } else { nil } }
-  /// Any number.
-  package var decimal: Double? {
-    switch self {
-    case .integer(let value): Double(value)
-    case .number(let value): value
-    default: nil
-    }
-  }
   package var array: [JSON]? { if case .array(let values) = self { values } else { nil } }
   package var decimals: [Double]? { array?.compactMap(\.decimal) }
   package var strings: [String]? { array?.compactMap(\.string) }

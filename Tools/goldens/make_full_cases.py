@@ -15,31 +15,10 @@ import mistral_common
 from PIL import Image
 
 from full_requests import CASES, requests
-from make_goldens import SINCE, image_paths, oracle, sha256, write_json
+from make_goldens import SINCE, image_paths, oracle, sha256, write_json  # and the way to Fixtures/oracle
 
-PARAMETERS = {
-    "dim": 12288,
-    "n_layers": 88,
-    "n_heads": 96,
-    "n_kv_heads": 8,
-    "head_dim": 128,
-    "hidden_dim": 28672,
-    "vocab_size": 32768,
-    "norm_eps": 1e-5,
-    "rope_theta": 1e6,
-    "vision_encoder": {
-        "hidden_size": 1408,
-        "num_hidden_layers": 40,
-        "num_attention_heads": 16,
-        "intermediate_size": 6144,
-        "num_channels": 3,
-        "patch_size": 16,
-        "image_size": 1024,
-        "rope_theta": 1e4,
-        "adapter_bias": False,
-        "image_token_id": 10,
-    },
-}
+import seeded  # isort: skip
+
 TITLES = {
     "text": "A chat of four messages goes through all 88 layers of the full shape.",
     "image": "An image of 512 by 512 pixels and a question go through all layers of the full shape.",
@@ -66,7 +45,7 @@ def make(name, messages, inputs, results):
             "stage": "model",
             "exposes": [],
             "subject": {"operation": "from a chat request to logits, Docs/Model.md 4 to 7"}
-            | PARAMETERS
+            | seeded.PIXTRAL_LARGE
             | {"vision_norm_eps": oracle.VISION_NORM_EPS},
             "model": "seeded:pixtral-large",
             "inputs": question,

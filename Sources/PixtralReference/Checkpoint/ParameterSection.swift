@@ -56,11 +56,10 @@ struct ParameterSection {
   /// A finite number above 0.
   mutating func positive(_ key: String) throws -> Double {
     let value = try value(key, "a number")
-    switch value {
-    case .integer(let number) where number > 0: return Double(number)
-    case .number(let number) where number > 0 && number.isFinite: return number
-    default: throw wrong(key, "a number above 0", value.text())
+    guard let number = value.decimal, number > 0, number.isFinite else {
+      throw wrong(key, "a number above 0", value.text())
     }
+    return number
   }
 
   /// A finite number above 0, or a library's default where there is no such key.

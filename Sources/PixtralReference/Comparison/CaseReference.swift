@@ -63,7 +63,7 @@ struct CaseReference: Sendable {
       guard let arithmetic = Arithmetic(rawValue: name) else {
         throw refuse("compare", "envelope, or arithmetics: \(Arithmetic.names)", .string(name))
       }
-      guard let relF = value["relF"]?.asDouble, relF >= 0, relF.isFinite else {
+      guard let relF = value["relF"]?.decimal, relF >= 0, relF.isFinite else {
         throw refuse("compare.\(name)", "relF, a number that is not negative", value)
       }
       limits[arithmetic] = relF
@@ -108,15 +108,5 @@ struct CaseReference: Sendable {
   func limit(_ tap: String, _ arithmetic: Arithmetic) -> DistanceLimit? {
     if let relF = limits[arithmetic] { return DistanceLimit(wholeRelF: relF) }
     return noise?.at(tap, arithmetic).map { DistanceLimit(noise: $0.relF) }
-  }
-}
-
-extension JSON {
-  var asDouble: Double? {
-    switch self {
-    case .integer(let value): Double(value)
-    case .number(let value): value
-    default: nil
-    }
   }
 }

@@ -57,8 +57,6 @@ package struct Comparison: Sendable {
   let pairs: [TapPair]
   /// What q and k of the parts of the model show of their order.
   let rotary: [RotaryPart: RotaryReading]
-  /// The parts whose q and k one side has in half-split order.
-  let halfSplit: [RotaryPart: HalfSplit]
   /// The model on which the noise was measured that limits come from.
   let noiseModel: String
   /// The hyper-parameters, if a side says them.
@@ -71,6 +69,13 @@ package struct Comparison: Sendable {
   package var undecided: [Tap] { taps.filter(\.isUndecided) }
   package var passed: Bool { taps.allSatisfy(\.passed) }
   package var failed: Bool { taps.contains { $0.diverges || $0.isMissing } }
+
+  /// The parts whose q and k one side has in half-split order.
+  var halfSplit: [RotaryPart: HalfSplit] { Self.halfSplit(rotary) }
+
+  private static func halfSplit(_ readings: [RotaryPart: RotaryReading]) -> [RotaryPart: HalfSplit] {
+    readings.compactMapValues { if case .halfSplit(let order) = $0 { order } else { nil } }
+  }
 
   /// What the two are of: the reference says it, or else the candidate.
   var run: RunDescription { reference.run.tokens.isEmpty ? candidate.run : reference.run }
@@ -129,8 +134,7 @@ package struct Comparison: Sendable {
     rotary = RotaryPart.allCases.reduce(into: [:]) {
       $0[$1] = rotaryReading(pairs, of: $1, parameters, isBare: reference.run.parameters == nil)
     }
-    let halfSplit = rotary.compactMapValues { if case .halfSplit(let order) = $0 { order } else { nil } }
-    self.halfSplit = halfSplit
+    let halfSplit = Self.halfSplit(rotary)
     taps = pairs.map { $0.judged(halfSplit, parameters, run, piece) }
   }
 

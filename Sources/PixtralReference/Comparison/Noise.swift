@@ -55,7 +55,7 @@ struct Noise: Sendable {
           throw refuse("arithmetics.\(member.key).relF.\(schedule.key)", "\(names.count) numbers")
         }
         for (name, distance) in zip(names, distances) {
-          guard case .string(let tap) = name, let relF = distance.asDouble, relF >= 0 else {
+          guard case .string(let tap) = name, let relF = distance.decimal, relF >= 0 else {
             throw refuse("arithmetics.\(member.key).relF.\(schedule.key)", "numbers that are not negative")
           }
           taps[tap, default: [:]][arithmetic] = max(taps[tap]?[arithmetic] ?? 0, relF)

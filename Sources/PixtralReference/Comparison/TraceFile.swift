@@ -41,8 +41,8 @@ package struct TraceFile: Sendable {
     var tensors: [StoredTensor] = []
     var others: [Safetensors.Tensor] = []
     for file in [try Safetensors(file)] + [pixels].compactMap(\.self) {
-      if DigestFile.isDigest(file) {
-        tensors += try DigestFile.read(file)
+      if let digests = try DigestFile.read(file) {
+        tensors += digests
         continue
       }
       for tensor in file.tensors {

@@ -26,18 +26,17 @@ package enum DigestFile {
     try digest.sketch.withUnsafeBytes { try writer.write($0) }
   }
 
-  /// Whether a file says that it is one.
-  static func isDigest(_ file: Safetensors) -> Bool { file.metadata["format"]?.hasPrefix(kind) ?? false }
-
   /// The taps of a file, each with its digest for its values and the dtype that its arithmetic has.
   ///
+  /// - Returns: nil for a file that does not say that it is a digest.
   /// - Throws: `InputError` of kind `wrongTrace` for what is no whole digest.
-  static func read(_ file: Safetensors) throws -> [StoredTensor] {
+  static func read(_ file: Safetensors) throws -> [StoredTensor]? {
     let path = file.file.path
     let metadata = file.metadata
-    guard metadata["format"] == format else {
+    guard let said = metadata["format"], said.hasPrefix(kind) else { return nil }
+    guard said == format else {
       throw InputError(
-        .wrongTrace, "\(path), format", expected: format, found: metadata["format"] ?? "none",
+        .wrongTrace, "\(path), format", expected: format, found: said,
         advice: "compare it with the version that wrote it")
     }
     guard let arithmetic = Arithmetic(rawValue: metadata["arithmetic"] ?? "float32") else {

@@ -2,8 +2,8 @@ import PixtralImage
 import PixtralStorage
 
 /// A trace on disk: `trace.safetensors` with a matrix a tap, or `digest.safetensors` with a digest a
-/// tap; `pixels.safetensors` with what the
-/// encoder took of each image, and `trace.json` that says what was computed.
+/// tap; `pixels.safetensors` with what the encoder took of each image, and `trace.json` that says what
+/// was computed.
 ///
 /// They get their names when the run has ended, `trace.json` last: a folder without it holds no
 /// trace, and an older trace stays until then. A run that fails leaves nothing.
