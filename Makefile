@@ -78,7 +78,7 @@ clean:
 
 # ---- needs Python ----
 
-# How fast weights are made, and their share of a run. Then beside the peers, taking turns: tokens and images on one
+# How fast weights are made, their share of a run, and what requests save that share them. Then beside the peers, taking turns: tokens and images on one
 # thread, and the vision encoder at full size.
 bench: build
 	PIXTRAL_BENCH=1 swift build -c release --product products

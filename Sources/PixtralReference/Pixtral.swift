@@ -31,82 +31,115 @@ public struct Pixtral<Scalar: BLASScalar>: Sendable {
   /// - Returns: (logitRows, vocab_size).
   /// - Throws: `InputError` for a request that cannot be rendered or an image that cannot be read,
   ///   before anything is computed; what the trace's recorder throws.
-  @specialized(where Scalar == Float)
-  @specialized(where Scalar == Double)
   public func callAsFunction(
     _ request: ChatRequest, tokenizer: Tokenizer, images loader: ImageLoader = ImageLoader(),
     logitRows: Int? = nil, trace: Trace = Trace()
   ) throws -> Matrix<Scalar> {
+    let prompt = try prompt(of: request, tokenizer: tokenizer, images: loader)
+    return try self(prompt, logitRows: logitRows, trace: trace)
+  }
+
+  /// A request to tokens and images, which are decoded when their turn comes.
+  ///
+  /// - Parameters:
+  ///   - request: messages with their images.
+  ///   - tokenizer: encodes the texts of the request.
+  ///   - loader: how its images are read.
+  /// - Throws: `InputError` for a request that cannot be rendered or an image that cannot be read.
+  public func prompt(
+    of request: ChatRequest, tokenizer: Tokenizer, images loader: ImageLoader = ImageLoader()
+  ) throws -> Prompt {
     let rule = checkpoint.parameters.imageRule
     let images = request.loadImages(loader)  // request → sizes
     if !images.isEmpty { try checkpoint.checkImageTokens() }
     let grids = images.map { image in image.map { rule.grid($0.size) } }  // sizes → patches
     let rendered = try V7Template(tokenizer: tokenizer)(request, grids: grids)  // request, grids → tokens
-
     // From here on the images are in the order of their tokens.
-    let pictures = try rendered.images.map { number in try (images[number].get(), grids[number].get()) }
-    let shape = PromptShape(rendered.tokens, pictures.map { ($0.size, $1) }, patchSize: rule.patchSize)
-    try shape.check(against: checkpoint.parameters)
-    return try run(shape, logitRows, trace) { n in
-      let (image, grid) = pictures[n]
-      return try normalised(image.rgb(), n, grid, trace)  // RGB → (3, rows · p, columns · p)
-    }
+    return Prompt(
+      tokens: rendered.tokens, images: try rendered.images.map { .sent(try images[$0].get(), rule) })
   }
 
-  /// Tokens and pixels, made elsewhere, to logits.
+  /// Tokens and images to logits.
   ///
   /// - Parameters:
-  ///   - prompt: tokens and pixels.
+  ///   - prompt: tokens and images.
   ///   - logitRows: how many of the last positions get logits; nil for all.
   ///   - trace: sees every activation.
   /// - Returns: (logitRows, vocab_size).
-  /// - Throws: `InputError` if tokens and pixels do not fit one another or the model; what the
+  /// - Throws: `InputError` if tokens and images do not fit one another or the model; what the
   ///   trace's recorder throws.
-  @specialized(where Scalar == Float)
-  @specialized(where Scalar == Double)
   public func callAsFunction(
     _ prompt: Prompt, logitRows: Int? = nil, trace: Trace = Trace()
   ) throws -> Matrix<Scalar> {
-    try prompt.check(against: checkpoint.parameters)
-    return try run(prompt.shape(patchSize: checkpoint.parameters.vision.patchSize), logitRows, trace) {
-      prompt.images[$0].pixels
-    }
+    try self([prompt], logitRows: logitRows, trace: trace)[0]
   }
 
-  /// The n-th image of a prompt to what the vision encoder takes.
-  private func normalised(_ image: RGBImage, _ n: Int, _ grid: PatchGrid, _ trace: Trace) throws -> Pixels {
-    try trace.rgb(image, ofImage: n)
-    let stretched = image.stretched(to: grid, patchSize: checkpoint.parameters.vision.patchSize)
-    try trace.resized(stretched, ofImage: n)
-    return Pixels(normalising: stretched)
-  }
-
-  private func run(
-    _ prompt: PromptShape, _ logitRows: Int?, _ trace: Trace, pixels: (Int) throws -> Pixels
-  ) throws -> Matrix<Scalar> {
-    try trace.begin(prompt, checkpoint.parameters, logitRows: logitRows)
+  /// Several prompts to logits in one pass of the weights: each block of a weight is read, or made,
+  /// once for all.
+  ///
+  /// The rows of the prompts follow one another in every matrix. Each prompt counts its positions from
+  /// 0 and sees nothing of the others, as the images of one prompt do.
+  ///
+  /// - Parameters:
+  ///   - prompts: tokens and images of each.
+  ///   - logitRows: how many of the last positions of each get logits; nil for all.
+  ///   - trace: sees every activation, each prompt's by a recorder of its own.
+  /// - Returns: (logitRows, vocab_size) of each.
+  /// - Throws: as for one.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
+  public func callAsFunction(
+    _ prompts: [Prompt], logitRows: Int? = nil, trace: Trace = Trace()
+  ) throws -> [Matrix<Scalar>] {
+    for prompt in prompts { try prompt.check(against: checkpoint.parameters) }
+    try trace.begin(prompts, checkpoint.parameters, logitRows: logitRows)
+    let lengths = prompts.map(\.tokens.count)
     let decoder = Decoder<Scalar>(checkpoint: checkpoint)
-    return try decoder(embed(prompt, trace, pixels), logitRows: logitRows, trace: trace)  // (T, dim) → (T, V)
+    let logits = try decoder(
+      embed(prompts, trace), prompts: lengths, logitRows: logitRows, trace: trace)  // (T, dim) → (T, V)
+    return segments(of: lengths.map { logitRows ?? $0 }).map(logits.rows)
   }
 
-  /// Tokens and pixels to the decoder's input: (T, dim).
-  private func embed(
-    _ prompt: PromptShape, _ trace: Trace, _ pixels: (Int) throws -> Pixels
-  ) throws -> Matrix<Scalar> {
+  /// Tokens and images to the decoder's input: (T, dim).
+  private func embed(_ prompts: [Prompt], _ trace: Trace) throws -> Matrix<Scalar> {
+    let patchSize = checkpoint.parameters.vision.patchSize
     let visionEncoder = VisionEncoder<Scalar>(checkpoint: checkpoint)
     let adapter = Adapter<Scalar>(checkpoint: checkpoint)
 
-    var imageRows: Matrix<Scalar>?
-    if !prompt.images.isEmpty {
-      let grids = prompt.images.map(\.grid)
-      let patches: Matrix<Scalar> = try flattenedPatches(of: grids, patchSize: prompt.patchSize) { n in
-        try trace(pixels(n), ofImage: n)
-      }  // (P, 3·p·p)
-      let features = try visionEncoder(patches, grids: grids, trace: trace)  // (P, hidden_size)
-      imageRows = try adapter(features, trace: trace)  // (P, dim)
+    let images = prompts.enumerated().flatMap { prompt, own in
+      own.images.enumerated().map { (image: $1, trace: trace.image($0, ofPrompt: prompt)) }
     }
-    return try trace(
-      .embeddings, splicedEmbeddings(prompt.tokens, imageRows: imageRows, checkpoint: checkpoint))
+    var imageRows: Matrix<Scalar>?
+    if !images.isEmpty {
+      let grids = images.map { $0.image.grid(patchSize: patchSize) }
+      let patches: Matrix<Scalar> = try flattenedPatches(of: grids, patchSize: patchSize) { n in
+        try images[n].image.pixels(trace: images[n].trace)
+      }  // (P, 3·p·p)
+      let ofImages = trace.dividing(rows: prompts.map { $0.patches(patchSize: patchSize) })
+      let features = try visionEncoder(patches, grids: grids, trace: ofImages)  // (P, hidden_size)
+      imageRows = try adapter(features, trace: ofImages)  // (P, dim)
+    }
+    return try trace.dividing(rows: prompts.map(\.tokens.count))(
+      .embeddings,
+      splicedEmbeddings(prompts.flatMap(\.tokens), imageRows: imageRows, checkpoint: checkpoint))
+  }
+}
+
+extension PromptImage {
+  /// What the vision encoder takes: (3, rows · p, columns · p).
+  ///
+  /// - Throws: `InputError` for an image that is no longer what it was; what the trace's recorder
+  ///   throws.
+  func pixels(trace: Trace.Image) throws -> Pixels {
+    switch self {
+    case .given(let pixels): return try trace(pixels)
+    case .stored(let tensor):
+      return try trace(Pixels(height: height, width: width, values: tensor.vector()))
+    case .sent(let image, let rule):
+      let rgb = try trace.rgb(image.rgb())
+      let stretched = try trace.resized(rgb.stretched(to: rule.grid(rgb.size), patchSize: rule.patchSize))
+      return try trace(Pixels(normalising: stretched))  // RGB → (3, rows · p, columns · p)
+    }
   }
 }
 
@@ -122,8 +155,7 @@ extension Pixtral {
   @specialized(where Scalar == Double)
   public func embeddings(of prompt: Prompt) throws -> Matrix<Scalar> {
     try prompt.check(against: checkpoint.parameters)
-    let shape = prompt.shape(patchSize: checkpoint.parameters.vision.patchSize)
-    return try embed(shape, Trace()) { prompt.images[$0].pixels }
+    return try embed([prompt], Trace())
   }
 
   /// The next rows of a prompt to logits, through a cache that holds the keys and values of those
@@ -136,6 +168,6 @@ extension Pixtral {
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
   public func logits(_ rows: Matrix<Scalar>, cache: KeyValueCache<Scalar>) throws -> Matrix<Scalar> {
-    try Decoder<Scalar>(checkpoint: checkpoint)(rows, cache: cache, trace: Trace())
+    try Decoder<Scalar>(checkpoint: checkpoint)(rows, prompts: [rows.rows], cache: cache, trace: Trace())
   }
 }

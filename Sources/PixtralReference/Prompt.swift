@@ -1,16 +1,18 @@
 import PixtralImage
 import PixtralStorage
+import PixtralText
 
-/// A prompt, ready for the model: its tokens, and the pixels of its images in the order of the
-/// tokens.
+/// A prompt, ready for the model: its tokens, and its images in the order of the tokens.
 public struct Prompt: Sendable {
   /// Ids of the vocabulary; each patch of an image is an `[IMG]`.
   public let tokens: [Int]
   /// The images in the order of their tokens.
   let images: [PromptImage]
 
-  /// The samples of the images, all at once.
-  public var pixels: [Pixels] { images.map(\.pixels) }
+  /// What the vision encoder takes of the images, all at once.
+  public var pixels: [Pixels] {
+    get throws { try images.map { try $0.pixels(trace: Trace().image(0, ofPrompt: 0)) } }
+  }
 
   /// A prompt from tokens and pixels.
   public init(tokens: [Int], pixels: [Pixels] = []) {
@@ -24,7 +26,12 @@ public struct Prompt: Sendable {
 
   /// What it is without the samples.
   func shape(patchSize: Int) -> PromptShape {
-    PromptShape(tokens, images.map { (nil, $0.grid(patchSize: patchSize)) }, patchSize: patchSize)
+    PromptShape(tokens, images.map { ($0.sent, $0.grid(patchSize: patchSize)) }, patchSize: patchSize)
+  }
+
+  /// Patches of all images.
+  func patches(patchSize: Int) -> Int {
+    images.reduce(0) { $0 + $1.grid(patchSize: patchSize).patches }
   }
 
   /// Makes sure that a model can take this prompt: whole patches, finite samples, and tokens that
@@ -45,8 +52,9 @@ public struct Prompt: Sendable {
       }
     }
     try shape(patchSize: patch).check(against: parameters)
-    for (n, image) in images.enumerated() {
-      let values = image.pixels.values
+    // Of images that were sent every sample is finite, and none has been decoded yet.
+    for (n, image) in images.enumerated() where image.sent == nil {
+      let values = try image.pixels(trace: Trace().image(n, ofPrompt: 0)).values
       if let sample = values.firstIndex(where: { !$0.isFinite }) {
         let (row, x) = (sample / image.width, sample % image.width)
         throw InputError(
@@ -58,16 +66,20 @@ public struct Prompt: Sendable {
   }
 }
 
-/// An image of a prompt whose samples are in memory, or in a file.
+/// An image of a prompt: samples in memory or in a file, or the image as a request sent it, which is
+/// decoded when its samples are asked for.
 enum PromptImage: Sendable {
   case given(Pixels)
   /// [3, height, width].
   case stored(StoredTensor)
+  case sent(LoadedImage, ImageRule)
 
+  /// Height and width in pixels, of what the vision encoder takes.
   var height: Int {
     switch self {
     case .given(let pixels): pixels.height
     case .stored(let tensor): tensor.shape[1]
+    case .sent(let image, let rule): rule.grid(image.size).rows * rule.patchSize
     }
   }
 
@@ -75,16 +87,12 @@ enum PromptImage: Sendable {
     switch self {
     case .given(let pixels): pixels.width
     case .stored(let tensor): tensor.shape[2]
+    case .sent(let image, let rule): rule.grid(image.size).columns * rule.patchSize
     }
   }
 
-  /// Its samples, read if need be.
-  var pixels: Pixels {
-    switch self {
-    case .given(let pixels): pixels
-    case .stored(let tensor): Pixels(height: height, width: width, values: tensor.vector())
-    }
-  }
+  /// Its size as it was sent, where that is known.
+  var sent: ImageSize? { if case .sent(let image, _) = self { image.size } else { nil } }
 
   func grid(patchSize: Int) -> PatchGrid { PatchGrid(columns: width / patchSize, rows: height / patchSize) }
 }

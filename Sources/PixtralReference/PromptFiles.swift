@@ -10,7 +10,12 @@ extension Prompt {
   ///     images.
   /// - Throws: `InputError`.
   public init(tokensFile: String, pixelsFile: String? = nil) throws {
-    self.init(tokens: try readTokens(tokensFile), images: try pixelsFile.map(PromptImage.open) ?? [])
+    try self.init(tokens: readTokens(tokensFile), pixelsFile: pixelsFile)
+  }
+
+  /// A prompt of token ids, and pixels of a file.
+  package init(tokens: [Int], pixelsFile: String?) throws {
+    self.init(tokens: tokens, images: try pixelsFile.map(PromptImage.open) ?? [])
   }
 }
 

@@ -70,6 +70,12 @@ public struct InputError: Error, CustomStringConvertible, Sendable, Equatable {
     InputError(kind, place, expected: expected, found: found, advice: advice, exception: exception)
   }
 
+  /// The same, of an input that is one of several.
+  package func inside(_ whole: String) -> InputError {
+    InputError(
+      kind, "\(whole), \(place)", expected: expected, found: found, advice: advice, exception: exception)
+  }
+
   /// `exception` if there is one, else the kind: what programs branch on.
   public var type: String { exception ?? kind.rawValue }
 

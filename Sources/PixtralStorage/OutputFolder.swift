@@ -105,8 +105,9 @@ package final class OutputFolder {
   private func abandon() {
     for file in files { file.abandon() }
     Unfinished.change { things in
-      for folder in made.reversed() { rmdir(folder) }
-      things.folders.removeAll { made.contains($0) }
+      // One that another run has something in goes with that run, or when the process ends.
+      let gone = made.reversed().filter { rmdir($0) == 0 || errno == ENOENT }
+      things.folders.removeAll { gone.contains($0) }
     }
   }
 }

@@ -29,6 +29,10 @@ struct TraceCommand: ParsableCommand {
       Queries only, in double:
         pixtral-ref trace --request photo.json --taps '*.attention.q' \\
           --precision float64 --out q
+      Many requests in one pass of the weights, each in a folder of its own, OUT/ID:
+        pixtral-ref trace --requests requests.jsonl --out many
+      A line of that file is {"id", "request": {…}} or {"id", "tokens": […], "pixels": "FILE"}; request and \
+      tokens may name a file as well. Each trace is the one that the request gets alone, but for rounding.
       """)
 
   @Option(
@@ -38,8 +42,15 @@ struct TraceCommand: ParsableCommand {
       """)
   var checkpoint = "seeded:tiny"
 
-  @Option(help: "A chat request as JSON; image paths in it are relative to the file.")
-  var request: String?
+  @Option(
+    help: """
+      A chat request as JSON; image paths in it are relative to the file. Given several times, the \
+      requests are run together, and OUT has a folder for each, named as its file is.
+      """)
+  var request: [String] = []
+
+  @Option(help: "Many requests, JSON with an id a line, run together; OUT/ID has the trace of each.")
+  var requests: String?
 
   @Option(help: "Instead of a request: a JSON file with token ids, [1, 3, …] or {\"tokens\": […]}.")
   var tokens: String?
@@ -78,8 +89,8 @@ struct TraceCommand: ParsableCommand {
   @OptionGroup var tokenizer: TokenizerFile
 
   func validate() throws {
-    guard (request == nil) != (tokens == nil) else {
-      throw ValidationError("Give either --request or --tokens.")
+    guard [!request.isEmpty, requests != nil, tokens != nil].count(where: { $0 }) == 1 else {
+      throw ValidationError("Give one of --request, --requests and --tokens.")
     }
     guard taps.map({ !patterns($0).isEmpty }) ?? true else { throw ValidationError("--taps names no tap.") }
     guard pixels == nil || tokens != nil else { throw ValidationError("--pixels goes with --tokens.") }
@@ -91,168 +102,102 @@ struct TraceCommand: ParsableCommand {
     // for each.
     mallopt(M_MMAP_THRESHOLD, 1 << 30)
     mallopt(M_TRIM_THRESHOLD, 1 << 30)
+    allowManyFiles()
 
     let checkpoint = try Checkpoint(checkpoint)
     for warning in checkpoint.warnings { Console.warn(warning) }
     // Of tokens from elsewhere only the pieces are named with it: none needs to be there.
-    let isNeeded = request != nil || tokenizer.tokenizer != nil
+    let isNeeded = tokens == nil || tokenizer.tokenizer != nil
     let tokenizerPath = try? tokenizer.path()
     let tokenizer = isNeeded ? try tokenizer.read() : try? tokenizer.read()
-    let inputs = checkpoint.paths + [request, tokens, pixels, tokenizerPath].compactMap(\.self)
-    let folder = TraceFolder(
-      out, globs: patterns(taps), until: until, dtype: precision.dtype,
-      form: digest ? .digests : .matrices, sparing: inputs
-    ) { Console.progress("computing \($0)") }
-    let check = FiniteCheck(folder, checkpoint)
-    let summary: JSON
+    let prompts = try readPrompts(
+      TraceInputs(
+        checkpoint: checkpoint, tokenizer: tokenizer, loader: ImageLoader(maxPixels: limit.maxPixels)))
+
+    let inputs =
+      checkpoint.paths + [requests, tokenizerPath].compactMap(\.self) + prompts.flatMap(\.files)
+    let memory = RunMemory(dtype: precision.dtype)
+    let traces = prompts.enumerated().map { n, traced in
+      let folder = TraceFolder(
+        traced.id.map { "\(out)/\($0)" } ?? out, label: traced.label, globs: patterns(taps), until: until,
+        dtype: precision.dtype, form: digest ? .digests : .matrices, sparing: inputs, memory: memory
+      ) { if n == 0 { Console.progress("computing \($0)") } }
+      return OneTrace(id: traced.id, folder: folder, check: FiniteCheck(folder, checkpoint))
+    }
+    let report = TraceReport(checkpoint: checkpoint, tokenizer: tokenizer, precision: precision)
+    let summaries: [JSON]
     do {
+      let trace = Trace(traces.map(\.check))
       switch precision {
-      case .float32: try compute(Pixtral<Float>(checkpoint), tokenizer, folder, Trace(check))
-      case .float64: try compute(Pixtral<Double>(checkpoint), tokenizer, folder, Trace(check))
+      case .float32: try compute(Pixtral<Float>(checkpoint), prompts, trace)
+      case .float64: try compute(Pixtral<Double>(checkpoint), prompts, trace)
       }
       try checkpoint.checkWhole()
-      summary = try folder.finish(summary: describe(checkpoint, folder, tokenizer, check.finding))
+      summaries = try traces.map {
+        try $0.folder.finish(summary: report.description($0.folder, $0.check.finding))
+      }
     } catch {
       Console.progress("")
       throw error
     }
     Console.progress("")
-    report(folder, summary)
-    if let finding = check.finding {
-      Console.message(finding.sentence)
-      throw ExitCode.comparisonFailed
-    }
+    try show(traces, summaries, report)
   }
 
-  /// Runs the model for its taps alone; the folder may end it early.
-  private func compute<Scalar>(
-    _ model: Pixtral<Scalar>, _ tokenizer: Tokenizer?, _ folder: TraceFolder, _ trace: Trace
-  ) throws {
-    let rows = logits == .all ? nil : 1
+  private func readPrompts(_ inputs: TraceInputs) throws -> [TracedPrompt] {
+    let prompts =
+      if let requests { try inputs.lines(of: requests) } else if let tokens {
+        [try inputs.tokens(tokens, pixels: pixels)]
+      } else { try inputs.requests(request) }
+    for traced in prompts where traced.isGiven {
+      for warning in traced.prompt.warnings(for: inputs.checkpoint.parameters) {
+        Console.warn(traced.label.map { "\($0), \(warning)" } ?? warning)
+      }
+    }
+    return prompts
+  }
+
+  /// Runs the model for its taps alone; the folders may end it early.
+  private func compute<Scalar>(_ model: Pixtral<Scalar>, _ prompts: [TracedPrompt], _ trace: Trace) throws {
     do {
-      if let request, let tokenizer {
-        let loader = ImageLoader(maxPixels: limit.maxPixels)
-        let chat = try ChatRequest(file: request, images: loader)
-        folder.inputs += chat.imageFiles
-        _ = try model(chat, tokenizer: tokenizer, images: loader, logitRows: rows, trace: trace)
-      } else if let tokens {
-        let prompt = try Prompt(tokensFile: tokens, pixelsFile: pixels)
-        try prompt.check(against: model.checkpoint.parameters)
-        for warning in prompt.warnings(for: model.checkpoint.parameters) { Console.warn(warning) }
-        _ = try model(prompt, logitRows: rows, trace: trace)
-      }
+      _ = try model(prompts.map(\.prompt), logitRows: logits == .all ? nil : 1, trace: trace)
     } catch is TraceEnd {}
-    Console.progress("")
-    for (n, image) in (folder.prompt?.images ?? []).enumerated() {
-      Console.warn(of: image.sent?.orientation, "image \(n)")
-    }
   }
 
-  /// What `trace.json` says beside the taps.
-  private func describe(
-    _ checkpoint: Checkpoint, _ folder: TraceFolder, _ tokenizer: Tokenizer?, _ finding: FiniteCheck.Finding?
-  ) -> [JSON.Member] {
-    var json: [(String, JSON)] = [
-      ("format", .string(TraceFolder.format)),
-      ("version", .string(PixtralRef.version)),
-      ("model", .string(checkpoint.name)),
-      ("checkpoint_sha256", .string(checkpoint.digest { Console.progress("SHA-256 of \($0)") })),
-      ("precision", .string(precision.rawValue)),
-      (
-        "blas",
-        ["library": .string(BLAS.version), "core": .string(BLAS.core), "threads": .integer(BLAS.threads)]
-      ),
-      ("parameters", checkpoint.parameters.json),
-      ("tokens", .array((folder.prompt?.tokens ?? []).map(JSON.integer))),
-      ("images", .array((folder.prompt?.images ?? []).map(\.json))),
-    ]
-    if let finding {
-      json.append(
-        (
-          "not_finite",
-          [
-            "tap": .string(finding.tap), "row": .integer(finding.row), "column": .integer(finding.column),
-            "weight": finding.weight.map { .string($0.name) } ?? .null,
-          ]
-        ))
-    } else if let logits = folder.lastLogits {
-      json.append(("next_tokens", .array(nextTokens(logits, tokenizer))))
-    }
-    return json.map { JSON.Member(key: $0.0, value: $0.1) }
-  }
-
-  private func report(_ folder: TraceFolder, _ summary: JSON) {
-    var rows = [["tap", "shape", "RMS", "first values"]]
-    for (tap, statistics) in folder.statistics {
-      let first = statistics.first.map { Console.padded(Console.short($0), 8) }.joined(separator: " ")
-      rows.append([tap.name, "\(tap.rows)×\(tap.columns)", Console.short(statistics.rms), first])
-    }
-    Console.message(Console.table(elided(rows)).joined(separator: "\n"))
-    if case .array(let next)? = summary["next_tokens"] {
-      Console.message("\nmost likely next tokens")
-      let cells = next.map { token in
-        [
-          token["piece"] == .null ? "" : token["piece"]?.plainText ?? "", token["id"]?.plainText ?? "",
-          Console.short(token["probability"]?.double ?? 0),
-        ]
+  private func show(_ traces: [OneTrace], _ summaries: [JSON], _ report: TraceReport) throws {
+    for trace in traces {
+      for (n, image) in (trace.folder.prompt?.images ?? []).enumerated() {
+        Console.warn(of: image.sent?.orientation, (trace.id.map { "request \($0), " } ?? "") + "image \(n)")
       }
-      Console.message(Console.table([["piece", "id", "probability"]] + cells).joined(separator: "\n"))
     }
-    let count = folder.statistics.count
-    Console.message(
-      "\n\(folder.file) holds \(counted(count, "tap")); \(folder.path)/trace.json says of what."
-    )
-    let line: JSON = [
-      "trace": .string(folder.file), "taps": .integer(folder.statistics.count),
-      "next_tokens": summary["next_tokens"] ?? .array([]), "not_finite": summary["not_finite"] ?? .null,
-    ]
-    Console.out(line.text())
-  }
-
-  /// Long tables keep the first and the last layer of each part.
-  private func elided(_ rows: [[String]]) -> [[String]] {
-    guard rows.count > 100 else { return rows }
-    func layer(_ name: String) -> (part: Substring, number: Int)? {
-      let parts = name.split(separator: ".")
-      guard parts.count > 2, parts[1] == "layers", let number = Int(parts[2]) else { return nil }
-      return (parts[0], number)
+    if traces[0].id == nil {
+      report.show(traces[0].folder, summaries[0])
+    } else {
+      report.show(zip(traces, summaries).map { (id: $0.id ?? "", folder: $0.folder, summary: $1) })
     }
-    let last = Dictionary(
-      rows.compactMap { layer($0[0]) }.map { ($0.part, $0.number) }, uniquingKeysWith: max)
-    var kept: [[String]] = []
-    for row in rows {
-      guard let (part, number) = layer(row[0]), number != 0, number != last[part] else {
-        kept.append(row)
-        continue
-      }
-      let note = "… layers 1 to \(last[part]! - 1) of \(part) are in trace.json"
-      if kept.last?[0] != note { kept.append([note]) }
+    for (trace, summary) in zip(traces, summaries) {
+      Console.out(report.line(trace.id, trace.folder, summary))
     }
-    return kept
+    let findings = traces.compactMap { trace in
+      trace.check.finding.map { (trace.id.map { "request \($0): " } ?? "") + $0.sentence }
+    }
+    for finding in findings { Console.message(finding) }
+    if !findings.isEmpty { throw ExitCode.comparisonFailed }
   }
 }
 
-/// The five largest logits and their probabilities.
-private func nextTokens(_ logits: [Double], _ tokenizer: Tokenizer?) -> [JSON] {
-  // Pieces are named only where the vocabulary is the tokenizer's.
-  let pieces = tokenizer?.vocabulary.pieces.count == logits.count ? tokenizer?.vocabulary.pieces : nil
-  let largest = logits.max() ?? 0
-  let sum = logits.reduce(0) { $0 + exp($1 - largest) }
-  let order = logits.indices.sorted { (logits[$0], $1) > (logits[$1], $0) }
-  return order.prefix(5).map { id in
-    return [
-      "id": .integer(id), "piece": (pieces?[id].text).map(JSON.string) ?? .null, "logit": .number(logits[id]),
-      "probability": .number(exp(logits[id] - largest) / sum),
-    ]
-  }
+/// One of the prompts of a run.
+private struct OneTrace {
+  let id: String?
+  let folder: TraceFolder
+  let check: FiniteCheck
 }
 
-extension ImageShape {
-  /// `width` and `height` in pixels as sent, where known; `columns` and `rows` in patches.
-  var json: JSON {
-    [
-      "width": sent.map { .integer($0.width) } ?? .null, "height": sent.map { .integer($0.height) } ?? .null,
-      "columns": .integer(grid.columns), "rows": .integer(grid.rows),
-    ]
-  }
+/// Each trace has some files open until it ends; a shell allows a process 1,024 as a rule, and more on
+/// request.
+private func allowManyFiles() {
+  var limit = rlimit()
+  getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
+  limit.rlim_cur = limit.rlim_max
+  setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
 }

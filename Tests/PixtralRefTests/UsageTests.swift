@@ -16,7 +16,7 @@ struct UsageTests {
         "There is no command 'tokns'; there are trace, tokens, image, compare, checkpoint, help."
       ),
       ("trace", "Missing expected argument '--out <out>'"),
-      ("trace --out x", "Give either --request or --tokens."),
+      ("trace --out x", "Give one of --request, --requests and --tokens."),
       ("compare a", "Missing expected argument '<candidate>'"),
       ("tokens photo.json", "'photo.json' is one argument too many; write --request 'photo.json' if"),
       ("tokens --text a b", "'b' is one argument too many; write --request 'b' if"),

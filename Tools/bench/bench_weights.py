@@ -1,5 +1,5 @@
-"""Weights: how fast they are made, and what share of a short request through the full shape is left for
-its products.
+"""Weights: how fast they are made, what share of a short request through the full shape is left for its
+products, and what eight requests save that share one pass of the weights.
 
     python bench_weights.py BINARY PRODUCTS [--rounds 3] [--layers 8] [--tokens 61] [--out FILE.json]
 
@@ -7,7 +7,8 @@ PRODUCTS is Tools/bench/products; `make bench` builds it. A turn is a whole proc
 which starts, makes the weights of some decoder layers from the seeded function, multiplies and writes a
 tap, and then the same products alone, with weights that cost nothing. Of the turns the fastest counts,
 since whatever else the machine does only adds; where it never rests, the times of the processors say
-more than those on the clock. All this twice: as the environment says, and without the variables that
+more than those on the clock. Then eight requests together, of 64 tokens and of 8, in turn with one of
+them: the products of eight are a floor that no sharing gets below. All this twice: as the environment says, and without the variables that
 choose OpenBLAS's kernels.
 """
 
@@ -24,13 +25,17 @@ from pathlib import Path
 VARIABLES = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
 
-def run(binary: str, tokens: int, layers: int, environment: dict) -> tuple[float, float]:
+def run(binary: str, tokens: int, layers: int, environment: dict, requests: int = 1) -> tuple[float, float]:
     """Seconds of a trace from start to end: on the clock, and of the processors."""
     with tempfile.TemporaryDirectory() as folder:
-        ids = Path(folder, "tokens.json")
-        ids.write_text(json.dumps([1] + [1000 + 7 * n for n in range(tokens - 1)]))
+        lines = [
+            json.dumps({"id": n, "tokens": [1] + [1000 + 7 * m + n for m in range(tokens - 1)]})
+            for n in range(requests)
+        ]
+        Path(folder, "requests.jsonl").write_text("\n".join(lines))
         last = f"decoder.layers.{layers - 1}.output"
-        command = [binary, "trace", "--checkpoint", "seeded:pixtral-large", "--tokens", str(ids),
+        command = [binary, "trace", "--checkpoint", "seeded:pixtral-large",
+                   "--requests", f"{folder}/requests.jsonl",
                    "--until", last, "--taps", last, "--out", f"{folder}/out"]  # fmt: skip
         before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         done = subprocess.run(
@@ -52,6 +57,34 @@ def products(program: str, *arguments, environment: dict) -> dict:
     return json.loads(
         subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
     )
+
+
+def fastest(turns: list[tuple[float, float]]) -> tuple[float, float]:
+    """On the clock, and of the processors."""
+    return min(clock for clock, _ in turns), min(processors for _, processors in turns)
+
+
+def share(arguments, environment: dict) -> list[dict]:
+    """Eight requests against one, with the products of either alone."""
+    found = []
+    layers = max(1, arguments.layers // 4)
+    for tokens in (64, 8):
+        turns = {"one": [], "eight": [], "products of one": [], "products of eight": []}
+        for _ in range(arguments.rounds):
+            for requests, name in [(1, "one"), (8, "eight")]:
+                turns[name].append(run(arguments.binary, tokens, layers, environment, requests))
+                alone = products(arguments.products, tokens * requests, layers, environment=environment)
+                turns[f"products of {name}"].append((alone["seconds"], alone["processor_seconds"]))
+        best = {name: fastest(times) for name, times in turns.items()}
+        for n, time_of in enumerate(["the clock", "processors"]):
+            one, eight, floor = (best[name][n] for name in ("one", "eight", "products of eight"))
+            print(
+                f"  8 requests of {tokens} tokens, {layers} layers, {time_of}: {eight:.2f} s, one {one:.2f} s, "
+                f"ratio {eight / one:.2f}, of which their products alone {floor / one:.2f}; "
+                f"one by one 8, shared {8 * one / eight:.2f} times as fast"
+            )
+        found.append({"tokens": tokens, "layers": layers, "requests": 8, "turns": turns})
+    return found
 
 
 def main() -> None:
@@ -87,7 +120,7 @@ def main() -> None:
             f"{arguments.tokens} tokens, {arguments.layers} decoder layers, {title} ({found['core']}, {found['threads']} threads)"
         )
         for n, time_of in enumerate(["the clock", "processors"]):
-            a, b = min(x[n] for x in whole), min(x[n] for x in alone)
+            a, b = fastest(whole)[n], fastest(alone)[n]
             print(
                 f"  {time_of}: run {a:.2f} s (to {max(x[n] for x in whole):.2f}), products alone {b:.2f} s "
                 f"(to {max(x[n] for x in alone):.2f}), {b / a:.0%} of the run; ratio {a / b:.2f} (at most 1.6)"
@@ -99,6 +132,7 @@ def main() -> None:
                 "products": alone,
                 "core": found["core"],
                 "threads": found["threads"],
+                "shared": share(arguments, environment),
             }
         )
     if arguments.out:

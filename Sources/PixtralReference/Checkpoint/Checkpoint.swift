@@ -92,13 +92,16 @@ public struct Checkpoint: Sendable {
   /// and its bytes in the order of Mistral's layout. Of a seeded checkpoint, that of name and
   /// parameters. Docs/Trace.md.
   ///
+  /// - seesImages: whether it is for a prompt with images; one without uses none of the tensors that
+  ///   take them to the decoder, whatever it was run with.
   /// - progress: told the name of each tensor before its bytes are read.
-  package func digest(progress: (String) -> Void = { _ in }) -> String {
+  package func digest(seesImages: Bool = true, progress: (String) -> Void = { _ in }) -> String {
     let hash = SHA256()
     hash.update(Array((files.isEmpty ? name : "").utf8))
     hash.update(Array(parameters.json.text().utf8))
     let used = Set(files.isEmpty ? [] : usedTensors)
-    for tensor in tensors where used.contains(tensor.name) {
+    for tensor in tensors
+    where used.contains(tensor.name) && (seesImages || !tensor.name.hasPrefix("vision_")) {
       progress(tensor.name)
       hash.update(Array("\(tensor.name) \(tensor.dtype.rawValue) \(tensor.shape)\n".utf8))
       tensor.withBytes(0..<tensor.rows * tensor.columns) { hash.update($0) }

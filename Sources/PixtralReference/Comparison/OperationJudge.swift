@@ -72,7 +72,7 @@ extension Comparison {
       }
     }
     let taps = parameters.taps(images: shape.images, tokens: run.tokens.count, logitRows: run.tokens.count)
-    do { try checkMemory(of: taps.filter { !$0.onDemand }, for: shape, dtype: .f64) } catch {
+    do { try RunMemory(dtype: .f64).add(taps.filter { !$0.onDemand }, for: shape) } catch {
       return .unknown("\(error)")
     }
     let pixels = try pixels(patchSize: parameters.vision.patchSize)
@@ -142,7 +142,7 @@ private final class OperationJudge: TraceRecorder {
 
   func record<Scalar: BLASScalar>(_ name: String, _ value: Matrix<Scalar>) {}
 
-  func goingOn<Scalar: BLASScalar>(_ name: String, from value: Matrix<Scalar>) throws -> Matrix<Scalar> {
+  func replacement<Scalar: BLASScalar>(of name: String, _ value: Matrix<Scalar>) throws -> Matrix<Scalar>? {
     progress(name)
     let next = judge(name, value)
     // What comes behind the last tap of the candidate says nothing of it.

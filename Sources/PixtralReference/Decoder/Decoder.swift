@@ -2,23 +2,28 @@
 struct Decoder<Scalar: BLASScalar> {
   let checkpoint: Checkpoint
 
-  /// The rows of a prompt, or of the next part of one, to logits.
+  /// The rows of prompts, or of the next part of one, to logits.
   ///
-  /// - x: (tokens of this part, dim).
-  /// - cache: what the parts before have left; this part is added to it. nil to compute a whole
-  ///   prompt in one go.
-  /// - logitRows: how many of the last positions get logits; nil for all.
-  /// - Returns: (logitRows, vocab_size).
+  /// - x: (tokens of all prompts, dim).
+  /// - prompts: how many rows are each prompt's.
+  /// - cache: what the parts before have left; this part is added to it. nil to compute whole prompts
+  ///   in one go.
+  /// - logitRows: how many of the last positions of each get logits; nil for all.
+  /// - Returns: (logitRows of each, vocab_size).
   func callAsFunction(
-    _ x: Matrix<Scalar>, cache: KeyValueCache<Scalar>? = nil, logitRows: Int? = nil, trace: Trace
+    _ x: Matrix<Scalar>, prompts: [Int], cache: KeyValueCache<Scalar>? = nil, logitRows: Int? = nil,
+    trace: Trace
   ) throws -> Matrix<Scalar> {
+    precondition(cache == nil || prompts.count == 1, "a cache of one prompt")
     let parameters = checkpoint.parameters
-    let first = cache?.count ?? 0
-    let positions = first..<first + x.rows
-    // A token sees itself and those before it; image tokens are tokens like any other.
+    let trace = trace.dividing(rows: prompts)
+    let seen = cache?.count ?? 0
+    // A token sees itself and those of its prompt before it; image tokens are tokens like any other.
     let view = View<Scalar>(
-      rotation: Rotation(positions: positions, theta: parameters.ropeTheta, headDim: parameters.headDim),
-      segments: [0..<positions.upperBound], causal: true)
+      rotation: Rotation(
+        positions: prompts.flatMap { seen..<seen + $0 }, theta: parameters.ropeTheta,
+        headDim: parameters.headDim),
+      segments: segments(of: prompts.map { seen + $0 }), causal: true)
 
     var x = x
     for n in 0..<parameters.layers {
@@ -27,12 +32,14 @@ struct Decoder<Scalar: BLASScalar> {
         normEpsilon: parameters.normEpsilon)
       x = try layer(x, view: view, cache: cache?.layers[n], trace: trace.layer("decoder.layers.\(n)"))
     }
-    cache?.count = positions.upperBound
+    cache?.count += x.rows
 
     let normed = try trace(
       .decoderNorm, rmsNorm(x, checkpoint.tensor("norm.weight"), epsilon: parameters.normEpsilon))
     // The output head is a matrix of its own, never the token embeddings (D-tied).
-    let wanted = normed.rows(normed.rows - (logitRows ?? normed.rows)..<normed.rows)
-    return try trace(.logits, linear(wanted, checkpoint.tensor("output.weight")))
+    let rows = prompts.map { logitRows ?? $0 }
+    let wanted = Matrix(
+      joining: zip(segments(of: prompts), rows).map { normed.rows($0.upperBound - $1..<$0.upperBound) })
+    return try trace.dividing(rows: rows)(.logits, linear(wanted, checkpoint.tensor("output.weight")))
   }
 }

@@ -8,7 +8,10 @@ public final class KeyValueCache<Scalar: BLASScalar> {
 
     /// Adds the keys and values of a part, and gives those of all tokens so far.
     func append(_ k: Matrix<Scalar>, _ v: Matrix<Scalar>) -> (Matrix<Scalar>, Matrix<Scalar>) {
-      let all = (keys?.appending(k) ?? k, values?.appending(v) ?? v)
+      func joined(_ seen: Matrix<Scalar>?, _ next: Matrix<Scalar>) -> Matrix<Scalar> {
+        seen.map { Matrix(joining: [$0, next]) } ?? next
+      }
+      let all = (joined(keys, k), joined(values, v))
       (keys, values) = all
       return all
     }

@@ -99,6 +99,15 @@ private func blocks(queries: Int, keys: Int, segments: [Range<Int>], causal: Boo
   }
 }
 
+/// Segments of these lengths, one after another.
+func segments(of lengths: [Int]) -> [Range<Int>] {
+  var end = 0
+  return lengths.map { length in
+    defer { end += length }
+    return end..<end + length
+  }
+}
+
 private func check(_ segments: [Range<Int>], cover count: Int) {
   var end = 0
   for segment in segments {

@@ -40,11 +40,7 @@ struct TransformerLayer<Scalar: BLASScalar> {
     let kRotated = try trace(.kRotated, view.rotation(k))
 
     let (keys, values) = cache?.append(kRotated, v) ?? (kRotated, v)  // (m, key-value heads · d), m ≥ n
-    if trace.wants(.scores) || trace.wants(.weights) {
-      let maps = attentionMaps(qRotated, keys, heads: heads, segments: view.segments, causal: view.causal)
-      _ = try trace(.scores, maps.scores)  // (n, heads · m)
-      _ = try trace(.weights, maps.weights)  // (n, heads · m)
-    }
+    try trace.maps(of: qRotated, keys, heads: heads, view)
     let context = try trace(
       .context, attention(qRotated, keys, values, heads: heads, segments: view.segments, causal: view.causal))
     return try trace(.attentionOutput, linear(context, weight("attention.wo")))

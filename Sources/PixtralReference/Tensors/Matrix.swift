@@ -27,6 +27,16 @@ public struct Matrix<Scalar: BLASScalar>: Sendable {
     self.init(rows: rows, columns: columns, values: [Scalar](repeating: value, count: rows * columns))
   }
 
+  /// The rows of matrices of one width, one after another.
+  init(joining parts: [Matrix]) {
+    precondition(
+      !parts.isEmpty && parts.allSatisfy { $0.columns == parts[0].columns }, "matrices of one width")
+    var values: [Scalar] = []
+    values.reserveCapacity(parts.reduce(0) { $0 + $1.values.count })
+    for part in parts { values += part.values }
+    self.init(rows: parts.reduce(0) { $0 + $1.rows }, columns: parts[0].columns, values: values)
+  }
+
   /// A matrix whose every value `fill` sets.
   init(rows: Int, columns: Int, fill: (Region<Scalar>) -> Void) {
     self.rows = rows
@@ -53,12 +63,6 @@ public struct Matrix<Scalar: BLASScalar>: Sendable {
     if range == 0..<rows { return self }
     let part = values[range.lowerBound * columns..<range.upperBound * columns]
     return Matrix(rows: range.count, columns: columns, values: Array(part))
-  }
-
-  /// The rows of this matrix, then those of another.
-  func appending(_ other: Matrix) -> Matrix {
-    precondition(columns == other.columns, "two matrices of one width")
-    return Matrix(rows: rows + other.rows, columns: columns, values: values + other.values)
   }
 
   /// Changes the first `count` values of a row.

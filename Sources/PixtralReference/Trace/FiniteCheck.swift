@@ -42,10 +42,10 @@ package final class FiniteCheck: TraceRecorder {
 
   package func wants(_ name: String) -> Bool { recorder.wants(name) }
 
-  package func goingOn<Scalar: BLASScalar>(_ name: String, from value: Matrix<Scalar>) throws -> Matrix<
-    Scalar
-  > {
-    try recorder.goingOn(name, from: value)
+  package func replacement<Scalar: BLASScalar>(
+    of name: String, _ value: Matrix<Scalar>
+  ) throws -> Matrix<Scalar>? {
+    try recorder.replacement(of: name, value)
   }
 
   package func record<Scalar: BLASScalar>(_ name: String, _ value: Matrix<Scalar>) throws {

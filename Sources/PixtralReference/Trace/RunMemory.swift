@@ -4,71 +4,105 @@ import PixtralStorage
 /// Makes sure that a run fits in memory, before anything of it is computed.
 ///
 /// What it holds at once is estimated from its taps: the values that are alive together where most
-/// of them are. Docs/Limits.md gives the sum.
-///
-/// - taps: what the run computes, in its order.
-/// - room: bytes that there are, and how large the process may become beside what it has.
-/// - Throws: `InputError` of kind `largeRun`.
-func checkMemory(
-  of taps: [PlannedTap], for prompt: PromptShape, dtype: DType,
-  room: (memory: Int, addresses: Int) = freeMemory()
-) throws {
-  let need = peakBytes(of: taps, for: prompt, dtype: dtype)
-  // Beside it each thread reserves addresses that it never uses: its stack, its heap, BLAS's buffer.
-  let room = min(room.memory, room.addresses - BLAS.threads * 280 << 20)
-  guard need.bytes <= room else {
-    throw InputError(
-      .largeRun, "this run",
-      expected: "to need at most the \(megabytes(max(0, room))) of memory that are free",
-      found: "about \(megabytes(need.bytes)), at \(need.place), for \(prompt.tokens.count) tokens",
-      advice: "compute less: --logits last, an earlier --until, fewer taps on demand")
+/// of them are. Prompts that are run together are there at once. Docs/Limits.md gives the sum.
+package final class RunMemory {
+  private let dtype: DType
+  private let room: () -> (memory: Int, addresses: Int)
+  private var prompts = 0
+  private var tokens = 0
+  /// Of each tap, in values of all prompts; Int holds them, for a matrix of a run has fewer than 2⁵²
+  /// values.
+  private var sizes: [String: Int] = [:]
+  /// The layers' norms, in the order of computation.
+  private var norms: [String] = []
+  private var patchValues = 0
+  /// Bytes of the largest image while it is decoded.
+  private var largestImage = 0
+
+  package convenience init(dtype: DType) { self.init(dtype: dtype, room: freeMemory) }
+
+  /// - room: bytes that there are, and how large the process may become beside what it has.
+  init(dtype: DType, room: @escaping () -> (memory: Int, addresses: Int)) {
+    self.dtype = dtype
+    self.room = room
+  }
+
+  /// Counts the run of a prompt in.
+  ///
+  /// - taps: what it computes, in its order.
+  /// - Throws: `InputError` of kind `largeRun` if it and those before it do not fit.
+  func add(_ taps: [PlannedTap], for prompt: PromptShape) throws {
+    count(taps, prompt)
+    let need = peak
+    // Beside it each thread reserves addresses that it never uses: its stack, its heap, BLAS's buffer.
+    let room = room()
+    let free = min(room.memory, room.addresses - BLAS.threads * 280 << 20)
+    guard need.bytes <= free else {
+      let isOneOfMany = prompts > 1
+      throw InputError(
+        .largeRun, "this run",
+        expected: "to need at most the \(megabytes(max(0, free))) of memory that are free",
+        found: "about \(megabytes(need.bytes)), at \(need.place), for \(tokens) tokens"
+          + (isOneOfMany ? " of \(prompts) prompts" : ""),
+        advice: "compute less: " + (isOneOfMany ? "fewer requests at once, " : "")
+          + "--logits last, an earlier --until, fewer taps on demand")
+    }
+  }
+
+  private func count(_ taps: [PlannedTap], _ prompt: PromptShape) {
+    prompts += 1
+    tokens += prompt.tokens.count
+    var pictures: [String: Int] = [:]
+    for tap in taps {
+      let values = tap.rows * tap.columns
+      if tap.name.hasPrefix("image.") { pictures[tap.name] = values }
+      if sizes[tap.name] == nil, tap.name.hasSuffix(".\(LayerTap.attentionNorm.rawValue)") {
+        norms.append(tap.name)
+      }
+      sizes[tap.name, default: 0] += values
+    }
+    for (n, image) in prompt.images.enumerated() {
+      let patches = image.grid.patches * prompt.patchSize * prompt.patchSize
+      patchValues += 3 * patches
+      // Samples, perhaps coefficients, and what is shown of them, as float32.
+      let shown = ["image.\(n).rgb", "image.\(n).resized"].reduce(0) { $0 + (pictures[$1] ?? 0) }
+      let sent = image.sent.map { $0.width * $0.height * 9 } ?? 0
+      largestImage = max(largestImage, sent + 28 * patches + 4 * shown)
+    }
+  }
+
+  /// The most bytes that are held at once, and at which tap.
+  private var peak: (bytes: Int, place: String) {
+    func size(_ names: [String]) -> Int { names.reduce(0) { $0 + (sizes[$1] ?? 0) } }
+    var most = (values: 0, place: "")
+    func stage(_ values: Int, _ place: String) { if values > most.values { most = (values, place) } }
+    for norm in norms {
+      let prefix = norm.dropLast(LayerTap.attentionNorm.rawValue.count)
+      func layer(_ taps: LayerTap...) -> Int { size(taps.map { prefix + $0.rawValue }) }
+      // The patches stay until the vision encoder has ended; the layer's input is as large as its norm.
+      let held = (prefix.hasPrefix("vision.") ? patchValues : 0) + size([norm])
+      stage(
+        held + layer(.attentionNorm, .q, .k, .v, .qRotated, .kRotated, .context, .scores, .weights),
+        "\(prefix)attention")
+      stage(
+        held + layer(.residual, .ffnNorm, .gate, .up, .hidden, .feedForwardOutput), "\(prefix)feed_forward")
+    }
+    func model(_ taps: ModelTap...) -> Int { size(taps.map(\.rawValue)) }
+    stage(patchValues + model(.patchConv, .lnPre), ModelTap.lnPre.rawValue)
+    // The adapter's input is narrower than what it makes of it.
+    stage(model(.adapterIn, .adapterGelu, .adapterOut) + model(.lnPre), ModelTap.adapterOut.rawValue)
+    stage(model(.adapterOut, .embeddings), ModelTap.embeddings.rawValue)
+    stage(2 * model(.decoderNorm) + model(.logits), ModelTap.logits.rawValue)
+    // Each thread widens a block of a weight, and BLAS copies parts of what it multiplies.
+    let threads = BLAS.threads * (WeightBlock.rows * WeightBlock.columns * dtype.size + 32 << 20)
+    // Images come before all this, one at a time.
+    let images = largestImage + patchValues * dtype.size
+    let bytes = most.values * dtype.size + threads
+    return images > bytes ? (images, "the images") : (bytes, most.place)
   }
 }
 
 private func megabytes(_ bytes: Int) -> String { "\((bytes + 999_999) / 1_000_000) MB" }
-
-/// The most bytes that a run holds at once, and at which tap.
-private func peakBytes(
-  of taps: [PlannedTap], for prompt: PromptShape, dtype: DType
-) -> (bytes: Int, place: String) {
-  // By name, in values; Int holds them, for a matrix of a run has fewer than 2⁵² values.
-  let sizes = Dictionary(uniqueKeysWithValues: taps.map { ($0.name, $0.rows * $0.columns) })
-  func size(_ names: [String]) -> Int { names.reduce(0) { $0 + (sizes[$1] ?? 0) } }
-  let patches = prompt.images.reduce(0) { $0 + $1.grid.patches }
-  let patchValues = patches * 3 * prompt.patchSize * prompt.patchSize
-
-  var most = (values: 0, place: "")
-  func stage(_ values: Int, _ place: String) { if values > most.values { most = (values, place) } }
-  for tap in taps where tap.name.hasSuffix(".\(LayerTap.attentionNorm.rawValue)") {
-    let prefix = tap.name.dropLast(LayerTap.attentionNorm.rawValue.count)
-    func layer(_ taps: LayerTap...) -> Int { size(taps.map { prefix + $0.rawValue }) }
-    // The patches stay until the vision encoder has ended; the layer's input is as large as its norm.
-    let held = (prefix.hasPrefix("vision.") ? patchValues : 0) + tap.rows * tap.columns
-    stage(
-      held + layer(.attentionNorm, .q, .k, .v, .qRotated, .kRotated, .context, .scores, .weights),
-      "\(prefix)attention")
-    stage(held + layer(.residual, .ffnNorm, .gate, .up, .hidden, .feedForwardOutput), "\(prefix)feed_forward")
-  }
-  func model(_ taps: ModelTap...) -> Int { size(taps.map(\.rawValue)) }
-  stage(patchValues + model(.patchConv, .lnPre), ModelTap.lnPre.rawValue)
-  // The adapter's input is narrower than what it makes of it.
-  stage(model(.adapterIn, .adapterGelu, .adapterOut) + model(.lnPre), ModelTap.adapterOut.rawValue)
-  stage(model(.adapterOut, .embeddings), ModelTap.embeddings.rawValue)
-  stage(2 * model(.decoderNorm) + model(.logits), ModelTap.logits.rawValue)
-  // Each thread widens a block of a weight, and BLAS copies parts of what it multiplies.
-  let bytes =
-    most.values * dtype.size + BLAS.threads * (WeightBlock.rows * WeightBlock.columns * dtype.size + 32 << 20)
-
-  // Images come before all this, one at a time: samples, perhaps coefficients, and the pictures.
-  let image =
-    prompt.images.enumerated().map { n, image in
-      let sent = image.sent.map { $0.width * $0.height * 9 } ?? 0
-      let pixels = image.grid.patches * prompt.patchSize * prompt.patchSize * 28
-      return sent + pixels + 4 * size(["image.\(n).rgb", "image.\(n).resized"])
-    }.max() ?? 0
-  let images = image + patchValues * dtype.size
-  return images > bytes ? (images, "the images") : (bytes, most.place)
-}
 
 /// Bytes of memory that are free, and bytes of addresses.
 private func freeMemory() -> (memory: Int, addresses: Int) {

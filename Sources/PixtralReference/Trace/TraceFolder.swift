@@ -9,6 +9,8 @@ import PixtralStorage
 /// trace, and an older trace stays until then. A run that fails leaves nothing.
 package final class TraceFolder: TraceRecorder {
   package let path: String
+  /// Which of several prompts it is of, for errors; nil for one alone.
+  private let label: String?
   /// The file that holds the taps.
   package var file: String { "\(path)/\(form.file)" }
   /// What the run is about, once it has begun.
@@ -39,8 +41,8 @@ package final class TraceFolder: TraceRecorder {
   private let choose: ([PlannedTap]) throws -> TapChoice
   private let dtype: DType
   package let form: Form
-  /// Files that the run reads; none of them is replaced. More may come until it begins.
-  package var inputs: [String]
+  private let inputs: [String]
+  private let memory: RunMemory
   private let progress: (String) -> Void
   private var output: Output?
 
@@ -57,19 +59,24 @@ package final class TraceFolder: TraceRecorder {
 
   /// Nothing is made until a run begins.
   ///
+  /// - label: which of several prompts it is of.
   /// - globs, until: as for `TapChoice`.
   /// - dtype: F32 or F64, the precision of the run.
   /// - form: what is kept of each tap.
   /// - inputs: files that the run reads; none of them is replaced.
+  /// - memory: shared by prompts that are run together; nil for one that is run alone.
   /// - progress: told the name of every tap as it is computed.
   package init(
-    _ path: String, globs: [String] = [], until: String? = nil, dtype: DType,
-    form: Form = .matrices, sparing inputs: [String], progress: @escaping (String) -> Void = { _ in }
+    _ path: String, label: String? = nil, globs: [String] = [], until: String? = nil, dtype: DType,
+    form: Form = .matrices, sparing inputs: [String], memory: RunMemory? = nil,
+    progress: @escaping (String) -> Void = { _ in }
   ) {
     self.path = path
+    self.label = label
     self.dtype = dtype
     self.form = form
     self.inputs = inputs
+    self.memory = memory ?? RunMemory(dtype: dtype)
     self.progress = progress
     choose = { try TapChoice(from: $0, globs: globs, until: until) }
   }
@@ -79,9 +86,15 @@ package final class TraceFolder: TraceRecorder {
   ///
   /// - Throws: `InputError` of kind `wrongTap`, `largeRun` or `unwritable`.
   package func begin(_ prompt: PromptShape, taps: [PlannedTap]) throws {
+    do { try makeFiles(prompt, taps) } catch let error as InputError {
+      throw label.map(error.inside) ?? error
+    }
+  }
+
+  private func makeFiles(_ prompt: PromptShape, _ taps: [PlannedTap]) throws {
     self.prompt = prompt
     let choice = try choose(taps)
-    try checkMemory(of: choice.computed, for: prompt, dtype: dtype)
+    try memory.add(choice.computed, for: prompt)
     let folder = try OutputFolder(path, sparing: inputs)
     let entries = choice.recorded.flatMap { tap -> [SafetensorsWriter.Entry] in
       if form == .digests { return DigestFile.entries(tap) }

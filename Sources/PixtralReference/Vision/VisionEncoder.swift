@@ -17,7 +17,7 @@ struct VisionEncoder<Scalar: BLASScalar> {
     // Mistral's own code drops it (V-no-mask).
     let view = View<Scalar>(
       rotation: Rotation(grids: grids, theta: vision.ropeTheta, headDim: vision.headDim),
-      segments: segments(of: grids), causal: false)
+      segments: segments(of: grids.map(\.patches)), causal: false)
     for n in 0..<vision.layers {
       let layer = TransformerLayer<Scalar>(
         checkpoint: checkpoint, prefix: "vision_encoder.transformer.layers.\(n)",
@@ -28,13 +28,4 @@ struct VisionEncoder<Scalar: BLASScalar> {
   }
 
   private func tensor(_ name: String) -> StoredTensor { checkpoint.tensor("vision_encoder.\(name)") }
-
-  /// Where each image's patches stand among all patches.
-  private func segments(of grids: [PatchGrid]) -> [Range<Int>] {
-    var start = 0
-    return grids.map { grid in
-      defer { start += grid.patches }
-      return start..<start + grid.patches
-    }
-  }
 }

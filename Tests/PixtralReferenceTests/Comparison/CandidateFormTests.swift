@@ -263,7 +263,7 @@ struct CandidateFormTests {
   @Test("What is computed anew without all of the candidate's own inputs is said to be so")
   func lackingInputs() throws {
     var model = WrongModel(try Checkpoint("seeded:tiny"), .maskDropped)
-    model.run(golden.prompt)
+    try model.run(golden.prompt)
     func anew(_ isKept: (String) -> Bool, globs: [String] = []) throws -> (
       off: [String], between: [(String, [String])]
     ) {

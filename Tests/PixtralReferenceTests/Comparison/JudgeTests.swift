@@ -18,7 +18,7 @@ struct JudgeTests {
   func noFault(name: String) throws {
     let golden = try ModelCase(name)
     var model = WrongModel(checkpoint, nil)
-    model.run(golden.prompt)
+    try model.run(golden.prompt)
     let recorder = MemoryRecorder()
     _ = try Pixtral<Double>(checkpoint)(golden.prompt, trace: Trace(recorder))
     #expect(model.taps.map(\.name) == recorder.taps.map(\.name))
@@ -95,7 +95,7 @@ extension ModelCase {
     -> Comparison
   {
     var model = WrongModel(checkpoint, fault)
-    model.run(prompt)
+    try model.run(prompt)
     let temporary = try TemporaryFolder()
     var file = TensorFile()
     for (name, matrix) in model.taps { file.addDoubles(name, [matrix.rows, matrix.columns], matrix.values) }

@@ -31,8 +31,9 @@ struct WrongModel {
     self.fault = fault
   }
 
-  mutating func run(_ prompt: Prompt) {
-    let features = prompt.pixels.isEmpty ? nil : encode(prompt.pixels)
+  mutating func run(_ prompt: Prompt) throws {
+    let pixels = try prompt.pixels
+    let features = pixels.isEmpty ? nil : encode(pixels)
     var x = tap("decoder.embeddings", embed(prompt.tokens, features))
     let rotation = Rotation<Double>(
       positions: 0..<x.rows, theta: fault == .theta1e9 ? 1e9 : parameters.ropeTheta,

@@ -66,7 +66,7 @@ struct DigestTests {
 
   private func taps(_ fault: Fault?) throws -> [(name: String, matrix: Matrix<Double>)] {
     var model = WrongModel(try Checkpoint("seeded:tiny"), fault)
-    model.run(try ModelCase("two-images").prompt)
+    try model.run(try ModelCase("two-images").prompt)
     return model.taps
   }
 

@@ -15,7 +15,7 @@ struct ModelProperties {
     let prompt = draw.prompt(for: model, text: [3, 5], images: [PatchGrid(columns: 2, rows: 2)])
     let before = try model.pixtral(prompt)
     for more in [1, 7, model.manyTokens] {
-      let longer = Prompt(tokens: prompt.tokens + draw.text(for: model, more), pixels: prompt.pixels)
+      let longer = Prompt(tokens: prompt.tokens + draw.text(for: model, more), pixels: try prompt.pixels)
       let after = try model.pixtral(longer)
       #expect(worstRow(after.rows(0..<before.rows), before) <= 1e-12, "\(more) tokens more")
     }
@@ -37,7 +37,8 @@ struct ModelProperties {
     var draw = Draw(seed: 3)
     let (a, b) = (PatchGrid(columns: 3, rows: 2), PatchGrid(columns: 1, rows: 4))
     let prompt = draw.prompt(for: model, text: [2, 1, 2], images: [a, b])
-    let swapped = draw.prompt(for: model, text: [1, 4, 1], images: [b, a], pixels: prompt.pixels.reversed())
+    let swapped = draw.prompt(
+      for: model, text: [1, 4, 1], images: [b, a], pixels: try prompt.pixels.reversed())
     let (found, expected) = (try features(of: swapped, model), try features(of: prompt, model))
     #expect(worstRow(found.rows(0..<4), expected.rows(6..<10)) <= 1e-12)
     #expect(worstRow(found.rows(4..<10), expected.rows(0..<6)) <= 1e-12)
@@ -50,7 +51,7 @@ struct ModelProperties {
       PatchGrid(columns: 1, rows: 1), PatchGrid(columns: 3, rows: 3), PatchGrid(columns: 2, rows: 1),
     ]
     let all = draw.prompt(for: model, text: [1, 0, 0, 1], images: grids)
-    let one = draw.prompt(for: model, text: [0, 0], images: [grids[1]], pixels: [all.pixels[1]])
+    let one = draw.prompt(for: model, text: [0, 0], images: [grids[1]], pixels: [try all.pixels[1]])
     #expect(try worstRow(features(of: all, model).rows(1..<10), features(of: one, model)) <= 1e-12)
   }
 
