@@ -1,3 +1,4 @@
+import Glibc
 import PixtralStorage
 
 /// Whether the library multiplies right on this machine. Builds of OpenBLAS have had kernels that do not,
@@ -72,17 +73,48 @@ enum BLASCheck {
 extension BLAS {
   /// - Throws: `InputError` of kind `wrongLibrary` if a product is wrong in either precision.
   static func check() throws {
-    let precisions = [
-      ("float32", BLASCheck.mistake(in: Float.gemm)), ("float64", BLASCheck.mistake(in: Double.gemm)),
-    ]
-    for case (let precision, let mistake?) in precisions {
-      throw InputError(
-        .wrongLibrary, "\(version) for the core \(core)",
-        expected: "\(mistake.expected) at [\(mistake.row), \(mistake.column)] of a \(precision) product of "
-          + "[\(mistake.m), \(mistake.k)] and [\(mistake.k), \(mistake.n)]",
-        found: "\(mistake.found)",
+    func refuse(_ expected: String, _ found: String) -> InputError {
+      InputError(
+        .wrongLibrary, "\(version) for the core \(core)", expected: expected, found: found,
         advice:
           "choose another core's kernels, such as OPENBLAS_CORETYPE=Haswell, or another version of OpenBLAS")
     }
+    let illegal = refuse("instructions that this processor has", "one that it lacks")
+    let precisions = LastWords.said(if: SIGILL, "Error: \(illegal)\n") {
+      [("float32", BLASCheck.mistake(in: Float.gemm)), ("float64", BLASCheck.mistake(in: Double.gemm))]
+    }
+    for case (let precision, let mistake?) in precisions {
+      throw refuse(
+        "\(mistake.expected) at [\(mistake.row), \(mistake.column)] of a \(precision) product of "
+          + "[\(mistake.m), \(mistake.k)] and [\(mistake.k), \(mistake.n)]", "\(mistake.found)")
+    }
+  }
+}
+
+/// A sentence in the place of a crash: kernels for another core stop the process at the first instruction
+/// that the processor lacks, and no error can be thrown from there.
+enum LastWords {
+  nonisolated(unsafe) private static var words: UnsafeBufferPointer<UInt8>?
+
+  /// Runs something. A signal that would end the process meanwhile ends it with exit code 2, after these
+  /// words on standard error.
+  static func said<Result>(if number: Int32, _ text: String, _ body: () -> Result) -> Result {
+    let copy = UnsafeMutableBufferPointer<UInt8>.allocate(capacity: text.utf8.count)
+    _ = copy.initialize(from: text.utf8)
+    words = UnsafeBufferPointer(copy)
+    var before = sigaction()
+    var action = sigaction()
+    // It may do no more than this.
+    action.__sigaction_handler.sa_handler = { _ in
+      if let words = LastWords.words { write(STDERR_FILENO, words.baseAddress, words.count) }
+      _exit(2)
+    }
+    sigaction(number, &action, &before)
+    defer {
+      sigaction(number, &before, nil)
+      words = nil
+      copy.deallocate()
+    }
+    return body()
   }
 }

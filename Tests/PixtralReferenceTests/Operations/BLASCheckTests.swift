@@ -1,3 +1,4 @@
+import Glibc
 import PixtralStorage
 import Testing
 
@@ -80,5 +81,24 @@ struct BLASCheckTests {
       c[n] = 0
     }
     #expect(BLASCheck.mistake(in: wrong)?.column == 1)
+  }
+
+  @Test("Kernels with an instruction that the processor lacks end in a sentence and exit code 2")
+  func illegalInstruction() async throws {
+    let result = try await #require(
+      processExitsWith: .exitCode(2), observing: [\.standardErrorContent]
+    ) {
+      LastWords.said(if: SIGILL, "Error: a sentence\n") { _ = raise(SIGILL) }
+    }
+    #expect(String(decoding: result.standardErrorContent, as: UTF8.self).hasSuffix("Error: a sentence\n"))
+  }
+
+  @Test("What is caught during the check is as before behind it")
+  func restored() async {
+    await #expect(processExitsWith: .signal(SIGILL)) {
+      signal(SIGILL, SIG_DFL)
+      LastWords.said(if: SIGILL, "") {}
+      raise(SIGILL)
+    }
   }
 }
