@@ -4,7 +4,7 @@ import PixtralStorage
 /// One tensor, wherever its values are: mapped from a file, or a function of a seed. Or they are gone,
 /// but for a digest of a tap.
 ///
-/// Seen as a matrix: the first dimension is the rows, all others together are the columns.
+/// Seen as a matrix: the first dimension is the rows, all others together are the columns. A scalar is one row.
 package struct StoredTensor: Sendable {
   enum Source: Sendable {
     case mapped(MappedFile, Range<Int>)
@@ -19,7 +19,7 @@ package struct StoredTensor: Sendable {
   package let shape: [Int]
   let source: Source
 
-  package var rows: Int { shape[0] }
+  package var rows: Int { shape.first ?? 1 }
   /// None where there is no value: other sizes of an empty tensor may be too large to multiply.
   package var columns: Int { shape.contains(0) ? 0 : shape.dropFirst().reduce(1, *) }
 

@@ -260,6 +260,70 @@ struct ConversionTests {
     #expect(report.verdict == .scaled(by: 0.5))
   }
 
+  @Test func aFactorOfAllValuesButOneIsNone() throws {
+    let report = try only(
+      compare {
+        $0.makeDistinct()
+      } _: {
+        // So small a value that the norm of all does not show it.
+        $0.edit("output.weight") { values in
+          values = values.map { $0 * 0.5 }
+          values[1] += 0.001
+        }
+      })
+    #expect(report.verdict.word == "different")
+  }
+
+  @Test func whatIsZeroEverywhereIsLostThoughEachValueIsTheNearest() throws {
+    let report = try only(
+      compare {
+        $0.store("norm.weight", "F32", [1e-9, -1e-9, 2e-9, 0])
+      } _: {
+        $0.store("norm.weight", "F16", [0, -0.0, 0, 0])
+      })
+    #expect(!report.verdict.isFaithful)
+    #expect(report.verdict.detail.hasPrefix("3 of 4 values differ, relF 1.0e0"))
+  }
+
+  @Test func roundingByWayOfFloat32IsFaithful() throws {
+    // torch.tensor([1 + 2**-11 + 2**-30], dtype=torch.float64).half() is 1.
+    func replaced(_ file: inout TensorFile, with bytes: [UInt8], _ type: String) {
+      file.store("norm.weight", "F32", [0])
+      file.tensors[file.tensors.firstIndex { $0.name == "norm.weight" }!] = ("norm.weight", type, [2], bytes)
+    }
+    let report = try only(
+      compare {
+        let values = [1 + 0x1p-11 + 0x1p-30, 1 + 0x1p-10]
+        replaced(
+          &$0, with: values.flatMap { withUnsafeBytes(of: $0.bitPattern.littleEndian, Array.init) }, "F64")
+      } _: {
+        $0.store("norm.weight", "F16", [1, 1 + 0x1p-10])
+      })
+    #expect(report.verdict.detail == "to F16; 1 of 2 values changed")
+    #expect(report.verdict.isFaithful)
+  }
+
+  @Test func aScalarIsATensorToo() throws {
+    let conversion = try compare { $0.add("scale", [], [0.5]) }
+    #expect(try only(conversion).verdict == .extra)
+  }
+
+  @Test func moreHeadsThanRowsAreNoHeads() throws {
+    let parameters = smallParameters.replacing(#""n_heads": 2"#, with: #""n_heads": 1024"#)
+    let conversion = try compare(parameters: parameters) {
+      $0.makeDistinct()
+    } _: {
+      $0.edit("layers.0.attention.wq.weight") { values in values = Array(values[4...] + values[..<4]) }
+    }
+    #expect(
+      try only(conversion).verdict == .permuted("rows are in another order: row 0 is ORIGINAL's row 1"))
+  }
+
+  @Test func aCheckpointWithoutTensorsIsRefused() throws {
+    let path = try smallCheckpoint(in: original) { $0.tensors = [] }
+    #expect(try refusal { try Conversion(original: path, converted: path) }.found == "none")
+  }
+
   @Test func rowsInAnotherOrderAreNamed() throws {
     let report = try only(
       compare {

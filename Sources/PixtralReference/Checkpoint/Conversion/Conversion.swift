@@ -117,6 +117,11 @@ struct ConversionSide: Sendable {
       refusals = folder.parametersFile.refusals
       (tensors, storedNames, inOrder) = (folder.tensors, folder.storedNames, folder.inOrder)
       files = folder.files
+      guard !inOrder.isEmpty else {
+        throw InputError(
+          .wrongTensors, argument, expected: "a checkpoint with tensors", found: "none",
+          advice: "are the weights still to be downloaded?")
+      }
     }
   }
 }

@@ -39,13 +39,20 @@ package struct Difference: Sendable, Equatable {
   /// - expecting: what a value of the original should have become.
   init(_ original: StoredTensor, _ converted: StoredTensor, expecting: @Sendable (Double) -> Double = { $0 })
   {
+    self.init(original, converted) { isSame(expecting($0), $1) }
+  }
+
+  /// - isExpected: whether a value of the original may have become one of the converted tensor.
+  init(
+    _ original: StoredTensor, _ converted: StoredTensor, isExpected: @Sendable (Double, Double) -> Bool
+  ) {
     let count = original.rows * original.columns
     let step = 1 << 19
     let parts = [Difference](unsafeUninitializedCapacity: (count + step - 1) / step) { buffer, initialized in
       nonisolated(unsafe) let parts = buffer.baseAddress
       inParallel(over: count, by: step) { range in
         var part = Difference()
-        part.add(original.values(range), converted.values(range), range.lowerBound, expecting)
+        part.add(original.values(range), converted.values(range), range.lowerBound, isExpected)
         (parts! + range.lowerBound / step).initialize(to: part)
       }
       initialized = (count + step - 1) / step
@@ -54,7 +61,7 @@ package struct Difference: Sendable, Equatable {
   }
 
   private mutating func add(
-    _ original: [Double], _ converted: [Double], _ start: Int, _ expecting: (Double) -> Double
+    _ original: [Double], _ converted: [Double], _ start: Int, _ isExpected: (Double, Double) -> Bool
   ) {
     count = original.count
     for n in 0..<count {
@@ -70,7 +77,7 @@ package struct Difference: Sendable, Equatable {
         if o.isFinite && !c.isFinite { infinite += 1 }
         if o != 0 && c == 0 { zeroed += 1 }
       }
-      if isSame(expecting(o), c) { continue }
+      if isExpected(o, c) { continue }
       unexpected += 1
       first = min(first, start + n)
       last = start + n
@@ -100,7 +107,8 @@ package struct Difference: Sendable, Equatable {
   /// `‖c − o‖ / ‖o‖`.
   package var relF: Double { sumOO > 0 ? (sumOfSquares / sumOO).squareRoot() : .infinity }
 
-  /// The number by which the original has been multiplied, if that leaves no more than a dtype's rounding.
+  /// The number by which the original has been multiplied, if that leaves no more than a dtype's rounding of the
+  /// whole. Single values may be off all the same.
   func factor(_ dtype: DType) -> Double? {
     guard sumOO > 0, infinite == 0 else { return nil }
     let factor = sumOC / sumOO
@@ -130,6 +138,15 @@ package struct Difference: Sendable, Equatable {
 func isSame(_ a: Double, _ b: Double) -> Bool { a.bitPattern == b.bitPattern || (a.isNaN && b.isNaN) }
 
 extension DType {
+  /// Whether a value is another times a number, after one rounding of the number and one of the product.
+  func isScaled(_ original: Double, by factor: Double, _ value: Double) -> Bool {
+    let product = original * factor
+    // Below the normal numbers the error no longer shrinks with the value.
+    let least = self == .f16 ? 0x1p-24 : 0x1p-126
+    if !product.isFinite || !value.isFinite { return isSame(product, value) }
+    return (value - product).magnitude <= 2 * roundingError * product.magnitude + least
+  }
+
   /// A bound on the relative error of rounding to it.
   fileprivate var roundingError: Double {
     switch self {
