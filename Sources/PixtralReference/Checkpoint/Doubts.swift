@@ -140,9 +140,9 @@ extension ParametersFile {
       Expectation(
         mistral: mistral, hf: hf, found: found, large: large, small: small, isSize: false, why: why)
     }
-    let nested = json["text_config"]?["rope_parameters"]?["rope_theta"] ?? .null
-    let isNested = nested != .null && json["text_config"]?["rope_theta"] == nil
-    let rope = isNested ? "rope_parameters.rope_theta" : "rope_theta"
+    // Where the base of rotation stands: flat, or in an object.
+    let places = [["rope_theta"], ["rope_parameters", "rope_theta"], ["rope_scaling", "rope_theta"]]
+    let rope = (places.first { value(["text_config"] + $0) != .null } ?? places[0]).joined(separator: ".")
     let theta =
       text.ropeTheta == 1e4
       ? "it is the default of libraries" : "every token behind the first is turned by it"

@@ -70,6 +70,8 @@ extension ParametersFile {
     text.ignore(harmless + ["max_position_embeddings", "pretraining_tp"])
     image.ignore(harmless)
     parameters.checkAgreement(&text, &image, .hf)
+    let imageToken = top.optional("image_token_id") == nil ? "image_token_index" : "image_token_id"
+    parameters.checkIds(&top, imageToken)
     self.init(
       .hf, place, json, parameters,
       sections: [("", top), ("text_config", text), ("vision_config", image)])
@@ -118,7 +120,7 @@ extension ParameterSection {
   ///
   /// - types: kinds of rotation that are Pixtral's.
   fileprivate mutating func rope(types: [JSON]) throws -> Double {
-    var nestedTheta: Double?
+    var inside: (theta: Double, key: String)?
     for key in ["rope_parameters", "rope_scaling"] {
       guard let value = optional(key), value != .null else { continue }
       var nested = try ParameterSection(value, "\(place), \(key)")
@@ -128,10 +130,10 @@ extension ParameterSection {
       }
       if let theta = nested.optional("rope_theta"), theta != .null {
         let theta = try nested.positive("rope_theta")
-        if let nestedTheta, nestedTheta != theta {
-          refuse("\(key), rope_theta", "\(nestedTheta), as in rope_parameters", "\(theta)")
+        if let inside, inside.theta != theta {
+          refuse("\(key), rope_theta", "\(inside.theta), as in \(inside.key)", "\(theta)")
         }
-        nestedTheta = theta
+        inside = inside ?? (theta, key)
       }
       nested.refuseOtherModels([("partial_rotary_factor", [.integer(1), .number(1)])])
       for inner in nested.refusals {
@@ -141,15 +143,15 @@ extension ParameterSection {
         refuse("\(key), \(other)", "rope_type and rope_theta alone", "another key")
       }
     }
-    guard let nestedTheta else { return try positive("rope_theta", default: 10_000) }
-    guard let flat = optional("rope_theta"), flat != .null else { return nestedTheta }
+    guard let inside else { return try positive("rope_theta", default: 10_000) }
+    guard let flat = optional("rope_theta"), flat != .null else { return inside.theta }
     let theta = try positive("rope_theta")
-    if theta != nestedTheta {
+    if theta != inside.theta {
       refuse(
-        "rope_theta", "\(nestedTheta), as in rope_parameters", "\(theta)",
+        "rope_theta", "\(inside.theta), as in \(inside.key)", "\(theta)",
         advice: "releases of transformers differ in which of the two they take")
     }
-    return nestedTheta
+    return inside.theta
   }
 
   /// A side, which may be written for height and width.

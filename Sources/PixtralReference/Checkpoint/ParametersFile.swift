@@ -115,6 +115,7 @@ extension ParametersFile {
     for key in ["max_seq_len", "max_position_embeddings", "max_batch_size"] { try text.ignoreCount(key) }
     try image.ignoreCount("max_image_size")
     parameters.checkAgreement(&text, &image, .mistral)
+    parameters.checkIds(&image, "image_token_id")
     self.init(.mistral, place, json, parameters, sections: [("", text), ("vision_encoder", image)])
   }
 }
@@ -122,14 +123,10 @@ extension ParametersFile {
 extension CheckpointLayout {
   /// The keys of numbers that may contradict one another.
   fileprivate struct Keys {
-    let heads, keyValueHeads, vocabularySize, imageToken: String
+    let heads, keyValueHeads: String
 
-    static let mistral = Keys(
-      heads: "n_heads", keyValueHeads: "n_kv_heads", vocabularySize: "vocab_size",
-      imageToken: "image_token_id")
-    static let hf = Keys(
-      heads: "num_attention_heads", keyValueHeads: "num_key_value_heads", vocabularySize: "vocab_size",
-      imageToken: "image_token_index")
+    static let mistral = Keys(heads: "n_heads", keyValueHeads: "n_kv_heads")
+    static let hf = Keys(heads: "num_attention_heads", keyValueHeads: "num_key_value_heads")
   }
 
   fileprivate var keys: Keys { self == .mistral ? .mistral : .hf }
@@ -159,12 +156,17 @@ extension Parameters {
       vision.imageSize % vision.patchSize == 0, "image_size",
       "a multiple of patch_size (\(vision.patchSize))",
       vision.imageSize)
+  }
+
+  /// Notes ids of images that are no tokens, or not three.
+  ///
+  /// - section: the object in which the layout has them.
+  /// - key: that of `[IMG]`.
+  func checkIds(_ section: inout ParameterSection, _ key: String) {
     let special = [vision.imageToken, vision.imageBreakToken, vision.imageEndToken]
-    for (key, id) in zip([keys.imageToken, "image_break_token_id", "image_end_token_id"], special) {
-      image.agree(
-        id < vocabularySize, key, "an id below \(keys.vocabularySize) (\(vocabularySize))", id)
+    for (key, id) in zip([key, "image_break_token_id", "image_end_token_id"], special) {
+      section.agree(id < vocabularySize, key, "an id below vocab_size (\(vocabularySize))", id)
     }
-    image.agree(
-      Set(special).count == 3, keys.imageToken, "three ids that differ for image, break and end", special[0])
+    section.agree(Set(special).count == 3, key, "three ids that differ for image, break and end", special[0])
   }
 }

@@ -101,6 +101,29 @@ struct DoubtsTests {
     #expect(doubts.first?.expected == "1000000.0, as in rope_parameters")
   }
 
+  @Test func aBaseThatIsInRopeScalingAloneIsNamedThere() throws {
+    let doubts = try doubts(.hf) {
+      $0["text_config.rope_theta"] = nil
+      $0["text_config.rope_parameters"] = nil
+      $0["text_config.rope_scaling"] = ["rope_type": "default", "rope_theta": .number(1e9)]
+    }
+    #expect(doubts.map(\.key) == ["text_config.rope_scaling.rope_theta"])
+  }
+
+  @Test func threeBasesAreComparedWithTheFirst() throws {
+    let doubts = try doubts(.hf) { $0["text_config.rope_scaling"] = ["rope_theta": .number(1e9)] }
+    #expect(doubts.map(\.key) == ["text_config.rope_scaling.rope_theta"])
+    #expect(doubts.first?.expected == "1000000.0, as in rope_parameters")
+  }
+
+  @Test(arguments: [("image_token_index", 14), ("image_token_index", 1 << 19)])
+  func anIdThatIsNoneIsNamedWhereItStands(key: String, id: Int) throws {
+    let doubt = try #require(doubts(.hf) { $0[key] = .integer(id) }.first)
+    #expect(doubt.key == key)
+    #expect(doubt.found == .integer(id))
+    #expect(doubt.why == "it makes another model, and trace refuses it")
+  }
+
   @Test func numbersThatContradictOneAnotherAreDoubtsToo() throws {
     #expect(
       try doubts(.hf) { $0["text_config.num_attention_heads"] = .integer(95) }.first?.key
@@ -120,6 +143,15 @@ struct InspectionTests {
     #expect(inspection.refusal?.place.hasSuffix("config.json, vision_config, hidden_act") == true)
     #expect(inspection.json["doubts"]?.array?.first?["key"] == "vision_config.hidden_act")
     #expect(inspection.json["tensors"]?.array?.count == 25)
+  }
+
+  @Test func aScalarIsDescribedAsAnyTensor() throws {
+    var inspection = try Inspection(smallCheckpoint(in: folder) { $0.add("scale", [], [0.5]) })
+    try inspection.readValues { _, _, _ in }
+    #expect(inspection.refusal?.place.hasSuffix("tensor scale") == true)
+    let scale = try #require(inspection.json["tensors"]?.array?.last)
+    #expect(scale["shape"] == [])
+    #expect(scale["rms"]?.decimal == 0.5)
   }
 
   @Test func namesOfBothLayoutsAreGiven() throws {
