@@ -60,7 +60,7 @@ public struct InputError: Error, CustomStringConvertible, Sendable, Equatable {
     self.kind = kind
     self.place = place.isEmpty ? "''" : place
     self.expected = expected
-    self.found = found
+    self.found = found.isEmpty ? "''" : found
     self.advice = advice
     self.exception = exception
   }

@@ -28,7 +28,7 @@ struct CaseReference: Sendable {
       throw refuse("model", "the name of a seeded model", json["model"])
     }
     guard let expect = json["expect"], case .string(let tensors)? = expect["tensors"] ?? expect["digest"],
-      !tensors.isEmpty, !tensors.contains("/")
+      isNameBeside(tensors)
     else {
       throw refuse(
         "expect.tensors", "the name of a file beside it, or one under digest", json["expect"]?["tensors"])
@@ -37,7 +37,10 @@ struct CaseReference: Sendable {
       throw refuse("expect.tokens", "an array of integers", expect["tokens"])
     }
     self.tensors = tensors
-    if case .string(let digest)? = expect["sha256"] { sha256 = digest } else { sha256 = nil }
+    sha256 = try expect["sha256"].map { value in
+      guard case .string(let digest) = value else { throw refuse("expect.sha256", "a string", value) }
+      return digest
+    }
     run = try RunDescription(model: model, expect: expect)
 
     var rows: [String: [Int]] = [:]
@@ -54,10 +57,10 @@ struct CaseReference: Sendable {
     var noise: Noise?
     for (name, value) in try Self.members(json["compare"] ?? .null, refuse, "compare") {
       if name == "envelope" {
-        guard case .string(let file) = value, !file.isEmpty, !file.contains("/") else {
+        guard case .string(let file) = value, isNameBeside(file) else {
           throw refuse("compare.envelope", "the name of a file beside it", value)
         }
-        noise = try Noise(envelope: "\(path.dropLast("case.json".utf8.count))\(file)")
+        noise = try Noise(envelope: "\(path.dropLast("case.json".utf8.count))\(file)", of: model)
         continue
       }
       guard let arithmetic = Arithmetic(rawValue: name) else {
@@ -109,4 +112,10 @@ struct CaseReference: Sendable {
     if let relF = limits[arithmetic] { return DistanceLimit(wholeRelF: relF) }
     return noise?.at(tap, arithmetic).map { DistanceLimit(noise: $0.relF) }
   }
+}
+
+/// Whether a name is that of a file beside the case: a path leads elsewhere, and so does what C reads of a
+/// name with a NUL.
+private func isNameBeside(_ name: String) -> Bool {
+  !name.isEmpty && !name.utf8.contains(UInt8(ascii: "/")) && !name.utf8.contains(0)
 }

@@ -6,8 +6,8 @@ import PixtralStorage
 struct Noise: Sendable {
   /// relF by arithmetic, of each tap.
   let taps: [String: [Arithmetic: Double]]
-  /// Layers of the vision encoder and of the decoder.
-  private let layers: [String: Int]
+  /// The last layers of the vision encoder and of the decoder.
+  private let lastLayers: [String: Int]
 
   /// The seeded models' own, by their names.
   static let ofModels: [String: Noise] = {
@@ -28,28 +28,36 @@ struct Noise: Sendable {
 
   init(taps: [String: [Arithmetic: Double]]) {
     self.taps = taps
-    layers = taps.keys.compactMap(LayerTapName.init).reduce(into: [:]) {
-      $0[$1.part] = max($0[$1.part] ?? 0, $1.layer + 1)
+    lastLayers = taps.keys.compactMap(LayerTapName.init).reduce(into: [:]) {
+      $0[$1.part] = max($0[$1.part] ?? 0, $1.layer)
     }
   }
 
   /// The envelope of a case: the largest relF of its schedules.
   ///
-  /// - Throws: `InputError` of kind `wrongTrace` for what is no whole envelope.
-  init(envelope path: String) throws {
+  /// - model: that of the case.
+  /// - Throws: `InputError` of kind `wrongTrace` for what is no whole envelope of the model.
+  init(envelope path: String, of model: String) throws {
     let json = try JSON(file: path, upTo: 1 << 23)
     func refuse(_ key: String, _ expected: String) -> InputError {
       InputError(
         .wrongTrace, "\(path), \(key)", expected: expected, found: "something else",
         advice: "Tools/goldens/full_model.py makes envelopes")
     }
-    guard case .array(let names)? = json["taps"] else { throw refuse("taps", "an array of names") }
-    guard case .object(let measured)? = json["arithmetics"] else { throw refuse("arithmetics", "an object") }
+    guard json["model"] == .string(model) else { throw refuse("model", "\(model), as the case has it") }
+    guard case .array(let names)? = json["taps"], !names.isEmpty,
+      Set(names.map(\.plainText)).count == names.count
+    else { throw refuse("taps", "an array of names, each once") }
+    guard case .object(let measured)? = json["arithmetics"], !measured.isEmpty else {
+      throw refuse("arithmetics", "an object of arithmetics, one at least")
+    }
     var taps: [String: [Arithmetic: Double]] = [:]
     for member in measured {
       guard let arithmetic = Arithmetic(rawValue: member.key),
-        case .object(let schedules)? = member.value["relF"]
-      else { throw refuse("arithmetics.\(member.key)", "relF, of an arithmetic: \(Arithmetic.names)") }
+        case .object(let schedules)? = member.value["relF"], !schedules.isEmpty
+      else {
+        throw refuse("arithmetics.\(member.key)", "relF of schedules, of an arithmetic: \(Arithmetic.names)")
+      }
       for schedule in schedules {
         guard case .array(let distances) = schedule.value, distances.count == names.count else {
           throw refuse("arithmetics.\(member.key).relF.\(schedule.key)", "\(names.count) numbers")
@@ -85,10 +93,10 @@ struct Noise: Sendable {
   ///   measured.
   func at(_ tap: String, _ arithmetic: Arithmetic) -> (relF: Double, tap: String)? {
     if let relF = taps[tap]?[arithmetic] { return (relF, tap) }
-    guard let name = LayerTapName(tap), let count = layers[name.part] else { return nil }
+    guard let name = LayerTapName(tap), let last = lastLayers[name.part] else { return nil }
     // Scores and weights, which are large, have the noise of what they are made of.
     let step = name.tap == .scores || name.tap == .weights ? LayerTap.context : name.tap
-    let nearest = "\(name.part).layers.\(min(name.layer, count - 1)).\(step.rawValue)"
+    let nearest = "\(name.part).layers.\(min(name.layer, last)).\(step.rawValue)"
     return taps[nearest]?[arithmetic].map { ($0, nearest) }
   }
 }

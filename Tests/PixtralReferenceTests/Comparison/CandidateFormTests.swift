@@ -503,12 +503,19 @@ struct CandidateFormTests {
       (#""stage": "model""#, #""stage": "tokens""#, "stage"),
       (#""model": "seeded:tiny""#, #""model": "/etc""#, "model"),
       (#""tensors": "expected.safetensors""#, #""tensors": "../x""#, "expect.tensors"),
+      (
+        #""tensors": "expected.safetensors""#, #""tensors": "expected.safetensors\u0000x""#, "expect.tensors"
+      ),
+      (#""sha256": "1e73"#, #""sha256": 0, "other": "1e73"#, "expect.sha256"),
       (#""tokens": [1,"#, #""tokens": [1.5,"#, "expect.tokens"),
       (#""logits": [29, 57]"#, #""logits": [29, 58]"#, "expect.rows.logits"),
       (#""logits": [29, 57]"#, #""logits": [57, 29]"#, "expect.rows.logits"),
       (#""relF": 1e-11"#, #""relF": -1"#, "compare.float64"),
       (#""relF": 1e-11"#, #""relf": 1e-11"#, "compare.float64"),
       (#""envelope": "envelope.json""#, #""envelope": "../envelope.json""#, "compare.envelope"),
+      (
+        #""envelope": "envelope.json""#, #""envelope": "envelope.json\u0000x""#, "compare.envelope"
+      ),
       (#""float64": {"#, #""float65": {"#, "compare"),
       (#""compare": {"#, #""compared": {"#, "compare"),
     ])

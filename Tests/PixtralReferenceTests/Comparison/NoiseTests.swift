@@ -105,20 +105,34 @@ struct NoiseTests {
   @Test("A damaged envelope is refused")
   func damaged() throws {
     for (text, place) in [
-      (#"{"taps": 1, "arithmetics": {}}"#, "taps"),
-      (#"{"taps": ["logits"], "arithmetics": 1}"#, "arithmetics"),
-      (#"{"taps": ["logits"], "arithmetics": {"float8": {"relF": {}}}}"#, "arithmetics.float8"),
+      (#"{"model": "n", "taps": ["logits"], "arithmetics": {}}"#, "model"),
+      (#"{"model": "m", "taps": [], "arithmetics": {}}"#, "taps"),
+      (#"{"model": "m", "taps": ["logits", "logits"], "arithmetics": {}}"#, "taps"),
+      (#"{"model": "m", "taps": ["logits"], "arithmetics": {}}"#, "arithmetics"),
+      (#"{"model": "m", "taps": ["logits"], "arithmetics": {"tf32": {"relF": {}}}}"#, "arithmetics.tf32"),
+      (#"{"model": "m", "taps": 1, "arithmetics": {}}"#, "taps"),
+      (#"{"model": "m", "taps": ["logits"], "arithmetics": 1}"#, "arithmetics"),
+      (#"{"model": "m", "taps": ["logits"], "arithmetics": {"float8": {"relF": {}}}}"#, "arithmetics.float8"),
       (
-        #"{"taps": ["logits"], "arithmetics": {"float32": {"relF": {"once": [1, 2]}}}}"#,
+        #"{"model": "m", "taps": ["logits"], "arithmetics": {"float32": {"relF": {"once": [1, 2]}}}}"#,
         "arithmetics.float32.relF.once"
       ),
       (
-        #"{"taps": ["logits"], "arithmetics": {"float32": {"relF": {"once": [-1]}}}}"#,
+        #"{"model": "m", "taps": ["logits"], "arithmetics": {"float32": {"relF": {"once": [-1]}}}}"#,
         "arithmetics.float32.relF.once"
       ),
     ] {
       let path = try folder.write("envelope.json", text)
-      #expect(try refusal { try Noise(envelope: path) }.place == "\(path), \(place)")
+      #expect(try refusal { try Noise(envelope: path, of: "m") }.place == "\(path), \(place)")
     }
+  }
+
+  @Test("A layer of any number that an envelope names has its noise")
+  func largestLayer() throws {
+    let tap = "decoder.layers.\(Int.max).output"
+    let path = try folder.write(
+      "envelope.json",
+      #"{"model": "m", "taps": ["\#(tap)"], "arithmetics": {"float32": {"relF": {"once": [1e-3]}}}}"#)
+    #expect(try Noise(envelope: path, of: "m").at(tap, .float32)?.relF == 1e-3)
   }
 }
