@@ -82,7 +82,7 @@ package struct Comparison: Sendable {
 
   /// - piece: the text of a token, to name rows by.
   /// - Throws: `InputError` of kind `wrongTap` if a pattern matches nothing, `wrongTrace` if there is
-  ///   nothing to compare.
+  ///   nothing to compare, `unreadableFile` if a file became shorter.
   package init(
     reference: TraceFile, candidate: TraceFile, _ options: Options = Options(),
     piece: (Int) -> String? = { _ in nil }
@@ -136,6 +136,15 @@ package struct Comparison: Sendable {
     }
     let halfSplit = Self.halfSplit(rotary)
     taps = pairs.map { $0.judged(halfSplit, parameters, run, piece) }
+    try checkWhole()
+  }
+
+  /// Makes sure that no file has become shorter while it was read.
+  ///
+  /// - Throws: `InputError` of kind `unreadableFile`.
+  func checkWhole() throws {
+    try reference.checkWhole()
+    try candidate.checkWhole()
   }
 
   /// The checkpoint that the reference was computed with, if it is a seeded one: its name.

@@ -82,6 +82,8 @@ extension Comparison {
     }
     let judge = OperationJudge(self, parameters, knowsPixels: pixels.areKnown, progress)
     do { _ = try Pixtral<Double>(checkpoint)(prompt, trace: Trace(judge)) } catch is TraceEnd {}
+    try checkpoint.checkWhole()
+    try checkWhole()
     let diverged = self.taps.filter(\.diverges)
     guard diverged.contains(where: { judge.judged.contains($0.name) }) else {
       return .unknown("no tap that diverges has values that can be judged so")

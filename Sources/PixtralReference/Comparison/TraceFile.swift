@@ -11,6 +11,7 @@ package struct TraceFile: Sendable {
   let run: RunDescription
   /// If it is a case: its rows and limits.
   let model: CaseReference?
+  private let files: [Safetensors]
 
   /// - path: a trace folder, whose pixels count too; a folder of Fixtures/cases/model; or a safetensors
   ///   file of any runtime with taps as its tensors.
@@ -40,7 +41,8 @@ package struct TraceFile: Sendable {
     (self.run, self.model) = (run, model)
     var tensors: [StoredTensor] = []
     var others: [Safetensors.Tensor] = []
-    for file in [try Safetensors(file)] + [pixels].compactMap(\.self) {
+    let first = try Safetensors(file)
+    for file in [first] + [pixels].compactMap(\.self) {
       if let digests = try DigestFile.read(file) {
         tensors += digests
         continue
@@ -53,8 +55,21 @@ package struct TraceFile: Sendable {
         }
       }
     }
+    var names: Set<String> = []
+    for name in tensors.map(\.name) + others.map(\.name) {
+      guard names.insert(name).inserted else {
+        throw InputError(
+          .wrongTrace, "\(path), tensor \(name)", expected: "each tensor once",
+          found: "it in \(fileName(of: file)) and in \(TraceFolder.pixelsName)")
+      }
+    }
     self.tensors = tensors.inOrderOfComputation(\.name)
     self.others = others
+    files = [first] + [pixels].compactMap(\.self)
     try model?.check(tensors, file)
   }
+  /// Makes sure that no file has become shorter since it was opened.
+  ///
+  /// - Throws: `InputError` of kind `unreadableFile`.
+  func checkWhole() throws { for file in files { try file.file.checkWhole() } }
 }
