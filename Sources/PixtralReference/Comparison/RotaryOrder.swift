@@ -58,6 +58,8 @@ enum RotaryReading: Sendable {
 /// Where none is, it must be plain all the same: the q that is nearest in one of them is then less than
 /// half as far as in the other. (Without any q: q_rotated, k, k_rotated.)
 ///
+/// Where neither side says how wide a head is, the first rows choose among the widths that it may have.
+///
 /// - parameters: nil if neither side says them.
 /// - isBare: whether the reference is a file of any runtime, which may have half-split order itself.
 /// - Returns: nil where there is nothing to see it by.
@@ -73,13 +75,17 @@ func rotaryReading(_ pairs: [TapPair], of part: RotaryPart, _ parameters: Parame
   for pair in witnesses ?? [] {
     guard let found = pair.found, let asIs = pair.distance(of: found, nil) else { continue }
     if asIs.isClose { return .adjacent }
-    var best = (relF: Double.infinity, order: HalfSplit?.none)
     let widths = parameters.map { [part.headDim($0)] } ?? evenDivisors(of: pair.expected.columns)
-    for order in sides.flatMap({ side in widths.map { HalfSplit(side: side, headDim: $0) } }) {
+    var orders = sides.flatMap { side in widths.map { HalfSplit(side: side, headDim: $0) } }
+    if orders.count > 1, let nearest = pair.nearest(of: orders, in: found) { orders = [nearest] }
+    var best = (relF: Double.infinity, order: HalfSplit?.none)
+    for order in orders {
       guard let distance = pair.distance(of: found, order) else { continue }
       if distance.isClose { return .halfSplit(order) }
       if distance.relF < best.relF { best = (distance.relF, order) }
     }
+    // Of digests no other order can be tried.
+    if best.order == nil && !widths.isEmpty { continue }
     if min(asIs.relF, best.relF) < min(adjacent, split) {
       (adjacent, split, nearest) = (asIs.relF, best.relF, best.order)
     }
@@ -89,7 +95,9 @@ func rotaryReading(_ pairs: [TapPair], of part: RotaryPart, _ parameters: Parame
   return rotary.isEmpty ? nil : .unclear
 }
 
-/// The widths that a head may have where nobody says it; in one of two columns both orders are one.
+/// The widths that a head may have where nobody says it; in one of two columns both orders are one. No model has
+/// heads of more than 1,024, or more columns than a parameter may be.
 private func evenDivisors(of columns: Int) -> [Int] {
-  columns < 4 ? [] : stride(from: 4, through: columns, by: 2).filter { columns.isMultiple(of: $0) }
+  guard (4...ParameterSection.largest).contains(columns) else { return [] }
+  return stride(from: 4, through: min(columns, 1024), by: 2).filter { columns.isMultiple(of: $0) }
 }

@@ -22,7 +22,7 @@ struct TapPair: Sendable {
     case missing
   }
 
-  let expected: TapView
+  private(set) var expected: TapView
   /// The ways in which the candidate's tensor can be read as the tap: none if there is none, or none of
   /// this shape and a dtype of numbers.
   let readings: [TapView]
@@ -166,6 +166,21 @@ struct TapPair: Sendable {
       return (distance.relF, isClose(verdict))
     default: return nil
     }
+  }
+}
+
+extension TapPair {
+  /// In which of some orders the candidate is nearest, by the first rows: as many as make 65,536 values.
+  ///
+  /// - Returns: nil where a side is a digest, which has no rows.
+  func nearest(of orders: [HalfSplit], in reading: TapView) -> HalfSplit? {
+    guard reading.tensor.digest == nil, expected.tensor.digest == nil else { return nil }
+    var first = self
+    let count = max(1, min(expected.rows, (1 << 16) / expected.columns))
+    first.expected = expected.first(count)
+    let few = reading.first(count)
+    let distances = orders.map { (order: $0, relF: first.distance(of: few, $0)?.relF ?? .infinity) }
+    return distances.min { $0.relF < $1.relF }?.order
   }
 }
 

@@ -128,6 +128,13 @@ struct TapView: Sendable {
     return last
   }
 
+  /// The first rows alone.
+  func first(_ count: Int) -> TapView {
+    var few = self
+    few.rows = count
+    return few
+  }
+
   /// Values of whole rows, one row after another.
   func values(_ range: Range<Int>) -> [Double] {
     if selected == nil && headsFirst == nil && headDim == nil {

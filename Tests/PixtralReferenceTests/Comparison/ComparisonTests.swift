@@ -168,6 +168,33 @@ struct ComparisonTests {
     #expect(try limit(.bfloat16) == Arithmetic.bfloat16.limit)
   }
 
+  @Test("A tap that a folder has twice is refused")
+  func twice() throws {
+    for name in ["trace.safetensors", "pixels.safetensors"] {
+      var file = TensorFile()
+      file.add("image0", [3, 1, 1], [1, 2, 3])
+      try folder.write(name, file.bytes)
+    }
+    let error = try refusal { try TraceFile(folder.path) }
+    #expect(error.found == "it in trace.safetensors and in pixels.safetensors")
+  }
+
+  @Test("Heads of a width that nobody says are found, and many widths cost no more than the nearest")
+  func manyWidths() throws {
+    // 55,440 columns have 45 even divisors up to 1,024.
+    let (rows, columns, width) = (40, 55_440, 60)
+    let e = (0..<rows * columns).map { Float($0 * 7919 % 1009 - 504) / 64 }
+    let a = e.indices.map { n in
+      let within = n % width
+      return e[n - within + within % (width / 2) * 2 + within / (width / 2)]
+    }
+    let tap = "decoder.layers.0.attention.q"
+    let comparison = try Comparison(
+      reference: trace("e", [(tap, [rows, columns], e)]), candidate: trace("a", [(tap, [rows, columns], a)]))
+    #expect(comparison.passed)
+    #expect(comparison.notes.contains { $0.contains("taking heads of 60 columns") })
+  }
+
   @Test("A limit lets NaN through nowhere")
   func limitAndNaN() {
     let limit = DistanceLimit(relF: .infinity)
