@@ -61,13 +61,21 @@ extension Comparison {
     let count = pairs.count {
       $0.found != nil && ($0.found?.tensor.digest != nil || $0.expected.tensor.digest != nil)
     }
-    if count == 0 { return [] }
+    let lacking = pairs.filter(\.lacksRows).map(\.name)
+    let rows =
+      lacking.isEmpty
+      ? []
+      : [
+        "\(Self.list(lacking)): one side has a digest of all rows, of which the other has some; single rows "
+          + "are in no digest"
+      ]
+    if count == 0 { return rows }
     let sides = [("candidate", pairs.compactMap(\.found)), ("reference", pairs.map(\.expected))]
       .filter { $0.1.contains { $0.tensor.digest != nil } }.map { "the \($0.0)" }
     return [
       "\(sides.joined(separator: " and ")) \(sides.count == 1 ? "is a digest" : "are digests"): relF is an estimate "
         + "(of 20 taps, 19 within 6%), what is below 1e-7 is not seen, and rows are compared by their norms, 64 of them"
-    ]
+    ] + rows
   }
 
   /// Where the limits come from.

@@ -58,6 +58,14 @@ package enum Arithmetic: String, Sendable, CaseIterable {
 
   static var names: String { allCases.map(\.rawValue).joined(separator: ", ") }
 
+  /// The narrowest of some.
+  static func narrowest(of some: [Arithmetic]) -> Arithmetic {
+    some.max { allCases.firstIndex(of: $0)! < allCases.firstIndex(of: $1)! }!
+  }
+
+  /// What a tensor of a tap was computed in, as far as its file says it.
+  init(of tensor: StoredTensor) { self = tensor.digest?.arithmetic ?? Arithmetic(storedAs: tensor.dtype) }
+
   /// The narrowest that values of a dtype can have been computed in.
   init(storedAs dtype: DType) {
     switch dtype {

@@ -35,6 +35,8 @@ struct TapPair: Sendable {
   let verdict: Comparison.Verdict?
   /// Which rows of the reference's tap these are, if not all that it has.
   let kept: [Int]?
+  /// Whether one side has a digest of all rows, of which the other has some: nothing can be said of them.
+  private(set) var lacksRows = false
 
   var name: String { expected.tensor.name }
 
@@ -46,9 +48,9 @@ struct TapPair: Sendable {
     let reference = TapView(tensor)
     let kept = model?.rows[tensor.name]
     // What is stored in fewer bits than it was computed in is rounded.
-    var arithmetics = [Arithmetic(storedAs: tensor.dtype)] + [options.arithmetic].compactMap(\.self)
-    if case .matrix(let candidate) = candidate { arithmetics.append(Arithmetic(storedAs: candidate.dtype)) }
-    var narrowest = arithmetics.max { $0.limit.relF < $1.limit.relF }!
+    var arithmetics = [Arithmetic(of: tensor)] + [options.arithmetic].compactMap(\.self)
+    if case .matrix(let candidate) = candidate { arithmetics.append(Arithmetic(of: candidate)) }
+    var narrowest = Arithmetic.narrowest(of: arithmetics)
     // The numbers of a digest are rounded to float32.
     var isDigest = tensor.digest != nil
     if case .matrix(let candidate) = candidate, candidate.digest != nil { isDigest = true }
@@ -93,9 +95,25 @@ struct TapPair: Sendable {
       (expected, self.readings, verdict, self.kept) = (reference.lastRow(), [last], nil, [lastRow])
     } else {
       (expected, self.readings, self.kept) = (reference, [], kept)
-      verdict = .otherShape(expected: tensor.shape, found: candidate.shape)
+      lacksRows = Self.lacksRows(tensor, candidate, kept, total)
+      verdict = lacksRows ? .missing : .otherShape(expected: tensor.shape, found: candidate.shape)
     }
     found = self.readings.first
+  }
+
+  /// - kept, total: the rows that a case keeps of the reference's tap; how many a run gives it.
+  private static func lacksRows(
+    _ reference: StoredTensor, _ candidate: StoredTensor, _ kept: [Int]?, _ total: Int?
+  ) -> Bool {
+    if candidate.digest != nil, kept != nil, let total {
+      return candidate.shape == [total, TapView(reference).columns]
+    }
+    guard reference.digest != nil, candidate.digest == nil, reference.name == ModelTap.logits.rawValue else {
+      return false
+    }
+    return !TapView.readings(
+      of: candidate, like: [1, reference.columns], kept: nil, total: nil, heads: nil
+    ).isEmpty
   }
 
   /// The verdict, with q and k read in the order in which the two sides have them.

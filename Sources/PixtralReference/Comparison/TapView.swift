@@ -117,7 +117,10 @@ struct TapView: Sendable {
 
   /// The digest of it, stored or made.
   func digest() -> TapDigest {
-    tensor.digest ?? TapDigest(of: tensor.name, rows: rows, columns: columns) { values($0) }
+    tensor.digest
+      ?? TapDigest(of: tensor.name, rows: rows, columns: columns) { rows, columns in
+        columns.count == self.columns ? values(rows) : values(rows.lowerBound, columns: columns)
+      }
   }
 
   /// The last row of a matrix that is not adjusted, alone.

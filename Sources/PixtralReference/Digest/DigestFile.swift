@@ -59,6 +59,13 @@ package enum DigestFile {
       }
       return try StoredTensor(tensor, of: file.file).vector()
     }
+    // A tap without its summary would not be missed.
+    for tensor in file.tensors {
+      for part in [".row_norms", ".sketch"] where tensor.name.hasSuffix(part) {
+        let summary = "\(tensor.name.dropLast(part.count)).summary"
+        guard tensors[summary] != nil else { throw refuse(summary, "F64 [6]", "no such tensor") }
+      }
+    }
     func digest(_ tap: String) throws -> TapDigest {
       let summary: [Double] = try values("\(tap).summary", .f64, 6)
       let limits: [Double] = [1e9, 1e9, .greatestFiniteMagnitude, .greatestFiniteMagnitude, 0x1p53, 0x1p53]
@@ -69,9 +76,22 @@ package enum DigestFile {
       let rows = Int(summary[0])
       let norms: [Float] = try values("\(tap).row_norms", .f32, TapDigest.keptRows(of: rows).count)
       let sketch: [Float] = try values("\(tap).sketch", .f32, TapDigest.buckets)
-      return TapDigest(
+      // NaN is neither.
+      guard norms.allSatisfy({ $0 >= 0 }) else {
+        throw refuse("\(tap).row_norms", "numbers from 0", "others")
+      }
+      guard sketch.allSatisfy({ !$0.isNaN }) else { throw refuse("\(tap).sketch", "numbers", "NaN") }
+      var digest = TapDigest(
         rows: rows, columns: Int(summary[1]), rms: summary[2], largest: summary[3],
         notFinite: Int(summary[4]), nan: Int(summary[5]), rowNorms: norms, sketch: sketch)
+      guard digest.agrees else {
+        throw refuse(
+          "\(tap).summary",
+          "sizes that agree with each other, the row norms and the sketch",
+          "root mean square \(summary[2]), largest magnitude \(summary[3])")
+      }
+      digest.arithmetic = arithmetic
+      return digest
     }
     return try file.tensors.filter { $0.name.hasSuffix(".summary") }.map { tensor in
       let tap = String(tensor.name.dropLast(".summary".count))
@@ -79,5 +99,23 @@ package enum DigestFile {
       return StoredTensor(
         name: tap, dtype: arithmetic.dtype, shape: [digest.rows, digest.columns], source: .digest(digest))
     }
+  }
+}
+
+extension TapDigest {
+  /// Whether the sizes that it holds can be those of one matrix.
+  fileprivate var agrees: Bool {
+    let root = Double(rows * columns).squareRoot()
+    let norm = rms * root
+    let ofRows = rowNorms.reduce(0) { $0 + Double($1) * Double($1) }.squareRoot()
+    let most = Double(sketch.reduce(0) { max($0, $1.magnitude) })
+    let slack = 1 + 1e-5
+    // What was rounded to float32 may have become 0 or infinite.
+    func isAtMost(_ a: Double, _ b: Double) -> Bool { a <= b * slack || a < 1e-30 || b > 1e37 }
+    // Squares of the smallest doubles are 0.
+    return rms <= largest * slack && (largest <= norm * slack || largest < 1e-150)
+      && isAtMost(ofRows, norm) && (rows > Self.mostRows || isAtMost(norm, ofRows))
+      // As if all magnitudes were in one bucket.
+      && isAtMost(most, norm * root)
   }
 }

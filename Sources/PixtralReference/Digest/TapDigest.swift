@@ -20,6 +20,8 @@ package struct TapDigest: Sendable, Equatable {
   let rowNorms: [Float]
   /// A CountSketch: ‖sketch(a) − sketch(e)‖ estimates ‖a − e‖.
   let sketch: [Float]
+  /// What the tap was computed in, where a file says it.
+  var arithmetic: Arithmetic?
 
   init(
     rows: Int, columns: Int, rms: Double, largest: Double, notFinite: Int, nan: Int, rowNorms: [Float],
@@ -35,28 +37,39 @@ package struct TapDigest: Sendable, Equatable {
     return (0..<count).map { count == 1 ? 0 : $0 * (rows - 1) / (count - 1) }
   }
 
-  /// Of a matrix of which some whole rows can be had at a time.
+  /// Of a matrix of which some whole rows, or a part of one, can be had at a time.
   ///
   /// - name: the tap's.
-  /// - values: the values of consecutive rows, called from several threads.
+  /// - values: the values of consecutive rows in some columns, called from several threads.
   init<Scalar: BLASScalar>(
-    of name: String, rows: Int, columns: Int, values: @Sendable (Range<Int>) -> [Scalar]
+    of name: String, rows: Int, columns: Int,
+    values: @Sendable (_ rows: Range<Int>, _ columns: Range<Int>) -> [Scalar]
   ) {
     let hash = IndexHash("sketch:\(name)")
     let kept = Self.keptRows(of: rows)
     // Parts of a fixed size, added up in their order: the sums depend on no number of threads.
-    let parts = Mutex<[Int: DigestSum]>([:])
+    let sums = Mutex(SumInOrder(DigestSum(hash, keeping: kept, columns: columns)))
     inParallel(over: rows, by: max(1, (1 << 16) / max(1, columns))) { range in
       var sum = DigestSum(hash, keeping: kept, columns: columns)
-      let block = values(range)
-      for row in range {
-        let start = (row - range.lowerBound) * columns
-        sum.add(block.span.extracting(start..<start + columns), row: row)
+      if columns <= Self.mostColumns {
+        let block = values(range, 0..<columns)
+        for row in range {
+          let start = (row - range.lowerBound) * columns
+          sum.add(block.span.extracting(start..<start + columns), row: row)
+          sum.endRow(row)
+        }
+      } else {
+        for row in range {
+          for start in stride(from: 0, to: columns, by: Self.mostColumns) {
+            let part = start..<min(start + Self.mostColumns, columns)
+            sum.add(values(row..<row + 1, part).span, row: row, from: start)
+          }
+          sum.endRow(row)
+        }
       }
-      parts.withLock { [sum] in $0[range.lowerBound] = sum }
+      sums.withLock { [sum] in $0.add(sum, of: range) }
     }
-    var total = DigestSum(hash, keeping: kept, columns: columns)
-    for (_, part) in parts.withLock({ $0 }).sorted(by: { $0.key < $1.key }) { total.add(part) }
+    let total = sums.withLock { $0.total }
     (self.rows, self.columns) = (rows, columns)
     rms = (total.squares / Double(max(1, rows * columns))).squareRoot()
     (largest, notFinite, nan) = (total.largest, total.notFinite, total.nan)
@@ -72,7 +85,8 @@ package struct TapDigest: Sendable, Equatable {
     guard nan == 0, found.nan == 0, notFinite == found.notFinite else { return nil }
     var distance = Distance(maxOverRMS: nil, isEstimate: true)
     let difference = zip(sketch, found.sketch).reduce(0) {
-      let error = Double($1.0) - Double($1.1)
+      // Sums beyond float32 are infinite on both sides.
+      let error = $1.0 == $1.1 ? 0 : Double($1.0) - Double($1.1)
       return $0 + error * error
     }
     let norm = rms * Double(rows * columns).squareRoot()
@@ -88,8 +102,29 @@ package struct TapDigest: Sendable, Equatable {
   }
 
   package init<Scalar: BLASScalar>(of name: String, _ matrix: Matrix<Scalar>) {
-    self.init(of: name, rows: matrix.rows, columns: matrix.columns) {
-      Array(matrix.values[$0.lowerBound * matrix.columns..<$0.upperBound * matrix.columns])
+    self.init(of: name, rows: matrix.rows, columns: matrix.columns) { rows, columns in
+      let start = rows.lowerBound * matrix.columns + columns.lowerBound
+      return Array(matrix.values[start..<start + rows.count * columns.count])
+    }
+  }
+
+  /// Values of a row that are held at a time.
+  private static let mostColumns = 1 << 20
+}
+
+/// Parts of a digest that come in any order, added up in theirs: only those that are early wait.
+private struct SumInOrder: Sendable {
+  private(set) var total: DigestSum
+  private var next = 0
+  private var waiting: [Int: (end: Int, sum: DigestSum)] = [:]
+
+  init(_ zero: DigestSum) { total = zero }
+
+  mutating func add(_ sum: DigestSum, of rows: Range<Int>) {
+    waiting[rows.lowerBound] = (rows.upperBound, sum)
+    while let part = waiting.removeValue(forKey: next) {
+      total.add(part.sum)
+      next = part.end
     }
   }
 }
@@ -102,6 +137,8 @@ private struct DigestSum: Sendable {
   var buckets = [Double](repeating: 0, count: TapDigest.buckets)
   var norms: [Float] = []
   var squares = 0.0
+  /// Of the row that has been begun.
+  private var rowSquares = 0.0
   var largest = 0.0
   var (notFinite, nan) = (0, 0)
 
@@ -109,25 +146,32 @@ private struct DigestSum: Sendable {
     (self.hash, self.kept, self.columns) = (hash, kept, columns)
   }
 
+  /// Adds the next values of a row, which begin at a column.
   // Called for every value of a trace, from a recorder that does not know its type: nothing else would
   // specialise it.
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
-  mutating func add<Scalar: BLASScalar>(_ values: Span<Scalar>, row: Int) {
-    var (rowSquares, rowLargest) = squares(of: values)
+  mutating func add<Scalar: BLASScalar>(_ values: Span<Scalar>, row: Int, from column: Int = 0) {
+    let first = row * columns + column
+    var (squares, most) = self.squares(of: values)
     // Squares of finite doubles may be infinite too.
-    if rowSquares.isFinite {
-      sketch(values, from: row * columns)
+    if squares.isFinite {
+      sketch(values, from: first)
     } else {
       notFinite += values.indices.count { !values[$0].isFinite }
       nan += values.indices.count { values[$0].isNaN }
       let finite = values.indices.map { values[$0].isFinite ? values[$0] : 0 }
-      (rowSquares, rowLargest) = squares(of: finite.span)
-      sketch(finite.span, from: row * columns)
+      (squares, most) = self.squares(of: finite.span)
+      sketch(finite.span, from: first)
     }
+    rowSquares += squares
+    largest = max(largest, most)
+  }
+
+  mutating func endRow(_ row: Int) {
     squares += rowSquares
-    largest = max(largest, rowLargest)
     if kept.contains(row) { norms.append(Float(rowSquares.squareRoot())) }
+    rowSquares = 0
   }
 
   /// The sum of the squares, and the largest magnitude.

@@ -168,6 +168,17 @@ struct ComparisonTests {
     #expect(try limit(.bfloat16) == Arithmetic.bfloat16.limit)
   }
 
+  @Test("What was computed in TF32 and is stored in float16 has float16's limit")
+  func halfBehindTF32() throws {
+    let e = try trace("e", [("decoder.norm", [1, 1], [1])])
+    var file = TensorFile()
+    file.tensors = [("decoder.norm", "F16", [1, 1], [0, 0x3c])]
+    let a = try TraceFile(folder.write("a.safetensors", file.bytes))
+    let limit = try Comparison(reference: e, candidate: a, .init(arithmetic: .tf32)).taps[0].limit
+    let noise = try #require(Noise.ofModels["seeded:tiny"]?.at("decoder.norm", .float16))
+    #expect(limit == DistanceLimit(noise: noise.relF))
+  }
+
   @Test("A tap that a folder has twice is refused")
   func twice() throws {
     for name in ["trace.safetensors", "pixels.safetensors"] {

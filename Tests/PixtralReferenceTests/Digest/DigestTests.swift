@@ -165,9 +165,74 @@ struct DigestTests {
     #expect(
       try Comparison(reference: digests("e", [("logits", last)]), candidate: trace("a", [("logits", two)]))
         .passed)
+  }
+
+  @Test("Some rows against a digest of all are missing, for it has no single rows")
+  func someRows() throws {
+    let two = Matrix(rows: 2, columns: 3, values: [1, 2, 3, 4, 5, 6])
+    let last = Matrix(rows: 1, columns: 3, values: [4, 5, 6])
+    let comparison = try Comparison(
+      reference: digests("e", [("logits", two)]), candidate: trace("a", [("logits", last)]))
+    #expect(comparison.taps[0].verdict == .missing)
     #expect(
-      try Comparison(reference: digests("e", [("logits", two)]), candidate: trace("a", [("logits", last)]))
-        .taps[0].verdict == .otherShape(expected: [2, 3], found: [1, 3]))
+      comparison.notes.contains(
+        "logits: one side has a digest of all rows, of which the other has some; single rows are in no digest"
+      ))
+
+    // A case that keeps rows 19 and 37 of the logits.
+    let image = try ModelCase("image")
+    let recorder = MemoryRecorder()
+    _ = try Pixtral<Float>(Checkpoint("seeded:tiny"))(image.prompt, trace: Trace(recorder))
+    let right = try Comparison(
+      reference: TraceFile(image.folder), candidate: digests("right", recorder.taps))
+    #expect(right.firstDivergence == nil)
+    #expect(right.missing.map(\.name) == ["logits"])
+  }
+
+  @Test("The limit is that of what a digest says that it was computed in, TF32 too")
+  func arithmetic() throws {
+    let matrix = Matrix(rows: 1, columns: 2, values: [3, 4])
+    for arithmetic in Arithmetic.allCases {
+      let path = "\(folder.path)/\(arithmetic).safetensors"
+      let tap = PlannedTap(name: "decoder.norm", rows: 1, columns: 2, onDemand: false)
+      let metadata = [("format", DigestFile.format), ("arithmetic", arithmetic.rawValue)]
+      let writer = try SafetensorsWriter(DigestFile.entries(tap), metadata: metadata) {
+        try NewFile(path, room: $0, sparing: [])
+      }
+      try DigestFile.write(TapDigest(of: tap.name, matrix), to: writer)
+      try writer.finish()
+      let limit = try Comparison(reference: TraceFile(path), candidate: TraceFile(path)).taps[0].limit
+      // Digests are rounded to float32.
+      let noise = Noise.ofModels["seeded:tiny"]?.at(tap.name, arithmetic == .float64 ? .float32 : arithmetic)
+      #expect(limit == DistanceLimit(noise: try #require(noise).relF), "\(arithmetic)")
+    }
+  }
+
+  @Test("A row that is too long to be held has the digest that it has in one piece")
+  func longRow() throws {
+    let columns = (1 << 20) + 5
+    let values = (0..<columns).map { Double($0 * 7919 % 1009 - 504) / 64 }
+    let parts = TapDigest(of: "logits", Matrix(rows: 1, columns: columns, values: values))
+    var expected = [Double](repeating: 0, count: TapDigest.buckets)
+    let hash = IndexHash("sketch:logits")
+    for (n, value) in values.enumerated() {
+      let h = hash(UInt32(n))
+      expected[Int(h & 511)] += h & 512 == 0 ? value : -value
+    }
+    #expect(relF(parts.sketch.map(Double.init), expected) < 1e-7)
+    let squares = values.reduce(0) { $0 + $1 * $1 }
+    #expect(abs(parts.rms / (squares / Double(columns)).squareRoot() - 1) < 1e-12)
+    #expect(parts.rowNorms == [Float(squares.squareRoot())])
+  }
+
+  @Test("Two digests show no order of q and k that is not plain")
+  func unclearOrder() throws {
+    let q = Matrix(rows: 1, columns: 4, values: [1, 2, 3, 4])
+    let other = Matrix(rows: 1, columns: 4, values: [1, 3, 2, 4])
+    let tap = "decoder.layers.0.attention.q"
+    let comparison = try Comparison(
+      reference: digests("e", [(tap, q)]), candidate: digests("a", [(tap, other)]))
+    #expect(comparison.rotaryOrders.map(\.order) == [nil])
   }
 
   @Test("What is no whole digest is refused")
@@ -175,7 +240,7 @@ struct DigestTests {
     func file(_ change: (inout TensorFile) -> Void, format: String = DigestFile.format) throws -> InputError {
       var file = TensorFile()
       file.addDoubles("logits.summary", [6], [2, 3, 1, 1, 0, 0])
-      file.add("logits.row_norms", [2], [1, 1])
+      file.add("logits.row_norms", [2], [1.7320508, 1.7320508])
       file.add("logits.sketch", [512], [Float](repeating: 0, count: 512))
       change(&file)
       let header = #"{"__metadata__":{"format":"\#(format)"},"# + file.header.dropFirst()
@@ -186,7 +251,24 @@ struct DigestTests {
     #expect(try file({ $0.tensors.removeLast() }).found == "no such tensor")
     #expect(try file({ $0.tensors[1].shape = [1, 2] }).found == "F32 [1, 2]")
     #expect(try file({ _ in }, format: "pixtral-ref digest 2").expected == "pixtral-ref digest 1")
-    for summary in [[0, 3, 1, 1, 0, 0], [2, 3, -1, 1, 0, 0], [2, 3, 1, 1, 7, 0], [2.5, 3, 1, 1, 0, 0]] {
+    #expect(try file({ $0.tensors.removeFirst() }).place.hasSuffix("logits.summary"))
+    for norms: [Float] in [[.nan, 1], [-1, 1]] {
+      let error = try file {
+        $0.tensors.remove(at: 1)
+        $0.add("logits.row_norms", [2], norms)
+      }
+      #expect(error.place.hasSuffix("logits.row_norms"), "\(norms)")
+    }
+    let error = try file {
+      $0.tensors.removeLast()
+      $0.add("logits.sketch", [512], [Float](repeating: .nan, count: 512))
+    }
+    #expect(error.place.hasSuffix("logits.sketch"))
+    // The last are of no matrix: their sizes contradict one another, or the row norms.
+    for summary in [
+      [0, 3, 1, 1, 0, 0], [2, 3, -1, 1, 0, 0], [2, 3, 1, 1, 7, 0], [2.5, 3, 1, 1, 0, 0],
+      [2, 3, 1e300, 1, 0, 0], [2, 3, 0, 1, 0, 0], [2, 3, 1, 100, 0, 0], [2, 3, 2, 2, 0, 0],
+    ] {
       let error = try file {
         $0.tensors.removeFirst()
         $0.addDoubles("logits.summary", [6], summary)
