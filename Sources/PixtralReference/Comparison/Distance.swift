@@ -34,6 +34,18 @@ package struct DistanceLimit: Sendable, Equatable {
   /// Twice what right runs were measured to differ by; far is eight times that.
   package init(noise: Double) { self.init(relF: 2 * noise, farMultiple: 4) }
 
+  /// The same, but nowhere below twice what right runs differ by on the very inputs.
+  func raised(to noise: Distance) -> DistanceLimit {
+    DistanceLimit(
+      relF: max(relF, 2 * noise.relF), worstRow: max(worstRow, 2 * noise.worstRow),
+      maxOverRMS: max(maxOverRMS, 2 * (noise.maxOverRMS ?? 0)), farMultiple: farMultiple)
+  }
+
+  private init(relF: Double, worstRow: Double, maxOverRMS: Double, farMultiple: Double) {
+    (self.relF, self.worstRow, self.maxOverRMS) = (relF, worstRow, maxOverRMS)
+    self.farMultiple = farMultiple
+  }
+
   /// A limit on the whole alone.
   init(wholeRelF: Double) {
     relF = wholeRelF
@@ -124,6 +136,19 @@ struct DistanceSum {
       largest = max(largest, error.magnitude)
     }
     values += expected.count
+    return nil
+  }
+
+  /// All rows of a matrix.
+  ///
+  /// - Returns: where the two are not finite alike, as above; nil if that is nowhere.
+  mutating func add(_ found: Matrix<Double>, against expected: Matrix<Double>) -> (row: Int, column: Int)? {
+    for row in 0..<found.rows {
+      let range = row * found.columns..<(row + 1) * found.columns
+      let (a, e) = (found.values.span.extracting(range), expected.values.span.extracting(range))
+      if let column = add(a, against: e) { return (row, column) }
+      endRow()
+    }
     return nil
   }
 

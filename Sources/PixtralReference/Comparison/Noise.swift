@@ -104,12 +104,15 @@ struct Noise: Sendable {
 extension Arithmetic {
   /// A quarter of the unit of rounding, less than storing a value once has: of a tap that is only copied
   /// right runs do not differ at all.
-  var leastNoise: Double {
+  var leastNoise: Double { unit / 4 }
+
+  /// The unit of rounding: by what part of itself a value changes at most.
+  var unit: Double {
     switch self {
-    case .float64: 0x1p-55
-    case .float32: 0x1p-26
-    case .tf32, .float16: 0x1p-13
-    case .bfloat16: 0x1p-10
+    case .float64: 0x1p-53
+    case .float32: 0x1p-24
+    case .tf32, .float16: 0x1p-11
+    case .bfloat16: 0x1p-8
     }
   }
 }

@@ -118,11 +118,13 @@ private final class OperationJudge: TraceRecorder {
   /// q and k that the candidate has in the other order than all others of their part.
   private let inOtherOrder: Set<String>
   private let parameters: Parameters
-  private let hasImages: Bool
+  private let grids: [PatchGrid]
   private let knowsPixels: Bool
   private let progress: (String) -> Void
   /// Of a tap that the candidate lacks: itself, and what of its inputs is lacking too.
   private var lacking: [String: [String]] = [:]
+  /// What attention is computed from, of the layer that is computed.
+  private var attentionInputs: [LayerTap: Matrix<Double>] = [:]
   private(set) var off: [Comparison.Tap] = []
   private(set) var between: [(tap: Comparison.Tap, lacking: [String])] = []
   private(set) var judged: Set<String> = []
@@ -138,7 +140,7 @@ private final class OperationJudge: TraceRecorder {
     last = comparison.pairs.last { $0.found != nil && TapPlace($0.name) != nil }?.name
     halfSplit = comparison.halfSplit
     inOtherOrder = Set(comparison.taps.filter(\.isCloseInOtherOrder).map(\.name))
-    hasImages = !comparison.run.grids.isEmpty
+    grids = comparison.run.grids
     (self.parameters, self.knowsPixels, self.progress) = (parameters, knowsPixels, progress)
   }
 
@@ -147,6 +149,10 @@ private final class OperationJudge: TraceRecorder {
   func replacement<Scalar: BLASScalar>(of name: String, _ value: Matrix<Scalar>) throws -> Matrix<Scalar>? {
     progress(name)
     let next = judge(name, value)
+    if let tap = LayerTapName(name)?.tap, [.qRotated, .kRotated, .v].contains(tap) {
+      attentionInputs[tap] = Matrix(
+        rows: next.rows, columns: next.columns, values: next.values.map { Double($0) })
+    }
     // What comes behind the last tap of the candidate says nothing of it.
     if name == last { throw TraceEnd() }
     return next
@@ -155,7 +161,7 @@ private final class OperationJudge: TraceRecorder {
   private func judge<Scalar: BLASScalar>(_ name: String, _ value: Matrix<Scalar>) -> Matrix<Scalar> {
     let isUnknown = name == ModelTap.patchConv.rawValue && !knowsPixels
     var missing: [String] = []
-    for input in parameters.inputs(of: name, hasImages: hasImages) {
+    for input in parameters.inputs(of: name, hasImages: !grids.isEmpty) {
       missing += (lacking[input] ?? []).filter { !missing.contains($0) }
     }
     guard var found = found(name, like: value) else {
@@ -174,7 +180,9 @@ private final class OperationJudge: TraceRecorder {
       // What is computed from values that are not finite says nothing.
       if expected.values.allSatisfy(\.isFinite) {
         judged.insert(name)
-        if let tap = pair.judged(candidate, against: expected) {
+        if pair.judged(candidate, against: expected, pair.limit) != nil,
+          let tap = pair.judged(candidate, against: expected, limit(of: pair, expected))
+        {
           if missing.isEmpty { off.append(tap) } else { between.append((tap, missing)) }
         }
       }
@@ -187,6 +195,18 @@ private final class OperationJudge: TraceRecorder {
       goingOn = found.values(0..<found.rows)
     }
     return Matrix(rows: found.rows, columns: found.columns, values: goingOn.map { Scalar($0) })
+  }
+
+  /// The limit of a tap, given what it is computed from.
+  private func limit(of pair: TapPair, _ expected: Matrix<Double>) -> DistanceLimit {
+    guard let name = LayerTapName(pair.name), name.tap == .context, pair.limitSource != .option,
+      let q = attentionInputs[.qRotated], let k = attentionInputs[.kRotated], let v = attentionInputs[.v]
+    else { return pair.limit }
+    let isVision = name.part == RotaryPart.vision.rawValue
+    let noise = AttentionNoise(
+      heads: isVision ? parameters.visionHeads : parameters.decoderHeads,
+      segments: segments(of: isVision ? grids.map(\.patches) : [q.rows]), causal: !isVision)
+    return pair.limit.raised(to: noise(q, k, v, expected, in: pair.arithmetic))
   }
 
   /// The candidate's tap as a matrix like that of the run; nil if it has none of that shape.
@@ -207,15 +227,12 @@ private final class OperationJudge: TraceRecorder {
 
 extension TapPair {
   /// The verdict on a value against one that was computed from its own inputs; nil if they are close.
-  fileprivate func judged(_ found: Matrix<Double>, against expected: Matrix<Double>) -> Comparison.Tap? {
+  fileprivate func judged(
+    _ found: Matrix<Double>, against expected: Matrix<Double>, _ limit: DistanceLimit
+  ) -> Comparison.Tap? {
     var sum = DistanceSum()
-    for row in 0..<found.rows {
-      let range = row * found.columns..<(row + 1) * found.columns
-      let (a, e) = (found.values.span.extracting(range), expected.values.span.extracting(range))
-      if let column = sum.add(a, against: e) {
-        return Comparison.Tap(name: name, limit: limit, verdict: .nonFinite(row: row, column: column))
-      }
-      sum.endRow()
+    if let (row, column) = sum.add(found, against: expected) {
+      return Comparison.Tap(name: name, limit: limit, verdict: .nonFinite(row: row, column: column))
     }
     let distance = sum.finish()
     return limit.allows(distance) ? nil : Comparison.Tap(name: name, limit: limit, verdict: .far(distance))

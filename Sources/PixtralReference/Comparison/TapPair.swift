@@ -28,6 +28,8 @@ struct TapPair: Sendable {
   let readings: [TapView]
   /// The reading that is judged.
   var found: TapView?
+  /// The narrower of the two sides' arithmetics.
+  let arithmetic: Arithmetic
   let limit: DistanceLimit
   /// Where that limit comes from.
   let limitSource: LimitSource
@@ -55,6 +57,7 @@ struct TapPair: Sendable {
     var isDigest = tensor.digest != nil
     if case .matrix(let candidate) = candidate, candidate.digest != nil { isDigest = true }
     if isDigest && narrowest == .float64 { narrowest = .float32 }
+    arithmetic = narrowest
     if let given = options.limit {
       (limit, limitSource) = (given, .option)
     } else if let own = model?.limit(tensor.name, narrowest) {
