@@ -27,7 +27,7 @@ struct TraceInputs {
   /// A file each; several are named as their files are.
   func requests(_ paths: [String]) throws -> [TracedPrompt] {
     if paths.count == 1 { return [try request(file: paths[0], id: nil)] }
-    var ids = TraceIDs()
+    let ids = TraceIDs()
     return try paths.map { path in
       let name = path.split(separator: "/").last.map(String.init) ?? path
       let id = name == "-" ? "stdin" : name.hasSuffix(".json") ? String(name.dropLast(5)) : name
@@ -48,14 +48,14 @@ struct TraceInputs {
   /// or in a file of their own.
   func lines(of path: String) throws -> [TracedPrompt] {
     let folder = MappedFile.descriptor(named: path) == nil ? PixtralStorage.folder(of: path) : "."
-    var ids = TraceIDs()
+    let ids = TraceIDs()
     var prompts: [TracedPrompt] = []
     try MappedFile(path).withBytes { bytes in
       let lines = bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
       for (n, line) in lines.enumerated() where !line.allSatisfy({ [0x20, 0x09, 0x0d].contains($0) }) {
         let place = "\(path), line \(n + 1)"
         let value = try PythonValue(json: UnsafeRawBufferPointer(rebasing: line), place: place)
-        prompts.append(try prompt(value, place, folder, &ids))
+        prompts.append(try prompt(value, place, folder, ids))
       }
     }
     guard !prompts.isEmpty else {
@@ -67,7 +67,7 @@ struct TraceInputs {
   private static let expected = "lines {\"id\", \"request\"} or {\"id\", \"tokens\", \"pixels\"}"
 
   private func prompt(
-    _ line: PythonValue, _ place: String, _ folder: String, _ ids: inout TraceIDs
+    _ line: PythonValue, _ place: String, _ folder: String, _ ids: TraceIDs
   ) throws -> TracedPrompt {
     guard case .dictionary(let members) = line else {
       throw InputError(.wrongRequest, place, expected: Self.expected, found: line.kindName)
@@ -168,27 +168,43 @@ extension TraceInputs {
 
 /// The ids of prompts that are run together: paths below OUT, none of which lies in another's folder.
 private struct TraceIDs {
-  /// Where each was given.
-  private var places: [String: String] = [:]
-  private var foldersAbove: Set<String> = []
+  /// A folder that an id names or lies in.
+  private final class Folder {
+    /// Where its id was given.
+    var place: String?
+    var folders: [String: Folder] = [:]
+  }
+
+  private let out = Folder()
+  /// The most that the system takes, with a zero behind it.
+  private static let longest = Int(PATH_MAX) - 1
 
   /// - Throws: `InputError` of kind `wrongRequest`.
-  mutating func add(_ id: String, _ place: String, advice: String) throws {
+  func add(_ id: String, _ place: String, advice: String) throws {
     func refuse(_ expected: String, _ found: String) -> InputError {
       InputError(.wrongRequest, "\(place), id", expected: expected, found: found, advice: advice)
     }
-    let parts = id.split(separator: "/", omittingEmptySubsequences: false)
+    guard id.utf8.count <= Self.longest else {
+      throw refuse("a path of at most \(Self.longest) bytes", "\(id.utf8.count)")
+    }
+    // By scalars, as the system sees a path: an accent behind a slash does not make it another character.
+    let parts = id.unicodeScalars.split(separator: "/", omittingEmptySubsequences: false).map { String($0) }
     let isPath = parts.allSatisfy { !["", ".", ".."].contains($0) && !$0.hasSuffix(NewFile.partialSuffix) }
     let isPlain = id.unicodeScalars.allSatisfy { $0.properties.generalCategory != .control }
     guard isPath, isPlain else { throw refuse("the name of a folder below OUT", "\"\(id)\"") }
-    let paths = parts.indices.map { parts[...$0].joined(separator: "/") }
-    for path in paths {
-      if let other = places[path] {
+    var folder = out
+    for (n, part) in parts.enumerated() {
+      let inner = folder.folders[part] ?? Folder()
+      folder.folders[part] = inner
+      folder = inner
+      if let other = folder.place {
+        let path = parts[...n].joined(separator: "/")
         throw refuse("a folder of its own", "\"\(id)\" beside \"\(path)\" of \(other)")
       }
     }
-    if foldersAbove.contains(id) { throw refuse("a folder of its own", "\"\(id)\", which holds other ids") }
-    foldersAbove.formUnion(paths.dropLast())
-    places[id] = place
+    guard folder.folders.isEmpty else {
+      throw refuse("a folder of its own", "\"\(id)\", which holds other ids")
+    }
+    folder.place = place
   }
 }

@@ -113,13 +113,25 @@ struct TraceManyTests {
     arguments: [
       #""../a""#, #""/a""#, #""""#, #"".""#, #""a//b""#, #""a/..""#, #""a\u0007""#, #""a\u0000b""#,
       #""good""#,
-      #""good/inside""#, "1.5", "null", "[1]", #""\ud800""#, #""x.pixtral-ref-partial""#,
+      #""good/inside""#, "\"../\u{301}x\"", "1.5", "null", "[1]", #""\ud800""#, #""x.pixtral-ref-partial""#,
     ])
   func wrongIDs(id: String) throws {
     let result = try trace(#"{"id": "good", "tokens": [1, 3]}"#, #"{"id": \#(id), "tokens": [1, 3]}"#)
     #expect(result.code == 2)
     #expect(result.error.hasPrefix("Error: r.jsonl, line 2, id: expected "), "\(result.error)")
     #expect(inOut == [])
+  }
+
+  @Test("An id of as many folders as fit on a line is refused at once")
+  func deepID() throws {
+    let result = try trace(#"{"id": "\#(String(repeating: "a/", count: 500_000))a", "tokens": [1]}"#)
+    #expect(
+      result.error
+        == """
+        Error: r.jsonl, line 1, id: expected a path of at most 4095 bytes, found 1000001; it names the \
+        folder of the trace
+
+        """)
   }
 
   @Test(
