@@ -119,7 +119,7 @@ struct TraceCommand: ParsableCommand {
     let memory = RunMemory(dtype: precision.dtype)
     let traces = prompts.enumerated().map { n, traced in
       let folder = TraceFolder(
-        traced.id.map { "\(out)/\($0)" } ?? out, label: traced.label, globs: patterns(taps), until: until,
+        folder(ofPrompt: traced.id), label: traced.label, globs: patterns(taps), until: until,
         dtype: precision.dtype, form: digest ? .digests : .matrices, sparing: inputs, memory: memory
       ) { if n == 0 { Console.progress("computing \($0)") } }
       return OneTrace(id: traced.id, folder: folder, check: FiniteCheck(folder, checkpoint))
@@ -142,6 +142,13 @@ struct TraceCommand: ParsableCommand {
     }
     Console.progress("")
     try show(traces, summaries, report)
+  }
+
+  /// Where a trace goes. OUT without a name stays so, and is refused; with an id behind it, it would be the
+  /// root.
+  private func folder(ofPrompt id: String?) -> String {
+    guard let id, !out.isEmpty else { return out }
+    return "\(out)/\(id)"
   }
 
   private func readPrompts(_ inputs: TraceInputs) throws -> [TracedPrompt] {

@@ -188,6 +188,16 @@ struct TraceManyTests {
     #expect(inOut.filter { $0.hasSuffix("trace.safetensors") }.count == 2)
   }
 
+  @Test("An empty OUT is refused, and is not the root")
+  func emptyOut() throws {
+    let result = try run(
+      #"echo '{"id": "tmp/pixtral-ref-test", "tokens": [1, 3]}' | "$0" trace --requests - --out ''"#)
+    #expect(result.code == 2)
+    #expect(
+      result.error.hasSuffix("'': expected a folder that can be written, found an empty name\n"),
+      "\(result.error)")
+  }
+
   @Test("A file without lines, and two sorts of input, are refused")
   func noLines() throws {
     #expect(try trace("", "  ").code == 2)
