@@ -12,6 +12,7 @@ package final class OutputFolder {
   private let made: [String]
   private let inputs: [String]
   private var files: [NewFile] = []
+  private var outdated: [String] = []
   private var isFinished = false
 
   /// Makes the folder and those above it if need be, and removes what killed runs have left in it.
@@ -76,10 +77,21 @@ package final class OutputFolder {
     return file
   }
 
-  /// Gives all files their names.
+  /// Has an older file go when the new ones get their names: it does not belong to them.
   ///
-  /// - outdated: names of older files that do not belong to the new ones.
-  package func finish(removing outdated: [String] = []) throws {
+  /// - Throws: `InputError` of kind `unwritable` if the run reads it.
+  package func outdate(_ name: String) throws {
+    var older = stat()
+    if fstatat(folder.descriptor, name, &older, 0) == 0, isAny(of: inputs, older) {
+      throw InputError(
+        .unwritable, "\(path)/\(name)", expected: "an older file that may go",
+        found: "one that the same command reads", advice: "choose another place")
+    }
+    outdated.append(name)
+  }
+
+  /// Gives all files their names.
+  package func finish() throws {
     for file in files { try file.complete() }
     try Unfinished.change { things in
       for file in files { try file.checkPlace() }

@@ -14,7 +14,8 @@ struct OutputFolderTests {
   private func write(_ names: [String], _ byte: UInt8, removing outdated: [String] = []) throws {
     let out = try OutputFolder(folder.path, sparing: [])
     for name in names { try out.newFile(name, room: 1).write([byte]) }
-    try out.finish(removing: outdated)
+    for name in outdated { try out.outdate(name) }
+    try out.finish()
   }
 
   @Test func allFilesGetTheirNamesAtTheEnd() throws {
@@ -35,6 +36,15 @@ struct OutputFolderTests {
     #expect(folder.contents == ["data", "of somebody else", "summary"])
     #expect(try bytes(of: "\(folder.path)/data") == [2])
     #expect(try bytes(of: "\(folder.path)/summary") == [2])
+  }
+
+  @Test func anOutdatedFileThatTheRunReadsIsRefused() throws {
+    try folder.write("index", "old")
+    let out = try OutputFolder(folder.path, sparing: ["\(folder.path)/../\(fileName(of: folder.path))/index"])
+    let error = try refusal { try out.outdate("index") }
+    #expect(error.place == "\(folder.path)/index")
+    #expect(error.found == "one that the same command reads")
+    try out.outdate("none")
   }
 
   @Test func aFileWhosePlaceIsTakenMeanwhileLeavesAllOlderOnes() throws {

@@ -33,7 +33,9 @@ package func writeCheckpoint(
   }
   for file in files { try folder.newFile(file.name, room: file.bytes.count).write(file.bytes) }
   // Not before: another run may have ended meanwhile.
-  let outdated = try outdatedFiles(in: path, layout, newNames: shardNames + files.map(\.name))
+  for name in try outdatedFiles(in: path, layout, newNames: shardNames + files.map(\.name)) {
+    try folder.outdate(name)
+  }
 
   for (tensors, writer) in zip(shards, writers) {
     for tensor in tensors {
@@ -44,7 +46,7 @@ package func writeCheckpoint(
     }
     try writer.complete()
   }
-  try folder.finish(removing: outdated)
+  try folder.finish()
 }
 
 extension CheckpointLayout {

@@ -113,6 +113,9 @@ package final class TraceFolder: TraceRecorder {
       ? PixelsFile(prompt.images.map(\.grid), patchSize: prompt.patchSize) {
         try folder.newFile(Self.pixelsName, room: $0)
       } : nil
+    // What an older trace had, and this one has not, is not of this one.
+    try folder.outdate((form == .matrices ? Form.digests : .matrices).file)
+    if pixels == nil { try folder.outdate(Self.pixelsName) }
     // More than a tap, a token and all the rest take, so that hours of work do not end for want of it.
     let room = 512 * choice.recorded.count + 16 * prompt.tokens.count + 65536
     output = Output(
@@ -168,9 +171,7 @@ package final class TraceFolder: TraceRecorder {
     }
     let json = JSON.object(summary + [JSON.Member(key: "taps", value: .array(taps))])
     try output.summary.write(json.file)
-    // What an older trace had, and this one has not, is not of this one.
-    let other = form == .matrices ? Form.digests : .matrices
-    try output.folder.finish(removing: [other.file] + (output.pixels == nil ? [Self.pixelsName] : []))
+    try output.folder.finish()
     return json
   }
 }
