@@ -133,9 +133,8 @@ struct TraceCommand: ParsableCommand {
       case .float64: try compute(Pixtral<Double>(checkpoint), prompts, trace)
       }
       try checkpoint.checkWhole()
-      summaries = try traces.map {
-        try $0.folder.finish(summary: report.description($0.folder, $0.check.finding))
-      }
+      let descriptions = report.descriptions(traces.map { ($0.folder, $0.check.finding) })
+      summaries = try zip(traces, descriptions).map { try $0.folder.finish(summary: $1) }
     } catch {
       Console.progress("")
       throw error

@@ -9,10 +9,22 @@ struct TraceReport {
   let tokenizer: Tokenizer?
   let precision: Precision
 
-  /// What `trace.json` says beside the taps.
-  func description(_ folder: TraceFolder, _ finding: FiniteCheck.Finding?) -> [JSON.Member] {
+  /// What `trace.json` says beside the taps, for each of the prompts of a run.
+  func descriptions(
+    _ traces: [(folder: TraceFolder, finding: FiniteCheck.Finding?)]
+  ) -> [[JSON.Member]] {
+    func seesImages(_ folder: TraceFolder) -> Bool { folder.prompt?.images.isEmpty == false }
+    // The weights are read for all prompts together, as by the run.
+    let digests = checkpoint.digests(seeingImages: Set(traces.map { seesImages($0.folder) })) {
+      Console.progress("SHA-256 of \($0)")
+    }
+    return traces.map { description($0.folder, $0.finding, digest: digests[seesImages($0.folder)]!) }
+  }
+
+  private func description(
+    _ folder: TraceFolder, _ finding: FiniteCheck.Finding?, digest: String
+  ) -> [JSON.Member] {
     let images = folder.prompt?.images ?? []
-    let digest = checkpoint.digest(seesImages: !images.isEmpty) { Console.progress("SHA-256 of \($0)") }
     var json: [(String, JSON)] = [
       ("format", .string(TraceFolder.format)),
       ("version", .string(PixtralRef.version)),

@@ -96,17 +96,34 @@ public struct Checkpoint: Sendable {
   ///   take them to the decoder, whatever it was run with.
   /// - progress: told the name of each tensor before its bytes are read.
   package func digest(seesImages: Bool = true, progress: (String) -> Void = { _ in }) -> String {
-    let hash = SHA256()
-    hash.update(Array((files.isEmpty ? name : "").utf8))
-    hash.update(Array(parameters.json.text().utf8))
-    let used = Set(files.isEmpty ? [] : usedTensors)
-    for tensor in tensors
-    where used.contains(tensor.name) && (seesImages || !tensor.name.hasPrefix("vision_")) {
-      progress(tensor.name)
-      hash.update(Array("\(tensor.name) \(tensor.dtype.rawValue) \(tensor.shape)\n".utf8))
-      tensor.withBytes(0..<tensor.rows * tensor.columns) { hash.update($0) }
+    digests(seeingImages: [seesImages], progress: progress)[seesImages]!
+  }
+
+  /// The same for prompts of both kinds, by whether they see images. Each tensor is read once.
+  package func digests(
+    seeingImages kinds: Set<Bool>, progress: (String) -> Void = { _ in }
+  ) -> [Bool: String] {
+    let seeing = SHA256()
+    let blind = SHA256()
+    for bytes in [Array((files.isEmpty ? name : "").utf8), Array(parameters.json.text().utf8)] {
+      seeing.update(bytes)
+      blind.update(bytes)
     }
-    return hash.hexDigest()
+    let used = Set(files.isEmpty ? [] : usedTensors)
+    for tensor in tensors where used.contains(tensor.name) {
+      let isSeen = kinds.contains(true)
+      let isUsedBlind = kinds.contains(false) && !tensor.name.hasPrefix("vision_")
+      guard isSeen || isUsedBlind else { continue }
+      progress(tensor.name)
+      let line = Array("\(tensor.name) \(tensor.dtype.rawValue) \(tensor.shape)\n".utf8)
+      if isSeen { seeing.update(line) }
+      if isUsedBlind { blind.update(line) }
+      tensor.withBytes(0..<tensor.rows * tensor.columns) { bytes in
+        if isSeen { seeing.update(bytes) }
+        if isUsedBlind { blind.update(bytes) }
+      }
+    }
+    return [true: seeing.hexDigest(), false: blind.hexDigest()].filter { kinds.contains($0.key) }
   }
 
   /// Makes sure that no file of the checkpoint has become shorter while it was read.

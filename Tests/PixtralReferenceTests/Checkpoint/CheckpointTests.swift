@@ -184,6 +184,19 @@ struct CheckpointTests {
     #expect(try digest(changing: "output.weight") == before)
   }
 
+  @Test("The digests of prompts with and without images are made together, and each tensor is read once")
+  func digests() throws {
+    let checkpoint = try Checkpoint(smallCheckpoint(in: folder))
+    for name in ["norm.weight", "vision_encoder.ln_pre.weight"] { _ = checkpoint.tensor(name) }
+    var read: [String] = []
+    let digests = checkpoint.digests(seeingImages: [true, false]) { read.append($0) }
+    #expect(read.sorted() == ["norm.weight", "vision_encoder.ln_pre.weight"])
+    for seesImages in [true, false] {
+      #expect(digests[seesImages] == checkpoint.digest(seesImages: seesImages))
+    }
+    #expect(digests[true] != digests[false])
+  }
+
   @Test("Each row of q and k weights finds its place in the half-split order")
   func halfSplit() {
     // Two heads of four rows: pairs (0,1) (2,3) become (0,2) (1,3).
