@@ -38,11 +38,15 @@ let package = Package(
     .target(
       name: "PixtralReference",
       dependencies: ["PixtralStorage", "PixtralImage", "PixtralText", "CValues", "COpenBLAS", "CCrypto"]),
+    // A runtime → what it gets wrong.
+    .target(
+      name: "PixtralConformance",
+      dependencies: ["PixtralStorage", "PixtralImage", "PixtralText", "PixtralReference"]),
     // The program.
     .executableTarget(
       name: "pixtral-ref",
       dependencies: [
-        "PixtralStorage", "PixtralImage", "PixtralText", "PixtralReference", "CMalloc",
+        "PixtralStorage", "PixtralImage", "PixtralText", "PixtralReference", "PixtralConformance", "CMalloc",
         .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
 
@@ -55,6 +59,7 @@ let package = Package(
     .testTarget(name: "PixtralImageTests", dependencies: ["PixtralImage", "CZlib", "TestSupport"]),
     .testTarget(name: "PixtralTextTests", dependencies: ["PixtralText", "TestSupport"]),
     .testTarget(name: "PixtralReferenceTests", dependencies: ["PixtralReference", "TestSupport"]),
+    .testTarget(name: "PixtralConformanceTests", dependencies: ["PixtralConformance", "TestSupport"]),
     .testTarget(name: "PixtralRefTests", dependencies: ["pixtral-ref", "TestSupport"]),
   ],
   swiftLanguageModes: [.v6]

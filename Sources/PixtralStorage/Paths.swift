@@ -9,7 +9,7 @@ package func fileNames(in folder: String) -> [String]? {
     let name = withUnsafePointer(to: &entry.pointee.d_name) {
       $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
     }
-    names.append(name)
+    if name != "." && name != ".." { names.append(name) }
   }
   return names.sorted()
 }

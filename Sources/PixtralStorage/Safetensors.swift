@@ -28,8 +28,11 @@ package struct Safetensors: Sendable {
   /// are refused.
   ///
   /// - Throws: `InputError`, naming the tensor at fault.
-  package init(_ path: String) throws {
-    let file = try MappedFile(path)
+  package init(_ path: String) throws { try self.init(MappedFile(path)) }
+
+  /// The same of a file that is open.
+  package init(_ file: MappedFile) throws {
+    let path = file.path
     self.file = file
     (header, tensors) = try file.withBytes { bytes in
       let header = try headerRange(bytes, path)

@@ -42,8 +42,8 @@ struct JSONLine {
     list(key, tokens) { token, bytes in writeJSONString(vocabulary.pieces[token].text, to: &bytes) }
   }
 
-  mutating func add(_ error: InputError) {
-    add("error", ["type": .string(PythonString(error.type)), "message": .string(PythonString("\(error)"))])
+  mutating func add(_ key: String, _ error: InputError) {
+    add(key, ["type": .string(PythonString(error.type)), "message": .string(PythonString("\(error)"))])
   }
 
   private mutating func list(_ key: String, _ elements: [Int], _ write: (Int, inout [UInt8]) -> Void) {

@@ -28,23 +28,30 @@ struct TokenizerFile: ParsableArguments {
 
   func read() throws -> Tokenizer { try Tokenizer(file: path()) }
 
-  /// As given; or in `Fixtures/tokenizer` of the checkout that the program was built in or is run
-  /// from, or of what `make install` put beside it.
+  /// As given; or of Fixtures.
   func path() throws -> String {
-    if let tokenizer { return tokenizer }
-    var executable = [CChar](repeating: 0, count: 4096)
-    let length = max(0, readlink("/proc/self/exe", &executable, 4095))
-    let program = String(decoding: executable[..<length].map(UInt8.init), as: UTF8.self)
-    let file = "Fixtures/tokenizer/\(Tokenizer.fileName)"
-    var folders: [String] = ["."]
-    for end in program.indices.reversed() where program[end] == "/" {
-      folders += [String(program[..<end]), "\(program[..<end])/share/pixtral-ref"]
-    }
-    for folder in folders where access("\(folder)/\(file)", R_OK) == 0 { return "\(folder)/\(file)" }
-    throw InputError(
-      .unreadableFile, "the tokenizer", expected: "\(Tokenizer.fileName) in Fixtures/tokenizer of a checkout",
-      found: "none", advice: "give its path with --tokenizer")
+    try tokenizer
+      ?? shared("Fixtures/tokenizer/\(Tokenizer.fileName)", what: "the tokenizer", option: "--tokenizer")
   }
+}
+
+/// A file or folder of the checkout that the program was built in or is run from, or of what `make
+/// install` put beside it.
+///
+/// - what, option: for the error, if it is not there.
+func shared(_ name: String, what: String, option: String) throws -> String {
+  var executable = [CChar](repeating: 0, count: 4096)
+  let length = max(0, readlink("/proc/self/exe", &executable, 4095))
+  let program = String(decoding: executable[..<length].map(UInt8.init), as: UTF8.self)
+  var folders: [String] = ["."]
+  for end in program.indices.reversed() where program[end] == "/" {
+    folders += [String(program[..<end]), "\(program[..<end])/share/pixtral-ref"]
+  }
+  for folder in folders where access("\(folder)/\(name)", R_OK) == 0 { return "\(folder)/\(name)" }
+  throw InputError(
+    .unreadableFile, what,
+    expected: "\(fileName(of: name)) in \(PixtralStorage.folder(of: name)) of a checkout",
+    found: "none", advice: "give its path with \(option)")
 }
 
 /// The patterns of an option `--taps`; none if it was not given.

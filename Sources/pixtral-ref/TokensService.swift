@@ -43,7 +43,7 @@ struct TokensService: Sendable {
       answer = JSONLine()
       answer.add("id", id ?? .none)
       if id == nil { answer.add("line", number) }
-      answer.add(error)
+      answer.add("error", error)
     } catch {
       preconditionFailure("a question that is refused with \(error)")
     }

@@ -27,6 +27,13 @@ package struct Comparison: Sendable {
     /// Of q or k that are far: whether they are close in the other order of a head's columns.
     package var isCloseInOtherOrder = false
 
+    /// How far it is, where that is a number.
+    package var distance: Distance? {
+      switch verdict {
+      case .close(let distance), .undecided(let distance), .far(let distance): distance
+      default: nil
+      }
+    }
     package var passed: Bool { if case .close = verdict { true } else { false } }
     package var isUndecided: Bool { if case .undecided = verdict { true } else { false } }
     package var isMissing: Bool { verdict == .missing }

@@ -68,7 +68,7 @@ package struct DistanceLimit: Sendable, Equatable {
 package enum Arithmetic: String, Sendable, CaseIterable {
   case float64, float32, tf32, float16, bfloat16
 
-  static var names: String { allCases.map(\.rawValue).joined(separator: ", ") }
+  package static var names: String { allCases.map(\.rawValue).joined(separator: ", ") }
 
   /// The narrowest of some.
   static func narrowest(of some: [Arithmetic]) -> Arithmetic {

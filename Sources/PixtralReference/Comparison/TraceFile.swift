@@ -12,6 +12,10 @@ package struct TraceFile: Sendable {
   /// If it is a case: its rows and limits.
   let model: CaseReference?
   private let files: [Safetensors]
+  /// The names of its taps, in the order of computation.
+  package var taps: [String] { tensors.map(\.name).filter { !TapPlace.isPixels($0) } }
+  /// What the vision encoder was given of each image, as far as it has that: image0, image1, …
+  package var images: [StoredTensor] { tensors.filter { TapPlace.isPixels($0.name) } }
 
   /// - path: a trace folder, whose pixels count too; a folder of Fixtures/cases/model; or a safetensors
   ///   file of any runtime with taps as its tensors.

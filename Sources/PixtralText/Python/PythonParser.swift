@@ -13,13 +13,18 @@ extension PythonValue {
   ///
   /// - Throws: `PythonException` of type JSONDecodeError, ValueError (an integer of more than 4,300
   ///   digits) or RecursionError.
-  init(parsing text: UnsafeRawBufferPointer) throws {
-    var parser = PythonParser(text: text)
+  init(parsing text: UnsafeRawBufferPointer) throws { self = try Self.parsing(text, locating: []).value }
+
+  private static func parsing(
+    _ text: UnsafeRawBufferPointer, locating path: [String]
+  ) throws -> (value: PythonValue, range: Range<Int>?) {
+    var parser = PythonParser(text: text, path: path)
     if text.starts(with: [0xef, 0xbb, 0xbf]) { throw parser.malformed("a byte-order mark", at: 0) }
     parser.skipSpace()
-    self = try parser.value(depth: 0)
+    let value = try parser.value(depth: 0)
     parser.skipSpace()
     guard parser.at == text.count else { throw parser.malformed("more text after the value", at: parser.at) }
+    return (value, parser.located)
   }
 
   /// The same of a string.
@@ -30,6 +35,15 @@ extension PythonValue {
 
   /// Parses a text, naming the place in errors.
   package init(json: UnsafeRawBufferPointer, place: String) throws {
+    self = try Self.locating([], in: json, place: place).value
+  }
+
+  /// The same, and where in the text the value of a key of a key stands: what is sent on as it came.
+  ///
+  /// - path: the keys, from the outermost object on.
+  package static func locating(
+    _ path: [String], in json: UnsafeRawBufferPointer, place: String
+  ) throws -> (value: PythonValue, range: Range<Int>?) {
     func refuse(_ found: String, _ exception: String) -> InputError {
       let format = FileFormat(of: json)
       return InputError(
@@ -37,7 +51,7 @@ extension PythonValue {
         advice: format?.advice ?? "", exception: exception)
     }
     guard isUTF8(json) else { throw refuse("bytes that are no UTF-8", "UnicodeDecodeError") }
-    do { self = try PythonValue(parsing: json) } catch let exception as PythonException {
+    do { return try parsing(json, locating: path) } catch let exception as PythonException {
       throw refuse(exception.message, exception.type)
     }
   }
@@ -49,7 +63,13 @@ private let deepestNesting = 990
 
 private struct PythonParser {
   let text: UnsafeRawBufferPointer
+  /// Keys of a value whose place is wanted, how many of them lead to where the parser is, and the place.
+  let path: [String]
+  private var onPath = 0
+  private(set) var located: Range<Int>?
   var at = 0
+
+  init(text: UnsafeRawBufferPointer, path: [String]) { (self.text, self.path) = (text, path) }
 
   func malformed(_ found: String, at place: Int) -> PythonException {
     PythonException(type: "JSONDecodeError", message: "\(found) at byte \(place)")
@@ -113,7 +133,14 @@ private struct PythonParser {
       skipSpace()
       guard take(":") else { throw malformed("no colon after a key", at: at) }
       skipSpace()
+      let start = at
+      let leads = onPath == depth && depth < path.count && key.text == path[depth]
+      if leads { onPath += 1 }
       let value = try value(depth: depth + 1)
+      if leads {
+        onPath = depth
+        if depth == path.count - 1 { located = start..<at }
+      }
       if let place = places[key] {
         members[place].value = value
       } else {

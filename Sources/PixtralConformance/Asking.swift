@@ -1,0 +1,106 @@
+import PixtralReference
+import PixtralStorage
+import PixtralText
+
+/// Asks a runtime the questions of cases, one after another, and judges its answers.
+package struct Asking {
+  let runtime: Runtime
+  /// Names tokens in what is said of them.
+  let tokenizer: Tokenizer
+  /// The folder of each checkpoint that cases are about, written when the first of them is asked.
+  let checkpoints: CheckpointFolders
+
+  package init(_ runtime: Runtime, tokenizer: Tokenizer, tokenizerFile: String) {
+    self.runtime = runtime
+    self.tokenizer = tokenizer
+    checkpoints = CheckpointFolders(in: runtime.folder, tokenizerFile: tokenizerFile)
+  }
+
+  /// - Throws: `InputError` for a case whose files are not what it says, or a folder that cannot be written.
+  package func callAsFunction(_ question: ConformanceCase) throws -> CaseVerdict {
+    if question.isRetired { return CaseVerdict(question, .unsupported, "the case is retired") }
+    let features = runtime.description.features
+    let stage = question.stage == .model ? "trace" : question.stage.rawValue
+    if let missing = ([stage] + question.requires).first(where: { !features.contains($0) }) {
+      return lacks(question, missing)
+    }
+    // Who treats images as transformers does is asked what transformers answers.
+    if features.contains("image.huggingface"), !question.requires.contains("image.huggingface"),
+      question.conflictsWith.contains(where: { $0.contains("/huggingface-") })
+    {
+      return CaseVerdict(question, .unsupported, "the runtime has image.huggingface, whose answer is another")
+    }
+    return switch question.stage {
+    case .tokens: tokens(question)
+    case .grid: grid(question)
+    case .rgb: try rgb(question)
+    case .pixels: try pixels(question)
+    case .model: try model(question)
+    }
+  }
+
+  func lacks(_ question: ConformanceCase, _ feature: String) -> CaseVerdict {
+    CaseVerdict(question, .unsupported, "the runtime does not claim \(feature)")
+  }
+
+  /// What an answer is worth: refused where that is right, or as `judge` says of its value.
+  func judged(
+    _ question: ConformanceCase, _ answer: Runtime.Answer, _ judge: (JSON) throws -> CaseVerdict
+  ) rethrows -> CaseVerdict {
+    switch answer {
+    case .value(let json):
+      if question.expectsRefusal {
+        return CaseVerdict(
+          question, .failed,
+          "expected a refusal (\(question.expect["reject"]?.text ?? "")), found an answer")
+      }
+      return try judge(json)
+    case .rejected(let why):
+      return question.expectsRefusal
+        ? CaseVerdict(question, .passed)
+        : CaseVerdict(question, .failed, "refused: \(shortened(why, to: 200))")
+    case .unsupported(let why): return CaseVerdict(question, .unsupported, shortened(why, to: 200))
+    case .crashed(let how): return CaseVerdict(question, .crashed, shortened(how, to: 400))
+    case .timedOut: return CaseVerdict(question, .timedOut)
+    case .malformed(let what): return CaseVerdict(question, .malformed, what)
+    }
+  }
+
+  /// The file of tensors that an answer names; a name is in the session's folder.
+  func tensors(of answer: JSON, _ question: ConformanceCase) -> Result<Safetensors, Unusable> {
+    guard case .string(let name)? = answer["tensors"] else {
+      return .failure(Unusable("no file name under tensors"))
+    }
+    let path = name.hasPrefix("/") ? name : "\(runtime.folder)/\(name)"
+    do { return .success(try Safetensors(MappedFile(plain: path))) } catch {
+      return .failure(Unusable("\(error)"))
+    }
+  }
+
+  /// Why what a runtime sent is no answer.
+  struct Unusable: Error {
+    let why: String
+
+    init(_ why: String) { self.why = why }
+  }
+}
+
+/// Checkpoints for a runtime, written out when they are first needed.
+final class CheckpointFolders {
+  private let folder: String
+  private let tokenizerFile: String
+  private var written: Set<String> = []
+
+  init(in folder: String, tokenizerFile: String) {
+    (self.folder, self.tokenizerFile) = (folder, tokenizerFile)
+  }
+
+  func path(of model: String, layout: CheckpointLayout) throws -> String {
+    let path = "\(folder)/\(model.replacing(":", with: "-"))-\(layout.rawValue)"
+    if written.insert(path).inserted {
+      try writeCheckpoint(
+        Checkpoint(model), layout: layout, to: path, shardBytes: 5 << 30, tokenizer: tokenizerFile)
+    }
+    return path
+  }
+}

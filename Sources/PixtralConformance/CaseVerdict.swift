@@ -1,0 +1,35 @@
+/// What came of a case.
+package struct CaseVerdict: Sendable {
+  package enum Verdict: String, Sendable, CaseIterable {
+    case passed, failed
+    /// Between the noise of right runs and what is surely wrong.
+    case undecided
+    /// Not asked, or the runtime said that it does not do this. No pass.
+    case unsupported
+    case crashed
+    case timedOut = "timed-out"
+    /// An answer that is none.
+    case malformed
+
+    /// Whether the run fails with it.
+    package var isFailure: Bool { [.failed, .crashed, .timedOut, .malformed].contains(self) }
+  }
+
+  package let id: String
+  package let stage: Stage
+  package let verdict: Verdict
+  /// Of a model: where it shows first, in the order of computation.
+  package var tap: String?
+  package var distance: Double?
+  package var limit: Double?
+  /// What was found, in words.
+  package var detail: String?
+
+  init(
+    _ question: ConformanceCase, _ verdict: Verdict, _ detail: String? = nil, tap: String? = nil,
+    distance: Double? = nil, limit: Double? = nil
+  ) {
+    (id, stage, self.verdict) = (question.id, question.stage, verdict)
+    (self.detail, self.tap, self.distance, self.limit) = (detail, tap, distance, limit)
+  }
+}

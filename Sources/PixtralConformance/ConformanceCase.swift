@@ -1,0 +1,91 @@
+import PixtralStorage
+import PixtralText
+
+/// The stages of the data, in its order.
+package enum Stage: String, Sendable, CaseIterable {
+  case tokens, grid, rgb, pixels, model
+}
+
+/// One question to a runtime, with its right answer. Cases.md.
+package struct ConformanceCase: Sendable {
+  /// Its path, such as `image/grid/100x80`.
+  package let id: String
+  /// What it shows: one fact.
+  package let title: String
+  package let stage: Stage
+  /// The mistakes that would fail it, by their ids in Faults.md.
+  package let exposes: [String]
+  /// Features that a runtime needs for it.
+  package let requires: [String]
+  /// Cases with the same question and another accepted answer.
+  package let conflictsWith: [String]
+  package let isRetired: Bool
+  /// The whole case, as it is after reading.
+  package let json: PythonValue
+  /// The folder that its files are named from.
+  let folder: String
+  /// The request as it is written, which may have what no value here holds, such as half of a surrogate
+  /// pair.
+  let request: [UInt8]?
+
+  var operation: String { json["subject"]?["operation"]?.text ?? "" }
+  var model: String? { json["model"]?.text }
+  var inputs: PythonValue { json["inputs"] ?? .none }
+  var expect: PythonValue { json["expect"] ?? .none }
+  var compare: PythonValue { json["compare"] ?? .none }
+  /// Whether the right answer is that the question is refused.
+  var expectsRefusal: Bool { expect["reject"] != nil }
+
+  /// - place: where the case stands, for errors.
+  /// - Throws: `InputError` of kind `wrongRequest` for what is no case.
+  init(_ json: PythonValue, request: [UInt8]?, folder: String, place: String) throws {
+    func refuse(_ key: String, _ expected: String) -> InputError {
+      InputError(
+        .wrongRequest, "\(place), \(key)", expected: expected, found: json[key]?.kindName ?? "nothing",
+        advice: "Docs/Cases.md has the keys of a case")
+    }
+    func string(_ key: String) throws -> String {
+      guard let text = json[key]?.text else { throw refuse(key, "a string") }
+      return text
+    }
+    func strings(_ key: String) throws -> [String] {
+      guard let list = json[key]?.list else { throw refuse(key, "an array of strings") }
+      return try list.map { value in
+        guard let text = value.text else { throw refuse(key, "an array of strings") }
+        return text
+      }
+    }
+    id = try string("id")
+    title = try string("title")
+    guard let stage = Stage(rawValue: try string("stage")) else {
+      throw refuse("stage", Stage.allCases.map(\.rawValue).joined(separator: ", "))
+    }
+    self.stage = stage
+    exposes = try strings("exposes")
+    requires = try strings("requires")
+    conflictsWith = try strings("conflicts_with")
+    isRetired = json["retired"].map { $0 != .none } ?? false
+    (self.json, self.request, self.folder) = (json, request, folder)
+  }
+}
+
+extension PythonValue {
+  /// What a string says.
+  package var text: String? { if case .string(let value) = self { value.text } else { nil } }
+  package var list: [PythonValue]? { if case .list(let values) = self { values } else { nil } }
+  package var integer: Int? { if case .integer(let digits) = self { Int(digits) } else { nil } }
+  /// A number of either kind.
+  package var number: Double? {
+    switch self {
+    case .integer(let digits): Double(digits)
+    case .float(let value): value
+    default: nil
+    }
+  }
+  /// An array of integers.
+  package var integers: [Int]? {
+    guard let list else { return nil }
+    let integers = list.compactMap(\.integer)
+    return integers.count == list.count ? integers : nil
+  }
+}

@@ -1,0 +1,71 @@
+import PixtralReference
+import PixtralStorage
+import PixtralText
+
+// Stage model: from tokens and pixels to every tap.
+
+extension Asking {
+  func model(_ question: ConformanceCase) throws -> CaseVerdict {
+    guard let model = question.model, question.expect["tensors"] != nil else {
+      return CaseVerdict(question, .unsupported, "the full shape is not written out for a session")
+    }
+    let layout: CheckpointLayout =
+      runtime.description.features.contains("layout.hf")
+        && !runtime.description.features.contains("layout.mistral") ? .hf : .mistral
+    if let failure = runtime.load(try checkpoints.path(of: model, layout: layout), layout: layout) {
+      return judged(question, failure) { _ in preconditionFailure("a value of what failed") }
+    }
+    let golden = try TraceFile(question.folder)
+    let answer = runtime.ask(
+      "trace",
+      [
+        ("tokens", question.expect["tokens"].jsonBytes), ("tensors", try pixels(of: golden, question)),
+        ("taps", Array(JSON.array(golden.taps.map(JSON.string)).text().utf8)),
+      ])
+    return try judged(question, answer) { answer in
+      switch tensors(of: answer, question) {
+      case .failure(let unusable): return CaseVerdict(question, .malformed, unusable.why)
+      case .success(let file):
+        guard file.tensors.contains(where: { golden.taps.contains($0.name) }) else {
+          return CaseVerdict(question, .malformed, "no tap in \(file.file.path)")
+        }
+        return try judged(file.file.path, against: golden, question)
+      }
+    }
+  }
+
+  private func judged(_ path: String, against reference: TraceFile, _ question: ConformanceCase) throws
+    -> CaseVerdict
+  {
+    let comparison = try Comparison(
+      reference: reference, candidate: TraceFile(path), .init(arithmetic: runtime.description.arithmetic)
+    ) { tokenizer.vocabulary.pieces.indices.contains($0) ? tokenizer.vocabulary.pieces[$0].text : nil }
+    let given = comparison.taps.filter { !$0.isMissing }
+    let first = comparison.firstDivergence ?? given.first(where: \.isUndecided)
+    guard let first else {
+      return CaseVerdict(question, .passed, "\(given.count) of \(comparison.taps.count) taps")
+    }
+    let count = given.count(where: \.diverges)
+    return CaseVerdict(
+      question, first.diverges ? .failed : .undecided,
+      first.diverges
+        ? "\(count) of \(given.count) taps diverge\(first.rowName.map { "; the worst row is \($0)" } ?? "")"
+        : "between the noise of right runs and what is surely wrong",
+      tap: first.name, distance: first.distance?.relF, limit: first.limit.relF)
+  }
+
+  /// The pixels of a case in a file of their own, as JSON: its path, or null.
+  private func pixels(of reference: TraceFile, _ question: ConformanceCase) throws -> [UInt8] {
+    let images = reference.images
+    guard !images.isEmpty else { return Array("null".utf8) }
+    let path = "\(runtime.folder)/pixels.safetensors"
+    let entries = images.map { SafetensorsWriter.Entry(name: $0.name, dtype: .f32, shape: $0.shape) }
+    let writer = try SafetensorsWriter(entries) { try NewFile(path, room: $0, sparing: []) }
+    for image in images {
+      let values: [Float] = image.vector()
+      try values.withUnsafeBytes { try writer.write($0) }
+    }
+    try writer.finish()
+    return Array(JSON.string(path).text().utf8)
+  }
+}

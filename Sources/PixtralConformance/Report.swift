@@ -1,0 +1,93 @@
+import PixtralStorage
+
+/// The verdicts of a run, as programs and people read them.
+package struct Report: Sendable {
+  package let runtime: RuntimeDescription
+  package let verdicts: [CaseVerdict]
+  /// Cases that are known to fail, with the reason.
+  package let known: [String: String]
+
+  package init(_ runtime: RuntimeDescription, _ verdicts: [CaseVerdict], known: [String: String]) {
+    (self.runtime, self.verdicts, self.known) = (runtime, verdicts, known)
+  }
+
+  /// Failures that nobody has announced.
+  package var failures: [CaseVerdict] { verdicts.filter { $0.verdict.isFailure && known[$0.id] == nil } }
+  /// Cases that were to fail and passed.
+  package var unexpectedPasses: [CaseVerdict] {
+    verdicts.filter { $0.verdict == .passed && known[$0.id] != nil }
+  }
+  /// A run of which nothing passed or was decided shows nothing.
+  package var isEmpty: Bool { !verdicts.contains { $0.verdict != .unsupported } }
+  package var passed: Bool { failures.isEmpty && unexpectedPasses.isEmpty && !isEmpty }
+
+  package func count(_ verdict: CaseVerdict.Verdict, of stage: Stage? = nil) -> Int {
+    verdicts.count { $0.verdict == verdict && (stage == nil || $0.stage == stage) }
+  }
+
+  /// The first failure of the first stage that fails: what is wrong there makes wrong what comes behind.
+  package var firstDivergence: CaseVerdict? { failures.first }
+
+  package var json: JSON {
+    let counts = CaseVerdict.Verdict.allCases.map {
+      JSON.Member(key: $0.rawValue, value: .integer(count($0)))
+    }
+    return [
+      "runtime": [
+        "name": .string(runtime.name), "version": .string(runtime.version),
+        "arithmetic": .string(runtime.arithmetic.rawValue),
+      ],
+      "passed": .bool(passed), "counts": .object(counts),
+      "first_divergence": firstDivergence.map { first in
+        [
+          "case": .string(first.id), "stage": .string(first.stage.rawValue),
+          "tap": first.tap.map(JSON.string) ?? .null, "looks_like": .null,
+        ]
+      } ?? .null,
+      "cases": .array(
+        verdicts.map { verdict in
+          [
+            "id": .string(verdict.id), "stage": .string(verdict.stage.rawValue),
+            "verdict": .string(verdict.verdict.rawValue), "tap": verdict.tap.map(JSON.string) ?? .null,
+            "distance": number(verdict.distance), "limit": number(verdict.limit), "looks_like": .null,
+            "detail": verdict.detail.map(JSON.string) ?? .null,
+          ]
+        }),
+    ]
+  }
+
+  /// JUnit's XML: a suite a stage. What was not asked is skipped, and what nothing decides too.
+  package var junit: String {
+    var lines = [#"<?xml version="1.0" encoding="UTF-8"?>"#, #"<testsuites name="pixtral-ref conformance">"#]
+    for stage in Stage.allCases {
+      let cases = verdicts.filter { $0.stage == stage }
+      guard !cases.isEmpty else { continue }
+      let failed = cases.count { failures.map(\.id).contains($0.id) }
+      lines.append(
+        #"  <testsuite name="\#(stage.rawValue)" tests="\#(cases.count)" failures="\#(failed)">"#)
+      for verdict in cases {
+        let detail = escaped([verdict.tap, verdict.detail].compactMap(\.self).joined(separator: ": "))
+        let inside =
+          verdict.verdict.isFailure && known[verdict.id] == nil
+          ? #"<failure message="\#(verdict.verdict.rawValue)">\#(detail)</failure>"#
+          : verdict.verdict == .passed ? "" : #"<skipped message="\#(verdict.verdict.rawValue) \#(detail)"/>"#
+        lines.append(
+          #"    <testcase classname="\#(stage.rawValue)" name="\#(escaped(verdict.id))">\#(inside)</testcase>"#
+        )
+      }
+      lines.append("  </testsuite>")
+    }
+    return (lines + ["</testsuites>", ""]).joined(separator: "\n")
+  }
+}
+
+private func number(_ value: Double?) -> JSON {
+  guard let value else { return .null }
+  return value.isFinite ? .number(value) : .string(numberText(value))
+}
+
+/// Text of XML 1.0, which has no control characters.
+private func escaped(_ text: String) -> String {
+  onOneLine(text).replacing("&", with: "&amp;").replacing("<", with: "&lt;").replacing(">", with: "&gt;")
+    .replacing("\"", with: "&quot;")
+}

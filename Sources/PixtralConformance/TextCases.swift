@@ -1,0 +1,83 @@
+import PixtralReference
+import PixtralStorage
+import PixtralText
+
+// Stage tokens and stage grid: what is asked stands in the line, and the answer is equal or wrong.
+
+extension Asking {
+  func tokens(_ question: ConformanceCase) -> CaseVerdict {
+    let inputs = question.inputs
+    let ask: (op: String, members: [(key: String, json: [UInt8])])
+    switch question.operation {
+    case "render a V7 request": ask = ("render", [("request", question.request ?? [])])
+    case "cut a V7 request to a number of tokens":
+      guard runtime.description.features.contains("tokens.truncation") else {
+        return lacks(question, "tokens.truncation")
+      }
+      ask = ("render", [("request", question.request ?? []), ("max_tokens", inputs["max_tokens"].jsonBytes)])
+    case "render a request to fill in the middle":
+      guard runtime.description.features.contains("tokens.fim") else { return lacks(question, "tokens.fim") }
+      ask = ("fim", [("fim", inputs["fim"].jsonBytes)])
+    case "encode one stretch of text": ask = ("encode", [("text", inputs["text"].jsonBytes)])
+    case "decode tokens": ask = ("decode", [("tokens", inputs["tokens"].jsonBytes)])
+    case let other: return lacks(question, other)
+    }
+    return judged(question, runtime.ask(ask.op, ask.members)) { answer in
+      question.operation == "decode tokens" ? text(answer, question) : ids(answer, question)
+    }
+  }
+
+  private func ids(_ answer: JSON, _ question: ConformanceCase) -> CaseVerdict {
+    guard let found = answer["tokens"]?.integers else {
+      return CaseVerdict(question, .malformed, "no array of integers under tokens")
+    }
+    let expected = question.expect["tokens"]?.integers ?? []
+    if found == expected { return CaseVerdict(question, .passed) }
+    let at =
+      zip(found, expected).enumerated().first { $0.element.0 != $0.element.1 }?.offset
+      ?? min(found.count, expected.count)
+    func piece(_ tokens: [Int]) -> String {
+      guard at < tokens.count else { return "the end" }
+      return "\(tokens[at])"
+        + (tokenizer.vocabulary.pieces.indices.contains(tokens[at])
+          ? " (\(tokenizer.vocabulary.pieces[tokens[at]].text))" : "")
+    }
+    return CaseVerdict(
+      question, .failed,
+      "token \(at): expected \(piece(expected)), found \(piece(found)); \(expected.count) tokens expected, \(found.count) found"
+    )
+  }
+
+  private func text(_ answer: JSON, _ question: ConformanceCase) -> CaseVerdict {
+    guard case .string(let found)? = answer["text"] else {
+      return CaseVerdict(question, .malformed, "no string under text")
+    }
+    let expected = question.expect["text"]?.text ?? ""
+    // Two spellings of one character are two texts.
+    guard !found.utf8.elementsEqual(expected.utf8) else { return CaseVerdict(question, .passed) }
+    return CaseVerdict(
+      question, .failed, "expected \"\(shortened(expected, to: 60))\", found \"\(shortened(found, to: 60))\"")
+  }
+
+  func grid(_ question: ConformanceCase) -> CaseVerdict {
+    let members = ["width", "height"].map { (key: $0, json: question.inputs[$0].jsonBytes) }
+    return judged(question, runtime.ask("grid", members)) { answer in
+      guard case .integer(let columns)? = answer["columns"], case .integer(let rows)? = answer["rows"] else {
+        return CaseVerdict(question, .malformed, "no integers under columns and rows")
+      }
+      let expected = (question.expect["columns"]?.integer ?? 0, question.expect["rows"]?.integer ?? 0)
+      if (columns, rows) == expected { return CaseVerdict(question, .passed) }
+      return CaseVerdict(
+        question, .failed, "expected \(expected.0)×\(expected.1) patches, found \(columns)×\(rows)")
+    }
+  }
+}
+
+extension PythonValue? {
+  /// Its JSON text, in one line.
+  var jsonBytes: [UInt8] {
+    var bytes: [UInt8] = []
+    (self ?? .none).write(to: &bytes, compact: true)
+    return bytes
+  }
+}
