@@ -20,6 +20,7 @@ struct ReadmeTests {
   @Test("Every command of README runs and exits with 0")
   func run() throws {
     let commands = try commands()
+    let binary = try #require(program([]).executableURL?.path)
     #expect(commands.count >= 8, "README must show more commands of the program")
     for command in commands {
       // What another runtime would have written, and a checkpoint of the reader's own.
@@ -33,6 +34,8 @@ struct ReadmeTests {
           // Of the full shape a test can only try that the options are right.
           case "seeded:pixtral-large": "seeded:tiny"
           case "FOLDER": "tiny-mistral"
+          // A runtime at hand.
+          case "COMMAND": "\(binary) conformance session"
           default: word
           }
         }, in: folder.path)
