@@ -24,6 +24,8 @@ final class RuntimeProcess {
   private let output: Int32
   private let errors: Int32
   private var isOver = false
+  /// As `waitpid` has it, once it is over.
+  private var status: Int32 = 0
   /// What came behind the last answer.
   private var unread: [UInt8] = []
   /// The end of what it wrote to standard error.
@@ -32,6 +34,8 @@ final class RuntimeProcess {
   /// - command: for a shell.
   /// - Throws: `InputError` of kind `unreadableFile` if no process can be made.
   init(_ command: String) throws {
+    // Who writes to a process that is gone must hear of it, and go on.
+    signal(SIGPIPE, SIG_IGN)
     func pipe() throws -> (read: Int32, write: Int32) {
       var ends: [Int32] = [0, 0]
       guard Glibc.pipe(&ends) == 0 else {
@@ -112,7 +116,9 @@ final class RuntimeProcess {
         pollfd(fd: errors, events: Int16(POLLIN), revents: 0),
         pollfd(fd: sent < line.count ? input : -1, events: Int16(POLLOUT), revents: 0),
       ]
-      _ = poll(&polled, 3, Int32(min(1000, left / .milliseconds(1) + 1)))
+      let ready = poll(&polled, 3, Int32(min(100, left / .milliseconds(1) + 1)))
+      // One that has ended says nothing more, though a child of it may hold the pipe.
+      if ready == 0, hasEnded() { throw give(up: .ended(end())) }
       if polled[1].revents != 0 { keepErrors() }
       if polled[2].revents != 0 {
         let count = line[sent...].withUnsafeBytes { write(input, $0.baseAddress!, $0.count) }
@@ -139,17 +145,20 @@ final class RuntimeProcess {
 
   /// How the process has ended, which has closed its output; it is given a moment to.
   private func end() -> String {
-    var status: Int32 = 0
     for _ in 0..<100 {
       keepErrors()
-      if waitpid(process, &status, WNOHANG) == process {
-        isOver = true
+      if hasEnded() {
         let signal = status & 0x7f
         return signal == 0 ? "exit code \(status >> 8 & 0xff)" : "signal \(signal)"
       }
       usleep(10_000)
     }
     return "its output closed"
+  }
+
+  private func hasEnded() -> Bool {
+    isOver = isOver || waitpid(process, &status, WNOHANG) == process
+    return isOver
   }
 
   private func give(up failure: Failure) -> Failure {
@@ -161,8 +170,7 @@ final class RuntimeProcess {
   private func stop() {
     // Of a group that is gone nothing is left to stop; children of one that ended may be.
     kill(-process, SIGKILL)
-    if !isOver {
-      var status: Int32 = 0
+    if !hasEnded() {
       waitpid(process, &status, 0)
       isOver = true
     }
