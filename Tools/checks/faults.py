@@ -1,8 +1,9 @@
 """The faults of Docs/Faults.md that NumPy can have: each puts one mistake into a copy of the
 oracle, or into the pixels it is given.
 
-`FAULTS` has those of the model, by id. `pixel_faults` has those of image processing that keep the
-grid. check_exposes.py runs them.
+`FAULTS` has those of the model, by id; `PIXEL_FAULTS` those of image processing that keep the grid,
+and `LOAD_FAULTS` those that end in a refused load. check_exposes.py runs the first two, and
+runtimes/oracle_session.py has them all. Those of tokens and grids are in text_faults.py.
 """
 
 import contextlib
@@ -194,22 +195,58 @@ def normalised(rgb):
     return ((np.asarray(rgb, dtype=np.float64) / 255 - MEAN) / STD).transpose(2, 0, 1)
 
 
+def padded(rgb, right):
+    wider = np.zeros((*right.shape[1:], 3), dtype=np.uint8)
+    wider[: rgb.shape[0], : rgb.shape[1]] = rgb[: wider.shape[0], : wider.shape[1]]
+    return normalised(wider)
+
+
+def antialiased(rgb, right):
+    size = (right.shape[2], right.shape[1])
+    return normalised(PIL.Image.fromarray(rgb).resize(size, PIL.Image.Resampling.BICUBIC))
+
+
+def half_and_half(rgb, right):
+    """Mean and deviation 0.5."""
+    return (right.astype(np.float64) * STD[:, None, None] + MEAN[:, None, None] - 0.5) / 0.5
+
+
+# Each takes RGB, uint8 [height, width, 3], and the right pixels, [3, rows * 16, columns * 16].
+PIXEL_FAULTS = {"P-pad": padded, "P-antialias": antialiased, "P-norm": half_and_half}
+
+
+def without_alpha(opened):
+    """P-alpha: a picture of Pillow to RGB, transparency dropped."""
+    return np.asarray(opened.convert("RGB"))
+
+
 def pixel_faults(file, right):
     """{fault: pixels} of one image, for the faults that keep the grid. `right` are its right
     pixels, [3, height, width].
     """
-    size = (right.shape[2], right.shape[1])
     with PIL.Image.open(file) as opened:
         opened.load()
     white = PIL.Image.new("RGBA", opened.size, "white")
-    rgb = PIL.Image.alpha_composite(white, opened.convert("RGBA")).convert("RGB")
-    padded = PIL.Image.new("RGB", size)
-    padded.paste(rgb, (0, 0))
-    result = {
-        "P-pad": normalised(padded),
-        "P-antialias": normalised(rgb.resize(size, PIL.Image.Resampling.BICUBIC)),
-        "P-norm": (right.astype(np.float64) * STD[:, None, None] + MEAN[:, None, None] - 0.5) / 0.5,
-    }
+    rgb = np.asarray(PIL.Image.alpha_composite(white, opened.convert("RGBA")).convert("RGB"))
+    result = {fault: wrong(rgb, right) for fault, wrong in PIXEL_FAULTS.items()}
     if opened.mode == "RGBA":
-        result["P-alpha"] = normalised(opened.convert("RGB").resize(size, PIL.Image.Resampling.BICUBIC))
+        result["P-alpha"] = antialiased(without_alpha(opened), right)
     return result
+
+
+# Loading
+
+
+def square_heads(params):
+    """D-square."""
+    return params | {"head_dim": params["dim"] // params["n_heads"]}
+
+
+def shapes_of_12b(params):
+    """V-12b-shapes: the hidden size read from image_size."""
+    vision = params["vision_encoder"]
+    return params | {"vision_encoder": vision | {"hidden_size": vision["image_size"]}}
+
+
+# Parameters as somebody reads them whose loader then finds tensors of other shapes, and stops.
+LOAD_FAULTS = {"V-12b-shapes": shapes_of_12b, "D-square": square_heads}

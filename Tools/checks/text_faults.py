@@ -1,0 +1,204 @@
+"""The faults of Docs/Faults.md that show in tokens or in grids: each puts one mistake into the
+oracle of Docs/Tokens.md (Fixtures/oracle/tokens.py), or into its grid and that of image.py.
+
+`FAULTS` has them by id. `put(id)` makes the mistake for the rest of the process. Standard library
+only.
+"""
+
+import math
+import re
+import sys
+import unicodedata
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent / "Fixtures" / "oracle"))
+import tokens  # noqa: E402
+from tokens import Template, Tokenizer  # noqa: E402
+
+# Layout of image tokens: what Template.chunks gives, changed. No text becomes one of these ids.
+
+
+def extra_break(self, content, grids, plain=Template.chunks):
+    """The last row is closed with a break and an end."""
+    result = []
+    for token in plain(self, content, grids):
+        result += [tokens.IMG_BREAK, token] if token == tokens.IMG_END else [token]
+    return result
+
+
+def flat(self, content, grids, plain=Template.chunks):
+    return [token for token in plain(self, content, grids) if token not in (tokens.IMG_BREAK, tokens.IMG_END)]
+
+
+def is_image(part):
+    return part["type"] in ("image", "image_url")
+
+
+def last_image(messages, plain=tokens.merged):
+    """Of all images only the last is used."""
+    messages = plain(messages)
+    left = sum(is_image(part) for one in messages for part in one["content"])
+    for one in messages:
+        kept = []
+        for part in one["content"]:
+            left -= is_image(part)
+            if not is_image(part) or left == 0:
+                kept.append(part)
+        one["content"] = kept
+    return messages
+
+
+def newline_image(self, content, grids, plain=Template.chunks):
+    """A line feed between a text and an image, on either side."""
+    result = []
+    for n, part in enumerate(content):
+        if part["type"] == "text":
+            before = "\n" if n > 0 and is_image(content[n - 1]) else ""
+            behind = "\n" if n + 1 < len(content) and is_image(content[n + 1]) else ""
+            part = {"type": "text", "text": before + part["text"] + behind}
+        result.append(part)
+    return plain(self, result, grids)
+
+
+# Grids. Columns and rows of an image of width by height pixels.
+
+
+def scaled(width, height, image_size, rounded):
+    r = max(width, height) / image_size
+    return (width, height) if r <= 1 else (max(rounded(width / r), 1), max(rounded(height / r), 1))
+
+
+def grid_with(rounded, step=1):
+    """Scaled sides `rounded`; patches taken in blocks of `step` by `step`."""
+
+    def grid(width, height, patch_size=16, image_size=1024):
+        sides = scaled(width, height, image_size, rounded)
+        columns, rows = (((side - 1) // (patch_size * step) + 1) * step for side in sides)
+        return columns, rows
+
+    return grid
+
+
+def upscaling_grid(width, height, patch_size=16, image_size=1024):
+    r = max(width, height) / image_size
+    columns, rows = ((max(round(side / r), 1) - 1) // patch_size + 1 for side in (width, height))
+    return columns, rows
+
+
+def nearest_grid(width, height, patch_size=16, image_size=1024):
+    """To the nearest patch, 8 to 1,024 of them in all."""
+    sides = (width, height)
+    columns, rows = (max(1, round(side / patch_size)) for side in sides)
+    area = width * height / patch_size**2
+    if columns * rows > 1024:
+        columns, rows = (max(1, math.floor(side / patch_size / math.sqrt(area / 1024))) for side in sides)
+    elif columns * rows < 8:
+        columns, rows = (math.ceil(side / patch_size * math.sqrt(8 / area)) for side in sides)
+    return columns, rows
+
+
+# Template
+
+
+def encoding(encode):
+    """A template whose texts are encoded by `encode(tokenizer, text, mark)`."""
+
+    def start(self, tokenizer):
+        self.encode = lambda text, mark=True: encode(tokenizer, text, mark)
+
+    return start
+
+
+def without_space(tokenizer, text, mark):
+    return tokenizer.encode(text, mark=False)
+
+
+def with_controls(tokenizer, text, mark):
+    """Names of control tokens inside a text become control tokens."""
+    ids = {piece: id for id, piece in enumerate(tokenizer.pieces) if tokenizer.kinds[id] == tokens.CONTROL}
+    result = []
+    for part in re.split("(" + "|".join(map(re.escape, sorted(ids, key=len, reverse=True))) + ")", text):
+        result += [ids[part]] if part in ids else tokenizer.encode(part, mark)
+    return result
+
+
+def with_start(tokenizer, text, mark):
+    return [tokens.BOS, *tokenizer.encode(text, mark)]
+
+
+def tools_inside(self, request, limit=None, plain=Template.chat):
+    """[AVAILABLE_TOOLS] behind the [INST] that it belongs in front of."""
+    result, grids = plain(self, request, limit)
+    if tokens.TOOLS in result:
+        start = result.index(tokens.TOOLS)
+        user = result.index(tokens.INST, start)
+        result[start : user + 1] = [tokens.INST, *result[start:user]]
+    return result, grids
+
+
+def closed_prefix(self, one, grids, plain=Template.message):
+    return plain(self, one | {"prefix": False}, grids)
+
+
+def lost_prefix(self, request, limit=None, plain=Template.chat):
+    """`prefix: true` of the last message is lost, and </s> follows."""
+    result, grids = plain(self, request, limit)
+    last = request["messages"][-1]
+    return (result + [tokens.EOS] if last.get("prefix") is True else result), grids
+
+
+def template_name(self, request, limit=None, plain=Template.chat):
+    plain(self, request, limit)  # what is no request is still refused
+    return [tokens.BOS, *self.encode("mistral-v7")], []
+
+
+# Tokenizer
+
+
+def clusters(stretch):
+    """Grapheme clusters, nearly: a scalar and the marks and joiners behind it; CR LF."""
+    result = []
+    for scalar in stretch:
+        joins = unicodedata.category(scalar) in ("Mn", "Me", "Mc") or scalar == "\u200d"
+        if result and (joins or result[-1] + scalar == "\r\n"):
+            result[-1] += scalar
+        else:
+            result.append(scalar)
+    return result
+
+
+def by_id(self, path, plain=Tokenizer.__init__):
+    """Merges in the order of ids."""
+    plain(self, path)
+    self.score = {text: -id for text, id in self.normal.items()}
+
+
+# What each sets: (owner, name, value).
+FAULTS = {
+    "L-ids": [(tokens, "IMG_BREAK", 12), (tokens, "IMG_END", 13)],
+    "L-extra-break": [(Template, "chunks", extra_break)],
+    "L-flat": [(Template, "chunks", flat)],
+    "L-last-image": [(tokens, "merged", last_image)],
+    "G-floor": [(tokens, "grid", grid_with(math.floor))],
+    "G-ceil": [(tokens, "grid", grid_with(math.ceil))],
+    "G-half-away": [(tokens, "grid", grid_with(lambda side: math.floor(side + 0.5)))],
+    "G-32": [(tokens, "grid", grid_with(round, step=2))],
+    "G-round16": [(tokens, "grid", nearest_grid)],
+    "G-upscale": [(tokens, "grid", upscaling_grid)],
+    "T-spacing": [(Template, "__init__", encoding(without_space))],
+    "T-tools-place": [(Template, "chat", tools_inside)],
+    # Tokenizer.merge begins with list(stretch), and nothing else in the module calls list.
+    "T-graphemes": [(tokens, "list", clusters)],
+    "T-control-in-text": [(Template, "__init__", encoding(with_controls))],
+    "T-double-bos": [(Template, "__init__", encoding(with_start))],
+    "T-eos-on-continue": [(Template, "message", closed_prefix)],
+    "T-template-name": [(Template, "chat", template_name)],
+    "T-merge-order": [(Tokenizer, "__init__", by_id)],
+    "T-newline-image": [(Template, "chunks", newline_image)],
+    "T-openai-prefix": [(Template, "chat", lost_prefix)],
+}
+
+
+def put(fault):
+    for owner, name, value in FAULTS[fault]:
+        setattr(owner, name, value)

@@ -1,0 +1,200 @@
+"""The NumPy oracle of Fixtures/oracle as a runtime that the conformance kit asks.
+
+    pixtral-ref conformance run --runtime 'python oracle_session.py [--arithmetic float64|float32] [--fault ID]'
+
+Reads JSON, an object a line, from standard input and answers each on standard output. Nothing here
+was made from pixtral-ref's code: tokens follow Docs/Tokens.md, pixels and taps Docs/Model.md, and
+RGB is Pillow's (the feature is not claimed where Pillow is missing).
+
+With --fault one mistake of Docs/Faults.md is in it, as check_exposes.py puts it into the oracle, so
+that the kit can be judged: checks/check_conformance.py runs them all.
+
+In float32 weights, activations and products are float32. Angles are float64 before their sines are
+taken, and so is GELU inside.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+MODEL = ROOT / "Fixtures" / "tokenizer" / "mistral_instruct_tokenizer_241114.model.v7m1"
+sys.path.insert(0, str(ROOT / "Fixtures" / "oracle"))
+sys.path.insert(0, str(ROOT / "Tools" / "checks"))
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy
+
+import checkpoint  # noqa: E402
+import image  # noqa: E402
+import numpy as np  # noqa: E402
+import oracle  # noqa: E402
+import seeded  # noqa: E402
+import tokens  # noqa: E402
+from safetensors.numpy import load_file, save_file  # noqa: E402
+
+import faults  # noqa: E402
+import text_faults  # noqa: E402
+
+try:
+    import PIL.Image
+except ImportError:
+    PIL = None
+
+FEATURES = ["tokens", "tokens.fim", "tokens.truncation", "grid", "pixels", "pixels.sizes", "trace",
+            "layout.mistral", "multi-image", "resize.opencv-cubic", "resize.opencv-portable"]  # fmt: skip
+RGB_FEATURES = ["rgb", "image.png", "image.jpeg", "image.alpha"]
+FAULTS = [*text_faults.FAULTS, "P-alpha", *faults.PIXEL_FAULTS, *faults.LOAD_FAULTS, *faults.FAULTS]
+
+
+class Rejected(Exception):
+    """The question is invalid: a type and a message."""
+
+
+class Single:
+    """A checkpoint in float32."""
+
+    def __init__(self, original):
+        self.original, self.params, self.shapes = original, original.params, original.shapes
+
+    def rows(self, name, start, stop):
+        return self.original.rows(name, start, stop).astype(np.float32)
+
+
+def single_linear(plain):
+    """oracle.linear with float32 in and out; the other functions keep the dtype that they are given."""
+    return lambda x, checkpoint, name: plain(x.astype(np.float32), checkpoint, name).astype(np.float32)
+
+
+class Session:
+    """A runtime. `answer(question)` takes and gives what a line is, as a dict."""
+
+    def __init__(self, arithmetic="float64", fault=None):
+        self.arithmetic, self.fault = arithmetic, fault
+        self.folder, self.files, self.checkpoint = Path(), 0, None
+        if fault in text_faults.FAULTS:
+            text_faults.put(fault)
+        self.tokenizer = tokens.Tokenizer(MODEL)
+
+    def answer(self, question):
+        id = {"id": question["id"]} if "id" in question else {}
+        operation = getattr(self, question["op"], None) if question["op"] in OPERATIONS else None
+        if not operation:
+            return id | {"unsupported": f"the operation {question['op']}"}
+        try:
+            return id | operation(question)
+        except Rejected as rejected:
+            type, message = rejected.args
+            return id | {"reject": {"type": type, "message": message}}
+        except AssertionError as refusal:  # the oracle's own checks of its inputs
+            return id | {"reject": {"type": "AssertionError", "message": str(refusal)}}
+
+    def hello(self, question):
+        self.folder = Path(question["folder"])
+        return {
+            "name": "NumPy oracle" + (f" with {self.fault}" if self.fault else ""),
+            "version": np.__version__,
+            "arithmetic": self.arithmetic,
+            "features": FEATURES + (RGB_FEATURES if PIL else []),
+            "rotary": "adjacent",
+        }
+
+    # Tokens and grids
+
+    def text_stage(self, question):
+        """render, fim, encode and decode: tokens.answer tells them by their keys."""
+        found = tokens.answer(question, self.tokenizer)
+        if "reject" in found:
+            raise Rejected(found["reject"], "Docs/Tokens.md refuses it")
+        return {key: found[key] for key in ("tokens", "text") if key in found and key not in question}
+
+    render = fim = encode = decode = text_stage
+
+    def grid(self, question):
+        columns, rows = tokens.grid(question["width"], question["height"])
+        return {"columns": columns, "rows": rows}
+
+    # Images
+
+    def rgb(self, question):
+        try:
+            with PIL.Image.open(self.folder / question["file"]) as opened:
+                opened.load()
+                if self.fault == "P-alpha":
+                    rgb = faults.without_alpha(opened)
+                elif opened.mode == "RGB":
+                    rgb = np.asarray(opened)
+                else:
+                    opened = opened.convert("RGBA")
+                    white = PIL.Image.new("RGBA", opened.size, "white")
+                    white.paste(opened, (0, 0), opened)
+                    rgb = np.asarray(white.convert("RGB"))
+        except Exception as error:  # of any kind: Pillow raises IndexError too, and says nowhere which
+            raise Rejected(type(error).__name__, str(error)) from error
+        return self.store({"rgb": rgb})
+
+    def pixels(self, question):
+        rgb = load_file(self.folder / question["tensors"])["rgb"]
+        result = image.pixels(rgb, question.get("patch_size", 16), question.get("image_size", 1024))
+        if self.fault in faults.PIXEL_FAULTS:
+            result = faults.PIXEL_FAULTS[self.fault](rgb, result)
+        return self.store({"pixels": result.astype(np.float32)})
+
+    # The model
+
+    def load(self, question):
+        loaded = checkpoint.open_checkpoint(self.folder / question["checkpoint"])
+        wrong = faults.FAULTS.get(self.fault, faults.Fault())
+        if self.fault in faults.LOAD_FAULTS:
+            shapes = seeded.tensor_shapes(faults.LOAD_FAULTS[self.fault](loaded.params))
+            name = next((name for name in shapes if shapes[name] != loaded.shapes.get(name)), None)
+            assert not name, f"{name}: expected {shapes[name]}, found {loaded.shapes.get(name)}"
+        if self.fault == "D-k-permute":
+            rows, heads = loaded.shapes["layers.0.attention.wk.weight"][0], loaded.params["n_heads"]
+            assert rows % heads == 0, f"{rows} rows of wk cannot be divided among {heads} heads"
+        self.checkpoint = faults.Changed(loaded, wrong.params, wrong.renamed)
+        if self.arithmetic == "float32":
+            self.checkpoint = Single(self.checkpoint)
+        return {}
+
+    def trace(self, question):
+        if not self.checkpoint:
+            raise Rejected("ValueError", "no checkpoint is loaded")
+        pixels = []
+        if question["tensors"]:
+            images = load_file(self.folder / question["tensors"])
+            pixels = [images[f"image{n}"] for n in range(len(images))]
+        found = {}
+        trace = oracle.Trace(
+            lambda name, matrix: found.setdefault(name, np.ascontiguousarray(matrix)), question["taps"]
+        )
+        patches = faults.FAULTS[self.fault].patches if self.fault in faults.FAULTS else {}
+        with faults.patched(**patches), contextlib.ExitStack() as stack:
+            if self.arithmetic == "float32":
+                stack.enter_context(faults.patched(linear=single_linear(oracle.linear)))
+            oracle.forward(self.checkpoint, question["tokens"], pixels, trace)
+        return self.store(found)
+
+    def store(self, tensors):
+        self.files += 1
+        path = self.folder / f"oracle-{os.getpid()}-{self.files}.safetensors"
+        save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, path)
+        return {"tensors": str(path)}
+
+
+OPERATIONS = ("hello", "render", "fim", "encode", "decode", "grid", "rgb", "pixels", "load", "trace")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--arithmetic", choices=["float64", "float32"], default="float64")
+    parser.add_argument("--fault", choices=FAULTS, metavar="ID", help="a mistake of Docs/Faults.md")
+    options = parser.parse_args()
+    session = Session(options.arithmetic, options.fault)
+    for line in sys.stdin.buffer:
+        print(json.dumps(session.answer(json.loads(line))), flush=True)
+
+
+if __name__ == "__main__":
+    main()
