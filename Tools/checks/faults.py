@@ -9,10 +9,38 @@ runtimes/oracle_session.py has them all. Those of tokens and grids are in text_f
 import contextlib
 import dataclasses
 import math
+import re
+import sys
+from pathlib import Path
 
 import numpy as np
-import oracle
 import PIL.Image
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT / "Fixtures" / "oracle"))
+import oracle  # noqa: E402
+
+
+PAGE = ROOT / "Docs" / "Faults.md"
+# Where a fault may show first, besides taps.
+STAGES = ("tokens", "grid", "pixels", "load", "a shape")
+
+
+def page_faults():
+    """{id: (places where it shows first, relF there or None, its case)} from the tables of
+    Docs/Faults.md whose first column is the id. A place is a tap or one of STAGES.
+    """
+    result, header = {}, []
+    for line in PAGE.read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in line.strip().strip("|").split("|")] if line.startswith("|") else []
+        if cells and cells[0] == "id":
+            header = cells
+        elif cells and re.fullmatch(r"`[A-Z]-[a-z0-9-]+`", cells[0]):
+            row = dict(zip(header, cells, strict=True))
+            places = re.split(r", or |, | or ", row["shows first at"].replace("`", ""))
+            figure = None if row["relF"] == "–" else float(row["relF"])
+            result[cells[0].strip("`")] = set(places), figure, row["case"].strip("`")
+    return result
 
 
 @dataclasses.dataclass

@@ -100,30 +100,22 @@ def nearest_grid(width, height, patch_size=16, image_size=1024):
 # Template
 
 
-def encoding(encode):
-    """A template whose texts are encoded by `encode(tokenizer, text, mark)`."""
-
-    def start(self, tokenizer):
-        self.encode = lambda text, mark=True: encode(tokenizer, text, mark)
-
-    return start
+def without_space(self, text, mark=True, plain=Tokenizer.encode):
+    return plain(self, text, mark=False)
 
 
-def without_space(tokenizer, text, mark):
-    return tokenizer.encode(text, mark=False)
-
-
-def with_controls(tokenizer, text, mark):
+def with_controls(self, text, mark=True, plain=Tokenizer.encode):
     """Names of control tokens inside a text become control tokens."""
-    ids = {piece: id for id, piece in enumerate(tokenizer.pieces) if tokenizer.kinds[id] == tokens.CONTROL}
+    ids = {piece: id for id, piece in enumerate(self.pieces[:32]) if self.kinds[id] == tokens.CONTROL}
     result = []
-    for part in re.split("(" + "|".join(map(re.escape, sorted(ids, key=len, reverse=True))) + ")", text):
-        result += [ids[part]] if part in ids else tokenizer.encode(part, mark)
+    for part in re.split("(" + "|".join(map(re.escape, ids)) + ")", text):
+        result += [ids[part]] if part in ids else plain(self, part, mark)
     return result
 
 
-def with_start(tokenizer, text, mark):
-    return [tokens.BOS, *tokenizer.encode(text, mark)]
+def start_again(self, tokenizer):
+    """<s> in front of every text that the template encodes."""
+    self.encode = lambda text, mark=True: [tokens.BOS, *tokenizer.encode(text, mark)]
 
 
 def tools_inside(self, request, limit=None, plain=Template.chat):
@@ -156,12 +148,13 @@ def template_name(self, request, limit=None, plain=Template.chat):
 
 
 def clusters(stretch):
-    """Grapheme clusters, nearly: a scalar and the marks and joiners behind it; CR LF."""
+    """Grapheme clusters, nearly: a scalar and the marks and joiners behind it, CR LF, a flag."""
     result = []
     for scalar in stretch:
         joins = unicodedata.category(scalar) in ("Mn", "Me", "Mc") or scalar == "\u200d"
-        if result and (joins or result[-1] + scalar == "\r\n"):
-            result[-1] += scalar
+        pair = result[-1] + scalar if result else ""
+        if result and (joins or pair == "\r\n" or re.fullmatch("[\U0001f1e6-\U0001f1ff]{2}", pair)):
+            result[-1] = pair
         else:
             result.append(scalar)
     return result
@@ -185,12 +178,12 @@ FAULTS = {
     "G-32": [(tokens, "grid", grid_with(round, step=2))],
     "G-round16": [(tokens, "grid", nearest_grid)],
     "G-upscale": [(tokens, "grid", upscaling_grid)],
-    "T-spacing": [(Template, "__init__", encoding(without_space))],
+    "T-spacing": [(Tokenizer, "encode", without_space)],
     "T-tools-place": [(Template, "chat", tools_inside)],
     # Tokenizer.merge begins with list(stretch), and nothing else in the module calls list.
     "T-graphemes": [(tokens, "list", clusters)],
-    "T-control-in-text": [(Template, "__init__", encoding(with_controls))],
-    "T-double-bos": [(Template, "__init__", encoding(with_start))],
+    "T-control-in-text": [(Tokenizer, "encode", with_controls)],
+    "T-double-bos": [(Template, "__init__", start_again)],
     "T-eos-on-continue": [(Template, "message", closed_prefix)],
     "T-template-name": [(Template, "chat", template_name)],
     "T-merge-order": [(Tokenizer, "__init__", by_id)],

@@ -3,7 +3,7 @@
     pixtral-ref conformance run --runtime 'python minimal_session.py TOKENIZER_MODEL'
 
 A question is a line of JSON on standard input, its answer a line on standard output. Put your own
-code into the functions, and name under "features" what you answer: nothing else is asked.
+code into the functions; "features" names what you answer, and nothing else is asked.
 """
 
 import json
@@ -23,8 +23,7 @@ encoder = ImageEncoder(ImageConfig(image_patch_size=16, max_image_size=1024), Sp
 
 def hello(question):
     os.chdir(question["folder"])  # files are named from there
-    features = ["tokens", "grid", "pixels"]
-    return {"name": "mistral-common", "version": "1.13.1", "arithmetic": "float32", "features": features}
+    return {"name": "minimal", "arithmetic": "float32", "features": ["tokens", "grid", "pixels"]}
 
 
 def render(question):
@@ -41,8 +40,8 @@ def decode(question):
 
 
 def grid(question):
-    columns, rows = encoder._image_to_num_tokens(Image.new("1", (question["width"], question["height"])))
-    return {"columns": columns, "rows": rows}
+    size = question["width"], question["height"]
+    return dict(zip(("columns", "rows"), encoder._image_to_num_tokens(Image.new("1", size))))
 
 
 def pixels(question):
