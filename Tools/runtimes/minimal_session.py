@@ -3,7 +3,7 @@
     pixtral-ref conformance run --runtime 'python minimal_session.py TOKENIZER_MODEL'
 
 A question is a line of JSON on standard input, its answer a line on standard output. Put your own
-code into the functions; "features" names what you answer, and nothing else is asked.
+code into the functions; nothing is asked that "features" does not name.
 """
 
 import json
@@ -27,8 +27,7 @@ def hello(question):
 
 
 def render(question):
-    request = ChatCompletionRequest.model_validate(question["request"])
-    return {"tokens": tokenizer.encode_chat_completion(request).tokens}
+    return {"tokens": tokenizer.encode_chat_completion(ChatCompletionRequest(**question["request"])).tokens}
 
 
 def encode(question):

@@ -17,10 +17,15 @@ misbehaves. So of a runtime that the kit starts anew after each lapse, every oth
     everything-unsupported    it does nothing that it claims; from the first question on
     lies-about-features       it claims image.huggingface, and treats images as mistral-common does
     closes-stdout             standard output is closed, and the process lives on
+    exits                     the right answer, and then the process ends
+    crash-always              the process ends at every question, the first too
+    huge-line                 62 MB of tokens, or of nothing to the purpose
+    huge-tensor               a file of pixels or taps of 768 MB (tokens and grids are right)
 """
 
 import argparse
 import json
+import math
 import os
 import signal
 import sys
@@ -41,6 +46,19 @@ def with_nan(answer):
             values[name].flat[-1] = np.nan
     save_file(values, answer["tensors"])
     return answer
+
+
+def enlarge(path):
+    """The first tensor alone, with a shape that the file has room for but no memory: a hole."""
+    with open(path, "rb") as file:
+        name = next(iter(json.loads(file.read(int.from_bytes(file.read(8), "little")))))
+    shape = [3, 8000, 8000] if name == "pixels" else [24000, 8000]
+    size = math.prod(shape) * 4
+    header = json.dumps({name: {"dtype": "F32", "shape": shape, "data_offsets": [0, size]}}).encode()
+    header += b" " * (-len(header) % 8)
+    with open(path, "wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.truncate(8 + len(header) + size)
 
 
 def send(text):
@@ -78,6 +96,15 @@ def misbehave(mode, answer, previous, seconds):
             os.close(sys.stdout.fileno())
             while True:
                 time.sleep(60)
+        case "exits":
+            send(right)
+            os._exit(0)
+        case "huge-line":
+            send(f'{{"id":{answer["id"]},"tokens":[{"1," * (31 << 20)}1]}}\n')
+        case "huge-tensor":
+            if "tensors" in answer:
+                enlarge(answer["tensors"])
+            send(right)
         case _:
             send(right)
 
@@ -97,9 +124,11 @@ def main():
             send(json.dumps(answer) + "\n")
         elif options.mode == "everything-unsupported":
             send(json.dumps({"id": question["id"], "unsupported": "not today"}) + "\n")
+        elif options.mode == "crash-always":
+            os._exit(3)
         elif question["op"] == "load":
             send(json.dumps(answer) + "\n")
-        elif previous is None:
+        elif previous is None and options.mode != "exits":
             send(json.dumps(answer) + "\n")
             previous = answer
         else:
