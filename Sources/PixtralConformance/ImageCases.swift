@@ -14,15 +14,13 @@ extension Asking {
     } else {
       path = try file(question.inputs, of: question)
     }
-    return judged(question, runtime.ask("rgb", [("file", Array(JSON.string(path).text().utf8))])) { answer in
+    return try judged(question, runtime.ask("rgb", [("file", Array(JSON.string(path).text().utf8))])) {
+      answer in
+      let shape = [question.expect["height"]?.integer ?? 0, question.expect["width"]?.integer ?? 0, 3]
       switch tensor("rgb", "U8", of: answer, question) {
       case .failure(let unusable): return CaseVerdict(question, .malformed, unusable.why)
-      case .success((let tensor, let found)):
-        let shape = [question.expect["height"]?.integer ?? 0, question.expect["width"]?.integer ?? 0, 3]
-        guard tensor.shape == shape else {
-          return CaseVerdict(question, .failed, "expected the shape \(shape), found \(tensor.shape)")
-        }
-        return samples(found, shape, question)
+      case .success(let found):
+        return try judged(found, shape, question) { samples($0, shape, question) }
       }
     }
   }
@@ -68,17 +66,15 @@ extension Asking {
     return try judged(question, answer) { answer in
       switch tensor("pixels", "F32", of: answer, question) {
       case .failure(let unusable): return CaseVerdict(question, .malformed, unusable.why)
-      case .success((let tensor, let bytes)): return try distance(tensor.shape, bytes, question)
+      case .success(let found):
+        let shape = question.expect["shape"]?.integers ?? []
+        return try judged(found, shape, question) { try distance(shape, $0, question) }
       }
     }
   }
 
   private func distance(_ shape: [Int], _ bytes: [UInt8], _ question: ConformanceCase) throws -> CaseVerdict {
     let expect = question.expect
-    let whole = expect["shape"]?.integers ?? []
-    guard shape == whole, shape.count == 3 else {
-      return CaseVerdict(question, .failed, "expected the shape \(whole), found \(shape)")
-    }
     let path = try file(expect, of: question)
     guard let name = expect["tensor"]?.text,
       let stored = try Safetensors(path).tensors.first(where: { $0.name == name })
@@ -109,10 +105,21 @@ extension Asking {
       question, distance <= limit ? .passed : .failed, distance: distance, limit: limit)
   }
 
-  /// A tensor of an answer: its shape and bytes.
+  /// Judges the bytes of a tensor; of one of another shape none is read.
+  private func judged(
+    _ found: (tensor: Safetensors.Tensor, file: MappedFile), _ shape: [Int], _ question: ConformanceCase,
+    _ judge: ([UInt8]) throws -> CaseVerdict
+  ) rethrows -> CaseVerdict {
+    guard found.tensor.shape == shape else {
+      return CaseVerdict(question, .failed, "expected the shape \(shape), found \(found.tensor.shape)")
+    }
+    return try judge(found.file.withBytes { Array($0[found.tensor.range]) })
+  }
+
+  /// A tensor of an answer, and the file that it is in.
   private func tensor(
     _ name: String, _ type: String, of answer: JSON, _ question: ConformanceCase
-  ) -> Result<(Safetensors.Tensor, [UInt8]), Unusable> {
+  ) -> Result<(tensor: Safetensors.Tensor, file: MappedFile), Unusable> {
     tensors(of: answer, question).flatMap { file in
       guard let tensor = file.tensors.first(where: { $0.name == name }) else {
         return .failure(Unusable("no tensor \(name) in \(file.file.path)"))
@@ -120,7 +127,7 @@ extension Asking {
       guard tensor.typeName == type else {
         return .failure(Unusable("\(name) is \(tensor.typeName), and has to be \(type)"))
       }
-      return .success((tensor, file.file.withBytes { Array($0[tensor.range]) }))
+      return .success((tensor, file.file))
     }
   }
 }

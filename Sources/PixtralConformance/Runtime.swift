@@ -105,7 +105,7 @@ package final class Runtime {
     switch failure {
     case .ended(let how): "the process ended, \(how)"
     case .timedOut: "none in \(numberText(timeout)) seconds"
-    case .tooLong: "a line of more than 64 MiB"
+    case .tooLong: "a line of more than 8 MiB"
     }
   }
 
@@ -148,10 +148,11 @@ package final class Runtime {
       return malformed(
         "the id \(json["id"].map { shortened($0.text(), to: 40) } ?? "none") instead of \(next)")
     }
-    if let reject = json["reject"] {
+    // Some write null for what is not there.
+    if let reject = json["reject"], reject != .null {
       return .rejected(reject["message"]?.plainText ?? reject["type"]?.plainText ?? "")
     }
-    if let why = json["unsupported"] { return .unsupported(why.plainText) }
+    if let why = json["unsupported"], why != .null { return .unsupported(why.plainText) }
     return .value(json)
   }
 

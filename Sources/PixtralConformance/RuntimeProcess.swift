@@ -16,13 +16,14 @@ final class RuntimeProcess {
   }
 
   /// The longest answer; tensors are in files.
-  private static let longestLine = 64 << 20
+  private static let longestLine = 8 << 20
   private static let keptErrors = 1 << 14
 
   private let process: pid_t
   private let input: Int32
   private let output: Int32
   private let errors: Int32
+  private var hasErrorsLeft = true
   private var isOver = false
   /// As `waitpid` has it, once it is over.
   private var status: Int32 = 0
@@ -113,7 +114,7 @@ final class RuntimeProcess {
       if left <= .zero { throw give(up: .timedOut) }
       var polled = [
         pollfd(fd: output, events: Int16(POLLIN), revents: 0),
-        pollfd(fd: errors, events: Int16(POLLIN), revents: 0),
+        pollfd(fd: hasErrorsLeft ? errors : -1, events: Int16(POLLIN), revents: 0),
         pollfd(fd: sent < line.count ? input : -1, events: Int16(POLLOUT), revents: 0),
       ]
       let ready = poll(&polled, 3, Int32(min(100, left / .milliseconds(1) + 1)))
@@ -141,6 +142,8 @@ final class RuntimeProcess {
     var bytes = [UInt8](repeating: 0, count: 1 << 14)
     let count = read(errors, &bytes, bytes.count)
     if count > 0 { errorBytes = (errorBytes + bytes[..<count]).suffix(Self.keptErrors) }
+    // One that is closed would be reported for ever.
+    if count == 0 { hasErrorsLeft = false }
   }
 
   /// How the process has ended, which has closed its output; it is given a moment to.

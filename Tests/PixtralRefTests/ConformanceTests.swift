@@ -81,6 +81,12 @@ struct ConformanceTests {
     #expect(verdicts(result.json).count == 2)
   }
 
+  @Test("A refusal that is null is none")
+  func nullRefusal() throws {
+    let answer = #"echo "{\"id\":$n,\"columns\":1,\"rows\":1,\"reject\":null,\"unsupported\":null}""#
+    #expect(try run(gridRuntime(answer), "--cases image/grid/16x16").code == 0)
+  }
+
   @Test("A runtime that never greets, or greets wrong, is refused with what it said")
   func noGreeting() throws {
     let silent = try run("echo no model here >&2; exit 1", fewGrids)
