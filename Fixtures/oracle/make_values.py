@@ -41,7 +41,26 @@ CHECKPOINTS = [
             "output.weight",
         ],
     ),
-    # Neither named checkpoint has biases, so the last row of the table needs parameters of its own.
+    (
+        "seeded:small",
+        seeded.SMALL,
+        True,
+        [
+            V + "patch_conv.weight",
+            V + "transformer.layers.3.attention.wq.weight",
+            V + "transformer.layers.1.feed_forward.w2.weight",
+            A + "w_in.weight",
+            A + "w_out.weight",
+            "tok_embeddings.weight",
+            "layers.0.attention.wq.weight",
+            "layers.2.attention.wk.weight",
+            "layers.1.attention.wo.weight",
+            "layers.2.feed_forward.w2.weight",
+            "norm.weight",
+            "output.weight",
+        ],
+    ),
+    # No named checkpoint has biases, so the last row of the table needs parameters of its own.
     (
         "seeded:tiny, but with adapter_bias true",
         {**seeded.TINY, "vision_encoder": {**seeded.TINY["vision_encoder"], "adapter_bias": True}},

@@ -34,6 +34,30 @@ TINY = {
     },
 }
 
+SMALL = {
+    "dim": 256,
+    "n_layers": 3,
+    "n_heads": 16,
+    "n_kv_heads": 4,
+    "head_dim": 128,
+    "hidden_dim": 1280,
+    "vocab_size": 32768,
+    "norm_eps": 1e-5,
+    "rope_theta": 1e6,
+    "vision_encoder": {
+        "hidden_size": 384,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 6,
+        "intermediate_size": 640,
+        "num_channels": 3,
+        "patch_size": 16,
+        "image_size": 1024,
+        "rope_theta": 1e4,
+        "adapter_bias": False,
+        "image_token_id": 10,
+    },
+}
+
 PIXTRAL_LARGE = {
     "dim": 12288,
     "n_layers": 88,
@@ -58,7 +82,7 @@ PIXTRAL_LARGE = {
     },
 }
 
-NAMED = {"tiny": TINY, "pixtral-large": PIXTRAL_LARGE}
+NAMED = {"tiny": TINY, "small": SMALL, "pixtral-large": PIXTRAL_LARGE}
 
 
 def tensor_shapes(params):

@@ -37,8 +37,8 @@ struct TraceCommand: ParsableCommand {
 
   @Option(
     help: """
-      seeded:tiny, seeded:pixtral-large, or a folder in Mistral's layout (params.json and \
-      consolidated.safetensors) or Hugging Face's (config.json and model.safetensors), sharded or not.
+      seeded:tiny, seeded:small, seeded:pixtral-large, or a folder in Mistral's layout (params.json \
+      and consolidated.safetensors) or Hugging Face's (config.json and model.safetensors), sharded or not.
       """)
   var checkpoint = "seeded:tiny"
 

@@ -32,8 +32,7 @@ public struct Checkpoint: Sendable {
   private init(seeded name: String) throws {
     guard let parameters = SeededModel.all[name] else {
       throw InputError(
-        .wrongParameters, "checkpoint \(name)",
-        expected: SeededModel.all.keys.sorted().joined(separator: " or "), found: name)
+        .wrongParameters, "checkpoint \(name)", expected: SeededModel.names, found: name)
     }
     self.name = name
     self.parameters = parameters

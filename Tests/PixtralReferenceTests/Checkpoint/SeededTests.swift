@@ -9,7 +9,7 @@ import Testing
 /// Check values written by the NumPy oracle, Fixtures/oracle/make_values.py.
 @Suite("Seeded checkpoints")
 struct SeededTests {
-  static let models = ["seeded:tiny", "seeded:pixtral-large"]
+  static let models = ["seeded:tiny", "seeded:small", "seeded:pixtral-large"]
 
   @Test("Values are the oracle's, bit for bit", arguments: models)
   func valuesAreTheOracles(model: String) throws {
@@ -31,10 +31,10 @@ struct SeededTests {
     }
   }
 
-  @Test("Whole tensors of seeded:tiny have the oracle's sum of bits")
-  func wholeTensors() throws {
-    let checkpoint = try Checkpoint("seeded:tiny")
-    for entry in try oracle("seeded:tiny") {
+  @Test("Whole tensors have the oracle's sum of bits", arguments: ["seeded:tiny", "seeded:small"])
+  func wholeTensors(model: String) throws {
+    let checkpoint = try Checkpoint(model)
+    for entry in try oracle(model) {
       let weight = checkpoint.tensor(try #require(entry["name"]?.string))
       let values: [Float] = weight.vector()
       let sum = values.reduce(UInt64(0)) { $0 &+ UInt64($1.bitPattern >> 16) }
@@ -82,7 +82,7 @@ struct SeededTests {
   @Test("An unknown name is refused with the known ones")
   func unknownName() throws {
     let error = try refusal { try Checkpoint("seeded:huge") }
-    #expect(error.expected == "seeded:pixtral-large or seeded:tiny")
+    #expect(error.expected == "seeded:pixtral-large, seeded:small or seeded:tiny")
   }
 
   private func oracleModel(_ model: String) throws -> JSON {
