@@ -111,6 +111,7 @@ check: build
 	$(PYTHON) Tools/goldens/make_checkpoints.py --out .build/odd-checkpoints
 	$(PYTHON) Tools/checks/check_checkpoints.py $(PROGRAM) .build/odd-checkpoints
 	$(PYTHON) Tools/checks/check_transformers_taps.py $(PROGRAM)
+	$(PYTHON) Tools/checks/check_transformers_taps.py $(PROGRAM) --checkpoint seeded:small
 	$(PYTHON) Tools/checks/check_conversions.py $(PROGRAM)
 	$(PYTHON) Tools/checks/check_walkthrough.py $(PROGRAM)
 	$(PYTHON) Tools/checks/check_outputs.py $(PROGRAM) --rounds 20

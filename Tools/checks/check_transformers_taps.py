@@ -1,9 +1,10 @@
 """Docs/Trace.md's account of transformers, run as it is written: its tables of modules and its
 `adjacent_pairs`.
 
-    python check_transformers_taps.py BINARY [--request FILE] [--dtype float32|float16|bfloat16]
+    python check_transformers_taps.py BINARY [--checkpoint seeded:tiny] [--request FILE]
+                                      [--dtype float32|float16|bfloat16]
 
-BINARY writes seeded:tiny in the Hugging Face layout and traces the request;
+BINARY writes the checkpoint in the Hugging Face layout and traces the request;
 LlavaForConditionalGeneration.from_pretrained reads the folder and gets the same tokens and pixels;
 hooks take what the tables say. Exit 1 if a tap is missing, is beyond the limit of Docs/Trace.md, or
 is named by the page and not by pixtral-ref; and if q and k agree without `adjacent_pairs`.
@@ -129,6 +130,7 @@ def transformers_taps(folder, rows, tokens, images, dtype):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("binary")
+    parser.add_argument("--checkpoint", default="seeded:tiny")
     parser.add_argument("--request", default=str(REQUEST))
     parser.add_argument("--dtype", choices=LIMITS, default="float32")
     arguments = parser.parse_args()
@@ -143,10 +145,21 @@ def main():
                 stderr=subprocess.DEVNULL,
             )
 
-        run("checkpoint", "write", "seeded:tiny", "--layout", "hf", "--out", str(out / "hf"))
-        run("trace", "--request", arguments.request, "--out", str(out / "ordinary"))
+        name = arguments.checkpoint
+        run("checkpoint", "write", name, "--layout", "hf", "--out", str(out / "hf"))
         run(
             "trace",
+            "--checkpoint",
+            name,
+            "--request",
+            arguments.request,
+            "--out",
+            str(out / "ordinary"),
+        )
+        run(
+            "trace",
+            "--checkpoint",
+            name,
             "--request",
             arguments.request,
             "--taps",

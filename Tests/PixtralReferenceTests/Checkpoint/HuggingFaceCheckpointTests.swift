@@ -12,9 +12,9 @@ struct HuggingFaceCheckpointTests {
 
   init() throws { folder = try TemporaryFolder() }
 
-  @Test(arguments: [5000, 3])
-  func everyTensorIsReadAsMistralsLayoutHasIt(megabytes: Int) throws {
-    let seeded = try Checkpoint("seeded:tiny")
+  @Test(arguments: [("seeded:tiny", 5000), ("seeded:tiny", 3), ("seeded:small", 20)])
+  func everyTensorIsReadAsMistralsLayoutHasIt(model: String, megabytes: Int) throws {
+    let seeded = try Checkpoint(model)
     try writeCheckpoint(
       seeded, layout: .hf, to: folder.path, shardBytes: megabytes * 1_000_000,
       tokenizer: "\(fixtures)/tokenizer/\(Tokenizer.fileName)")

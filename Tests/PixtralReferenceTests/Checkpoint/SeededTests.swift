@@ -50,6 +50,29 @@ struct SeededTests {
     #expect(tensors.reduce(0) { $0 + $1.rows * $1.columns } == expected["value_count"]?.integer)
   }
 
+  @Test("seeded:small has heads and widths that production kernels take")
+  func shapesOfKernels() throws {
+    let shape = try Checkpoint("seeded:small").parameters
+    #expect(shape.headDim == 128 && shape.vision.headDim == 64)
+    #expect(widths(shape).allSatisfy { $0.isMultiple(of: 128) })
+  }
+
+  @Test("One width taken for another shows", arguments: ["seeded:tiny", "seeded:small"])
+  func widthsDiffer(model: String) throws {
+    let widths = widths(try Checkpoint(model).parameters)
+    #expect(Set(widths).count == widths.count)
+  }
+
+  /// Of the rows that go between operations: decoder, queries, keys and values, feed-forward; vision encoder,
+  /// its feed-forward; a patch.
+  private func widths(_ shape: Parameters) -> [Int] {
+    [
+      shape.dim, shape.heads * shape.headDim, shape.keyValueHeads * shape.headDim, shape.hiddenDim,
+      shape.vision.hiddenSize, shape.vision.intermediateSize,
+      shape.vision.channels * shape.vision.patchSize * shape.vision.patchSize,
+    ]
+  }
+
   @Test("Any range of rows holds the values that the whole has there")
   func rowsAreSlices() throws {
     let weight = try Checkpoint("seeded:tiny").tensor("layers.1.feed_forward.w2.weight")
