@@ -130,7 +130,7 @@ private func files(below root: String) throws -> [String] {
   guard let names = fileNames(in: root) else {
     throw InputError(.unreadableFile, root, expected: "a folder with cases", found: systemMessage())
   }
-  return try names.sorted().flatMap { name in
+  return try names.flatMap { name in
     let path = "\(root)/\(name)"
     return isFolder(path) ? try files(below: path) : [path]
   }

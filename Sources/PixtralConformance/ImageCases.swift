@@ -14,7 +14,7 @@ extension Asking {
     } else {
       path = try file(question.inputs, of: question)
     }
-    return try judged(question, runtime.ask("rgb", [("file", Array(JSON.string(path).text().utf8))])) {
+    return try judged(question, runtime.ask("rgb", [("file", JSON.string(path).bytes)])) {
       answer in
       let shape = [question.expect["height"]?.integer ?? 0, question.expect["width"]?.integer ?? 0, 3]
       switch tensor("rgb", "U8", of: answer, question) {
@@ -60,9 +60,9 @@ extension Asking {
     let input = "\(runtime.folder)/rgb.safetensors"
     try write(safetensors("rgb", "U8", [image.height, image.width, 3], image.samples), to: input)
     let rule = ["patch_size", "image_size"].map {
-      (key: $0, json: question.json["subject"]?[$0].jsonBytes ?? [])
+      (key: $0, json: subject?[$0].jsonBytes ?? [])
     }
-    let answer = runtime.ask("pixels", [("tensors", Array(JSON.string(input).text().utf8))] + rule)
+    let answer = runtime.ask("pixels", [("tensors", JSON.string(input).bytes)] + rule)
     return try judged(question, answer) { answer in
       switch tensor("pixels", "F32", of: answer, question) {
       case .failure(let unusable): return CaseVerdict(question, .malformed, unusable.why)
@@ -76,13 +76,14 @@ extension Asking {
   private func distance(_ shape: [Int], _ bytes: [UInt8], _ question: ConformanceCase) throws -> CaseVerdict {
     let expect = question.expect
     let path = try file(expect, of: question)
+    let golden = try Safetensors(MappedFile(plain: path))
     guard let name = expect["tensor"]?.text,
-      let stored = try Safetensors(path).tensors.first(where: { $0.name == name })
+      let stored = golden.tensors.first(where: { $0.name == name })
     else {
       throw InputError(
         .wrongRequest, "\(question.id), expect.tensor", expected: "a tensor of \(path)", found: "none")
     }
-    let expected: [Float] = try StoredTensor(stored, of: MappedFile(plain: path)).vector()
+    let expected: [Float] = try StoredTensor(stored, of: golden.file).vector()
     let all = bytes.withUnsafeBytes { Array($0.bindMemory(to: Float.self)) }
     let found = expect["rows"]?.integers.map { all.rows($0, of: shape) } ?? all
     if let at = found.firstIndex(where: { !$0.isFinite }) {

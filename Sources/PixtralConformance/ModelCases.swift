@@ -20,7 +20,7 @@ extension Asking {
       "trace",
       [
         ("tokens", question.expect["tokens"].jsonBytes), ("tensors", try pixels(of: golden, question)),
-        ("taps", Array(JSON.array(golden.taps.map(JSON.string)).text().utf8)),
+        ("taps", JSON.array(golden.taps.map(JSON.string)).bytes),
       ])
     return try judged(question, answer) { answer in
       switch tensors(of: answer, question) {
@@ -66,6 +66,6 @@ extension Asking {
       try values.withUnsafeBytes { try writer.write($0) }
     }
     try writer.finish()
-    return Array(JSON.string(path).text().utf8)
+    return JSON.string(path).bytes
   }
 }

@@ -12,7 +12,7 @@ package struct Report: Sendable {
   }
 
   /// Failures that nobody has announced.
-  package var failures: [CaseVerdict] { verdicts.filter { $0.verdict.isFailure && known[$0.id] == nil } }
+  package var failures: [CaseVerdict] { verdicts.filter(isUnannouncedFailure) }
   /// Cases that were to fail and passed.
   package var unexpectedPasses: [CaseVerdict] {
     verdicts.filter { $0.verdict == .passed && known[$0.id] != nil }
@@ -20,6 +20,10 @@ package struct Report: Sendable {
   /// A run of which nothing passed or was decided shows nothing.
   package var isEmpty: Bool { !verdicts.contains { $0.verdict != .unsupported } }
   package var passed: Bool { failures.isEmpty && unexpectedPasses.isEmpty && !isEmpty }
+
+  private func isUnannouncedFailure(_ verdict: CaseVerdict) -> Bool {
+    verdict.verdict.isFailure && known[verdict.id] == nil
+  }
 
   package func count(_ verdict: CaseVerdict.Verdict, of stage: Stage? = nil) -> Int {
     verdicts.count { $0.verdict == verdict && (stage == nil || $0.stage == stage) }
@@ -62,13 +66,13 @@ package struct Report: Sendable {
     for stage in Stage.allCases {
       let cases = verdicts.filter { $0.stage == stage }
       guard !cases.isEmpty else { continue }
-      let failed = cases.count { failures.map(\.id).contains($0.id) }
+      let failed = cases.count(where: isUnannouncedFailure)
       lines.append(
         #"  <testsuite name="\#(stage.rawValue)" tests="\#(cases.count)" failures="\#(failed)">"#)
       for verdict in cases {
         let detail = escaped([verdict.tap, verdict.detail].compactMap(\.self).joined(separator: ": "))
         let inside =
-          verdict.verdict.isFailure && known[verdict.id] == nil
+          isUnannouncedFailure(verdict)
           ? #"<failure message="\#(verdict.verdict.rawValue)">\#(detail)</failure>"#
           : verdict.verdict == .passed ? "" : #"<skipped message="\#(verdict.verdict.rawValue) \#(detail)"/>"#
         lines.append(

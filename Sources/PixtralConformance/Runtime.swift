@@ -173,13 +173,18 @@ package final class Runtime {
     let answer = ask(
       "load",
       [
-        ("checkpoint", Array(JSON.string(checkpoint).text().utf8)),
-        ("layout", Array(JSON.string(layout.rawValue).text().utf8)),
+        ("checkpoint", JSON.string(checkpoint).bytes),
+        ("layout", JSON.string(layout.rawValue).bytes),
       ])
     guard case .value = answer else { return answer }
     loaded = checkpoint
     return nil
   }
+}
+
+extension JSON {
+  /// Its text, in one line.
+  var bytes: [UInt8] { Array(text().utf8) }
 }
 
 /// JSON may have line ends between its tokens; in a session a line is one object.
