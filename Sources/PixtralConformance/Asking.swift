@@ -7,12 +7,12 @@ package struct Asking {
   let runtime: Runtime
   /// Names tokens in what is said of them.
   let tokenizer: Tokenizer
+  let faults: FaultAnswers
   /// The folder of each checkpoint that cases are about, written when the first of them is asked.
   let checkpoints: CheckpointFolders
 
-  package init(_ runtime: Runtime, tokenizer: Tokenizer, tokenizerFile: String) {
-    self.runtime = runtime
-    self.tokenizer = tokenizer
+  package init(_ runtime: Runtime, tokenizer: Tokenizer, tokenizerFile: String, faults: FaultAnswers) {
+    (self.runtime, self.tokenizer, self.faults) = (runtime, tokenizer, faults)
     checkpoints = CheckpointFolders(in: runtime.folder, tokenizerFile: tokenizerFile)
   }
 
@@ -50,20 +50,32 @@ package struct Asking {
     switch answer {
     case .value(let json):
       if question.expectsRefusal {
-        return CaseVerdict(
+        var verdict = CaseVerdict(
           question, .failed,
           "expected a refusal (\(question.expect["reject"]?.text ?? "")), found an answer")
+        verdict.explaining = try judge(json).explaining
+        return verdict
       }
       return try judge(json)
     case .rejected(let why):
-      return question.expectsRefusal
-        ? CaseVerdict(question, .passed)
-        : CaseVerdict(question, .failed, "refused: \(shortened(why, to: 200))")
+      return explained(
+        question.expectsRefusal
+          ? CaseVerdict(question, .passed)
+          : CaseVerdict(question, .failed, "refused: \(shortened(why, to: 200))"), nil)
     case .unsupported(let why): return CaseVerdict(question, .unsupported, shortened(why, to: 200))
     case .crashed(let how): return CaseVerdict(question, .crashed, shortened(how, to: 400))
     case .timedOut: return CaseVerdict(question, .timedOut)
     case .malformed(let what): return CaseVerdict(question, .malformed, what)
     }
+  }
+
+  /// A verdict on an answer that is equal or wrong, with the mistakes that explain it.
+  ///
+  /// - written: the answer in the form that Fixtures/faults has a hash of; nil for a refusal.
+  func explained(_ verdict: CaseVerdict, _ written: [UInt8]?) -> CaseVerdict {
+    var explained = verdict
+    explained.explaining = faults.explaining(verdict.id, written: written)
+    return explained
   }
 
   /// The file of tensors that an answer names; a name is in the session's folder.

@@ -24,12 +24,19 @@ package struct CaseVerdict: Sendable {
   package var limit: Double?
   /// What was found, in words.
   package var detail: String?
+  /// Ids of the mistakes that it looks like, which explain it equally; none where nothing does.
+  package internal(set) var looksLike: [String] = []
+  /// The kind of question: mistakes of one kind are named together.
+  let kind: String
+  /// Of each mistake that would answer otherwise than right: whether this is its answer.
+  var explaining: [String: Bool] = [:]
 
   init(
     _ question: ConformanceCase, _ verdict: Verdict, _ detail: String? = nil, tap: String? = nil,
     distance: Double? = nil, limit: Double? = nil
   ) {
     (id, stage, self.verdict) = (question.id, question.stage, verdict)
+    kind = "\(question.stage.rawValue) \(question.operation)"
     (self.detail, self.tap, self.distance, self.limit) = (detail, tap, distance, limit)
   }
 }

@@ -3,7 +3,7 @@ import PixtralText
 
 /// The stages of the data, in its order.
 package enum Stage: String, Sendable, CaseIterable {
-  case tokens, grid, rgb, pixels, model
+  case rgb, grid, tokens, pixels, model
 }
 
 /// One question to a runtime, with its right answer. Cases.md.

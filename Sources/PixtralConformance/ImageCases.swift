@@ -14,16 +14,23 @@ extension Asking {
     } else {
       path = try file(question.inputs, of: question)
     }
-    return try judged(question, runtime.ask("rgb", [("file", JSON.string(path).bytes)])) {
+    return judged(question, runtime.ask("rgb", [("file", JSON.string(path).bytes)])) {
       answer in
       let shape = [question.expect["height"]?.integer ?? 0, question.expect["width"]?.integer ?? 0, 3]
       switch tensor("rgb", "U8", of: answer, question) {
       case .failure(let unusable): return CaseVerdict(question, .malformed, unusable.why)
       case .success(let found):
-        return try judged(found, shape, question) { samples($0, shape, question) }
+        // Where no answer is right, any small one may be a mistake's.
+        if question.expectsRefusal, found.tensor.range.count < Self.mostSamples {
+          return explained(
+            CaseVerdict(question, .failed), found.file.withBytes { Array($0[found.tensor.range]) })
+        }
+        return judged(found, shape, question) { explained(samples($0, shape, question), $0) }
       }
     }
   }
+
+  private static let mostSamples = 1 << 24
 
   private func samples(_ found: [UInt8], _ shape: [Int], _ question: ConformanceCase) -> CaseVerdict {
     guard let text = question.expect["rgb"]?.text, let expected = base64(text) else {
@@ -96,15 +103,25 @@ extension Asking {
       error += difference * difference
       size += Double(e) * Double(e)
     }
+    let lines =
+      shape.dropLast().reduce(1, *) / max(1, shape[1]) * (expect["rows"]?.integers?.count ?? shape[1])
+    let explaining = try faults.sketches(question.id)?.explaining(
+      limit: { _ in Self.leastPixelFault },
+      found: { _ in SketchedTap("pixels", found, rows: lines, reference: size.squareRoot()) })
     let isRelative = question.compare["relF"] != nil
     let distance = isRelative ? (error / size).squareRoot() : largest
     guard let limit = question.compare[isRelative ? "relF" : "max_abs"]?.number else {
       throw InputError(
         .wrongRequest, "\(question.id), compare", expected: "relF or max_abs", found: "neither")
     }
-    return CaseVerdict(
+    var verdict = CaseVerdict(
       question, distance <= limit ? .passed : .failed, distance: distance, limit: limit)
+    verdict.explaining = explaining ?? [:]
+    return verdict
   }
+
+  /// A relF of pixels that is no noise of float32.
+  private static let leastPixelFault = 1e-4
 
   /// Judges the bytes of a tensor; of one of another shape none is read.
   private func judged(

@@ -13,7 +13,9 @@ extension Asking {
       runtime.description.features.contains("layout.hf")
         && !runtime.description.features.contains("layout.mistral") ? .hf : .mistral
     if let failure = runtime.load(try checkpoints.path(of: model, layout: layout), layout: layout) {
-      return judged(question, failure) { _ in preconditionFailure("a value of what failed") }
+      var verdict = judged(question, failure) { _ in preconditionFailure("a value of what failed") }
+      if case .rejected(let why) = failure { verdict.explaining = faults.explaining(refusal: why, of: model) }
+      return verdict
     }
     let golden = try TraceFile(question.folder)
     let answer = runtime.ask(
@@ -40,6 +42,28 @@ extension Asking {
     let comparison = try Comparison(
       reference: reference, candidate: TraceFile(path), .init(arithmetic: runtime.description.arithmetic)
     ) { tokenizer.vocabulary.pieces.indices.contains($0) ? tokenizer.vocabulary.pieces[$0].text : nil }
+    var verdict = verdict(on: comparison, question)
+    verdict.explaining = try explaining(comparison, question.id)
+    return verdict
+  }
+
+  /// Whether each mistake of Fixtures/faults gives what a runtime gave.
+  private func explaining(_ comparison: Comparison, _ id: String) throws -> [String: Bool] {
+    let limits = Dictionary(uniqueKeysWithValues: comparison.taps.map { ($0.name, $0.limit) })
+    let order = comparison.taps.map(\.name)
+    let firstWrong = comparison.firstDivergence.flatMap { order.firstIndex(of: $0.name) } ?? order.count
+    guard let sketches = faults.sketches(id) else { return [:] }
+    let found = try sketches.explaining(
+      limit: { limits[$0].map { $0.relF * $0.farMultiple } },
+      found: { comparison.sketch(of: $0) }, isAlike: { comparison.addsOneRow($0) })
+    return found.reduce(into: [:]) { explaining, fault in
+      // What is wrong before a mistake can show is no work of it.
+      let start = sketches.moved[fault.key]!.keys.compactMap { order.firstIndex(of: $0) }.min() ?? 0
+      explaining[fault.key] = fault.value && start <= firstWrong
+    }
+  }
+
+  private func verdict(on comparison: Comparison, _ question: ConformanceCase) -> CaseVerdict {
     let given = comparison.taps.filter { !$0.isMissing }
     let first = comparison.firstDivergence ?? given.first(where: \.isUndecided)
     guard let first else {

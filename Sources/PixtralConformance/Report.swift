@@ -8,7 +8,13 @@ package struct Report: Sendable {
   package let known: [String: String]
 
   package init(_ runtime: RuntimeDescription, _ verdicts: [CaseVerdict], known: [String: String]) {
-    (self.runtime, self.verdicts, self.known) = (runtime, verdicts, known)
+    let naming = Naming(verdicts)
+    self.verdicts = verdicts.map { verdict in
+      var named = verdict
+      named.looksLike = naming.names(of: verdict)
+      return named
+    }
+    (self.runtime, self.known) = (runtime, known)
   }
 
   /// Failures that nobody has announced.
@@ -45,7 +51,7 @@ package struct Report: Sendable {
       "first_divergence": firstDivergence.map { first in
         [
           "case": .string(first.id), "stage": .string(first.stage.rawValue),
-          "tap": first.tap.map(JSON.string) ?? .null, "looks_like": .null,
+          "tap": first.tap.map(JSON.string) ?? .null, "looks_like": looksLike(first),
         ]
       } ?? .null,
       "cases": .array(
@@ -53,7 +59,8 @@ package struct Report: Sendable {
           [
             "id": .string(verdict.id), "stage": .string(verdict.stage.rawValue),
             "verdict": .string(verdict.verdict.rawValue), "tap": verdict.tap.map(JSON.string) ?? .null,
-            "distance": number(verdict.distance), "limit": number(verdict.limit), "looks_like": .null,
+            "distance": number(verdict.distance), "limit": number(verdict.limit),
+            "looks_like": looksLike(verdict),
             "detail": verdict.detail.map(JSON.string) ?? .null,
           ]
         }),
@@ -83,6 +90,11 @@ package struct Report: Sendable {
     }
     return (lines + ["</testsuites>", ""]).joined(separator: "\n")
   }
+}
+
+/// Two mistakes that explain it equally are both named.
+private func looksLike(_ verdict: CaseVerdict) -> JSON {
+  verdict.looksLike.isEmpty ? .null : .string(verdict.looksLike.joined(separator: ", "))
 }
 
 private func number(_ value: Double?) -> JSON {

@@ -32,6 +32,11 @@ extension Asking {
       return CaseVerdict(question, .malformed, "no array of integers under tokens")
     }
     let expected = question.expect["tokens"]?.integers ?? []
+    let written = Array(found.map(String.init).joined(separator: ",").utf8)
+    return explained(judged(found, expected, question), written)
+  }
+
+  private func judged(_ found: [Int], _ expected: [Int], _ question: ConformanceCase) -> CaseVerdict {
     if found == expected { return CaseVerdict(question, .passed) }
     let at =
       zip(found, expected).enumerated().first { $0.element.0 != $0.element.1 }?.offset
@@ -54,9 +59,13 @@ extension Asking {
     }
     let expected = question.expect["text"]?.text ?? ""
     // Two spellings of one character are two texts.
-    guard !found.utf8.elementsEqual(expected.utf8) else { return CaseVerdict(question, .passed) }
-    return CaseVerdict(
-      question, .failed, "expected \"\(shortened(expected, to: 60))\", found \"\(shortened(found, to: 60))\"")
+    let verdict =
+      found.utf8.elementsEqual(expected.utf8)
+      ? CaseVerdict(question, .passed)
+      : CaseVerdict(
+        question, .failed,
+        "expected \"\(shortened(expected, to: 60))\", found \"\(shortened(found, to: 60))\"")
+    return explained(verdict, Array(found.utf8))
   }
 
   func grid(_ question: ConformanceCase) -> CaseVerdict {
@@ -66,9 +75,12 @@ extension Asking {
         return CaseVerdict(question, .malformed, "no integers under columns and rows")
       }
       let expected = (question.expect["columns"]?.integer ?? 0, question.expect["rows"]?.integer ?? 0)
-      if (columns, rows) == expected { return CaseVerdict(question, .passed) }
-      return CaseVerdict(
-        question, .failed, "expected \(expected.0)×\(expected.1) patches, found \(columns)×\(rows)")
+      let verdict =
+        (columns, rows) == expected
+        ? CaseVerdict(question, .passed)
+        : CaseVerdict(
+          question, .failed, "expected \(expected.0)×\(expected.1) patches, found \(columns)×\(rows)")
+      return explained(verdict, Array("\(columns)x\(rows)".utf8))
     }
   }
 }

@@ -29,10 +29,19 @@ struct ChosenCases: ParsableArguments {
   @Option(help: "Ids, shell patterns separated by commas; * matches slashes too.")
   var cases: String?
 
+  private func folder() throws -> String {
+    try fixtures ?? shared("Fixtures/cases", what: "the cases", option: "--fixtures")
+  }
+
+  /// What mistakes answer, which lies beside the cases.
+  func faults() throws -> FaultAnswers {
+    let folder = try "\(PixtralStorage.folder(of: folder()))/faults"
+    return isFolder(folder) ? try FaultAnswers(folder) : FaultAnswers()
+  }
+
   /// - Throws: `InputError` if there are none, or a word names nothing.
   func read() throws -> [ConformanceCase] {
-    let all = try CaseFiles(fixtures ?? shared("Fixtures/cases", what: "the cases", option: "--fixtures"))
-      .cases
+    let all = try CaseFiles(folder()).cases
     let stages = try stage?.split(separator: ",").map { word in
       guard let stage = Stage(rawValue: String(word)) else {
         throw InputError(
@@ -138,7 +147,8 @@ struct RunConformance: ParsableCommand {
     let folder = try TemporaryFolder("pixtral-ref-conformance")
     let runtime = try Runtime(runtime, folder: folder.path, timeout: timeout)
     let asking = Asking(
-      runtime, tokenizer: try tokenizer.read(), tokenizerFile: try tokenizer.path())
+      runtime, tokenizer: try tokenizer.read(), tokenizerFile: try tokenizer.path(),
+      faults: try chosen.faults())
     var verdicts: [CaseVerdict] = []
     for (n, question) in cases.enumerated() {
       if n % 50 == 0 || question.stage == .model { Console.progress(done: n, of: cases.count, question.id) }
@@ -200,6 +210,9 @@ struct RunConformance: ParsableCommand {
     if let tap = verdict.tap { text += "\n  at \(tap)" }
     if let distance = verdict.distance, let limit = verdict.limit {
       text += "\n  \(Console.scientific(distance)), the limit is \(Console.scientific(limit))"
+    }
+    if !verdict.looksLike.isEmpty {
+      text += "\n  looks like \(verdict.looksLike.joined(separator: " or ")) (Docs/Faults.md)"
     }
     if let detail = verdict.detail { text += "\n  \(onOneLine(detail))" }
     Console.out(

@@ -3,7 +3,8 @@ oracle, or into the pixels it is given.
 
 `FAULTS` has those of the model, by id; `PIXEL_FAULTS` those of image processing that keep the grid,
 and `LOAD_FAULTS` those that end in a refused load. check_exposes.py runs the first two, and
-runtimes/oracle_session.py has them all. Those of tokens and grids are in text_faults.py.
+runtimes/oracle_session.py has them all. `FORMS` and `PIXEL_FORMS` have other forms of the same
+mistakes, as `ID~FORM`. Those of tokens and grids are in text_faults.py.
 """
 
 import contextlib
@@ -87,6 +88,14 @@ def flat_positions(places, theta, e, plain=oracle.vision_angles):
     return plain([(n // 64, n % 64) for n in range(len(places))], theta, e)
 
 
+def flat_positions_of_each_image(places, theta, e, plain=oracle.vision_angles):
+    """The same, with each image counted from 0."""
+    numbers = []
+    for place in places:
+        numbers.append(0 if place == (0, 0) else numbers[-1] + 1)
+    return plain([(n // 64, n % 64) for n in numbers], theta, e)
+
+
 def swapped_positions(places, theta, e, plain=oracle.vision_angles):
     return plain([(column, row) for row, column in places], theta, e)
 
@@ -106,6 +115,16 @@ def half_split(x, angles, heads):
     return np.concatenate([a * cos - b * sin, a * sin + b * cos], axis=-1).reshape(x.shape)
 
 
+def half_split_in(part):
+    """half_split in one part of the model: the weights' prefix is `vision_encoder.` or `layers.`."""
+
+    def layer(x, checkpoint, weights, *rest, plain=oracle.layer):
+        with patched(rotate=half_split) if weights.startswith(part) else contextlib.nullcontext():
+            return plain(x, checkpoint, weights, *rest)
+
+    return layer
+
+
 def without_mask(q, k, v, heads, kv_heads, sees, trace, prefix, plain=oracle.attention):
     if prefix.startswith("vision."):
         sees = np.ones_like(sees)
@@ -115,6 +134,11 @@ def without_mask(q, k, v, heads, kv_heads, sees, trace, prefix, plain=oracle.att
 def layer_with_gelu(x, checkpoint, weights, *rest, plain=oracle.layer):
     """GELU for SiLU, in the vision encoder only."""
     with patched(silu=oracle.gelu) if weights.startswith("vision_encoder.") else contextlib.nullcontext():
+        return plain(x, checkpoint, weights, *rest)
+
+
+def layer_with_tanh_gelu(x, checkpoint, weights, *rest, plain=oracle.layer):
+    with patched(silu=tanh_gelu) if weights.startswith("vision_encoder.") else contextlib.nullcontext():
         return plain(x, checkpoint, weights, *rest)
 
 
@@ -142,6 +166,11 @@ def tanh_gelu(x):
 def table_gelu(x, plain=oracle.gelu):
     """Looked up by float16, stored as float16; otherwise exact."""
     return plain(x.astype(np.float16).astype(np.float64)).astype(np.float16).astype(np.float64)
+
+
+def table_tanh_gelu(x):
+    """llama.cpp's table, which holds the tanh form."""
+    return tanh_gelu(x.astype(np.float16).astype(np.float64)).astype(np.float16).astype(np.float64)
 
 
 def embeddings_everywhere(checkpoint, tokens, images, trace):
@@ -212,6 +241,15 @@ FAULTS = {
     "D-tied": Fault(renamed={"output.weight": "tok_embeddings.weight"}),
 }
 
+FORMS = {
+    "V-flat-positions~each-image": Fault({"vision_angles": flat_positions_of_each_image}),
+    "V-half-split~vision": Fault({"layer": half_split_in("vision_encoder.")}),
+    "V-half-split~decoder": Fault({"layer": half_split_in("layers.")}),
+    "V-gelu~tanh": Fault({"layer": layer_with_tanh_gelu}),
+    "A-gelu-table~tanh": Fault({"gelu": table_tanh_gelu}),
+    "D-theta~1e4": Fault(params={"rope_theta": 1e4}),
+}
+
 
 # Pixels
 
@@ -234,13 +272,60 @@ def antialiased(rgb, right):
     return normalised(PIL.Image.fromarray(rgb).resize(size, PIL.Image.Resampling.BICUBIC))
 
 
+def unnormalised(right):
+    """Samples from 0 to 1, [3, height, width]."""
+    return right.astype(np.float64) * STD[:, None, None] + MEAN[:, None, None]
+
+
 def half_and_half(rgb, right):
     """Mean and deviation 0.5."""
-    return (right.astype(np.float64) * STD[:, None, None] + MEAN[:, None, None] - 0.5) / 0.5
+    return (unnormalised(right) - 0.5) / 0.5
+
+
+def not_normalised(rgb, right):
+    return unnormalised(right)
+
+
+def padded_on_both_sides(rgb, right):
+    height, width = right.shape[1:]
+    wider = np.zeros((height, width, 3), dtype=np.uint8)
+    rgb = rgb[:height, :width]
+    top, left = (height - rgb.shape[0]) // 2, (width - rgb.shape[1]) // 2
+    wider[top : top + rgb.shape[0], left : left + rgb.shape[1]] = rgb
+    return normalised(wider)
+
+
+def antialiased_bilinear(rgb, right):
+    size = (right.shape[2], right.shape[1])
+    return normalised(PIL.Image.fromarray(rgb).resize(size, PIL.Image.Resampling.BILINEAR))
+
+
+def on_bytes(rgb, right):
+    """The right stretch, but rounded to bytes."""
+    return normalised(np.clip(np.rint(unnormalised(right) * 255), 0, 255).transpose(1, 2, 0))
+
+
+def bilinear(rgb, right):
+    """Two taps, float samples, no antialiasing."""
+    result = np.asarray(rgb, dtype=np.float64)
+    for axis, size in enumerate(right.shape[1:]):
+        place = np.clip((np.arange(size) + 0.5) * result.shape[axis] / size - 0.5, 0, result.shape[axis] - 1)
+        low = np.floor(place).astype(int)
+        high = np.minimum(low + 1, result.shape[axis] - 1)
+        share = (place - low).reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
+        result = result.take(low, axis) * (1 - share) + result.take(high, axis) * share
+    return normalised(result)
 
 
 # Each takes RGB, uint8 [height, width, 3], and the right pixels, [3, rows * 16, columns * 16].
 PIXEL_FAULTS = {"P-pad": padded, "P-antialias": antialiased, "P-norm": half_and_half}
+PIXEL_FORMS = {
+    "P-pad~both-sides": padded_on_both_sides,
+    "P-antialias~antialiased-bilinear": antialiased_bilinear,
+    "P-antialias~bytes": on_bytes,
+    "P-antialias~bilinear": bilinear,
+    "P-norm~none": not_normalised,
+}
 
 
 def without_alpha(opened):

@@ -1,8 +1,8 @@
 """The faults of Docs/Faults.md that show in tokens or in grids: each puts one mistake into the
 oracle of Docs/Tokens.md (Fixtures/oracle/tokens.py), or into its grid and that of image.py.
 
-`FAULTS` has them by id. `put(id)` makes the mistake for the rest of the process. Standard library
-only.
+`FAULTS` has them by id, and `FORMS` other forms of the same mistakes, as `ID~FORM`. `put(name)` makes
+the mistake for the rest of the process. Standard library only.
 """
 
 import math
@@ -104,6 +104,10 @@ def without_space(self, text, mark=True, plain=Tokenizer.encode):
     return plain(self, text, mark=False)
 
 
+def two_spaces(self, text, mark=True, plain=Tokenizer.encode):
+    return plain(self, " " + text if mark else text, mark)
+
+
 def with_controls(self, text, mark=True, plain=Tokenizer.encode):
     """Names of control tokens inside a text become control tokens."""
     ids = {piece: id for id, piece in enumerate(self.pieces[:32]) if self.kinds[id] == tokens.CONTROL}
@@ -116,6 +120,23 @@ def with_controls(self, text, mark=True, plain=Tokenizer.encode):
 def start_again(self, tokenizer):
     """<s> in front of every text that the template encodes."""
     self.encode = lambda text, mark=True: [tokens.BOS, *tokenizer.encode(text, mark)]
+
+
+def start_twice(self, request, limit=None, plain=Template.chat):
+    """The template begins the prompt, and so does the tokenizer."""
+    result, grids = plain(self, request, limit)
+    return [tokens.BOS, *result], grids
+
+
+def tools_first(self, request, limit=None, plain=Template.chat):
+    """[AVAILABLE_TOOLS] in front of the first user turn, not of the last."""
+    result, grids = plain(self, request, limit)
+    if tokens.TOOLS in result:
+        start, end = result.index(tokens.TOOLS), result.index(tokens.END_TOOLS) + 1
+        listed, first = result[start:end], result.index(tokens.INST)
+        result = result[:start] + result[end:]
+        result[first:first] = listed
+    return result, grids
 
 
 def tools_inside(self, request, limit=None, plain=Template.chat):
@@ -191,7 +212,13 @@ FAULTS = {
     "T-openai-prefix": [(Template, "chat", lost_prefix)],
 }
 
+FORMS = {
+    "T-spacing~doubled": [(Tokenizer, "encode", two_spaces)],
+    "T-tools-place~first-turn": [(Template, "chat", tools_first)],
+    "T-double-bos~once": [(Template, "chat", start_twice)],
+}
+
 
 def put(fault):
-    for owner, name, value in FAULTS[fault]:
+    for owner, name, value in (FAULTS | FORMS)[fault]:
         setattr(owner, name, value)

@@ -45,7 +45,10 @@ except ImportError:
 FEATURES = ["tokens", "tokens.fim", "tokens.truncation", "grid", "pixels", "pixels.sizes", "trace",
             "layout.mistral", "multi-image", "resize.opencv-cubic", "resize.opencv-portable"]  # fmt: skip
 RGB_FEATURES = ["rgb", "image.png", "image.jpeg", "image.alpha"]
-FAULTS = [*text_faults.FAULTS, "P-alpha", *faults.PIXEL_FAULTS, *faults.LOAD_FAULTS, *faults.FAULTS]
+MODEL_FAULTS = faults.FAULTS | faults.FORMS
+PIXEL_FAULTS = faults.PIXEL_FAULTS | faults.PIXEL_FORMS
+TEXT_FAULTS = text_faults.FAULTS | text_faults.FORMS
+FAULTS = [*TEXT_FAULTS, "P-alpha", *PIXEL_FAULTS, *faults.LOAD_FAULTS, *MODEL_FAULTS]
 
 
 class Rejected(Exception):
@@ -73,7 +76,7 @@ class Session:
     def __init__(self, arithmetic="float64", fault=None):
         self.arithmetic, self.fault = arithmetic, fault
         self.folder, self.files, self.checkpoint = Path(), 0, None
-        if fault in text_faults.FAULTS:
+        if fault in TEXT_FAULTS:
             text_faults.put(fault)
         self.tokenizer = tokens.Tokenizer(MODEL)
 
@@ -137,15 +140,15 @@ class Session:
     def pixels(self, question):
         rgb = load_file(self.folder / question["tensors"])["rgb"]
         result = image.pixels(rgb, question.get("patch_size", 16), question.get("image_size", 1024))
-        if self.fault in faults.PIXEL_FAULTS:
-            result = faults.PIXEL_FAULTS[self.fault](rgb, result)
+        if self.fault in PIXEL_FAULTS:
+            result = PIXEL_FAULTS[self.fault](rgb, result)
         return self.store({"pixels": result.astype(np.float32)})
 
     # The model
 
     def load(self, question):
         loaded = checkpoint.open_checkpoint(self.folder / question["checkpoint"])
-        wrong = faults.FAULTS.get(self.fault, faults.Fault())
+        wrong = MODEL_FAULTS.get(self.fault, faults.Fault())
         if self.fault in faults.LOAD_FAULTS:
             shapes = seeded.tensor_shapes(faults.LOAD_FAULTS[self.fault](loaded.params))
             name = next((name for name in shapes if shapes[name] != loaded.shapes.get(name)), None)
@@ -169,7 +172,7 @@ class Session:
         trace = oracle.Trace(
             lambda name, matrix: found.setdefault(name, np.ascontiguousarray(matrix)), question["taps"]
         )
-        patches = faults.FAULTS[self.fault].patches if self.fault in faults.FAULTS else {}
+        patches = MODEL_FAULTS[self.fault].patches if self.fault in MODEL_FAULTS else {}
         with faults.patched(**patches), contextlib.ExitStack() as stack:
             if self.arithmetic == "float32":
                 stack.enter_context(faults.patched(linear=single_linear(oracle.linear)))
