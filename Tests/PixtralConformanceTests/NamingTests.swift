@@ -1,6 +1,7 @@
 import PixtralReference
 import PixtralStorage
 import PixtralText
+import TestSupport
 import Testing
 
 @testable import PixtralConformance
