@@ -1,6 +1,6 @@
 """The NumPy oracle of Fixtures/oracle as a runtime that the conformance kit asks.
 
-    pixtral-ref conformance run --runtime 'python oracle_session.py [--arithmetic float64|float32] [--fault ID]'
+    pixtral-ref conformance run --runtime 'python oracle_session.py [--arithmetic A] [--schedule S] [--fault ID]'
 
 Reads JSON, an object a line, from standard input and answers each on standard output. Nothing here
 was made from pixtral-ref's code: tokens follow Docs/Tokens.md, pixels and taps Docs/Model.md, and
@@ -9,12 +9,11 @@ RGB is Pillow's (the feature is not claimed where Pillow is missing).
 With --fault one mistake of Docs/Faults.md is in it, as check_exposes.py puts it into the oracle, so
 that the kit can be judged: checks/check_conformance.py runs them all.
 
-In float32 weights, activations and products are float32. Angles are float64 before their sines are
-taken, and so is GELU inside.
+It computes in any of five arithmetics and schedules of rounding, which rounding.py explains: all of
+them are right. Angles are float64 before their sines are taken.
 """
 
 import argparse
-import contextlib
 import json
 import os
 import sys
@@ -36,6 +35,7 @@ from safetensors.numpy import load_file, save_file  # noqa: E402
 
 import faults  # noqa: E402
 import text_faults  # noqa: E402
+from rounding import ARITHMETICS, SCHEDULES, Rounding, plain  # noqa: E402
 
 try:
     import PIL.Image
@@ -55,26 +55,11 @@ class Rejected(Exception):
     """The question is invalid: a type and a message."""
 
 
-class Single:
-    """A checkpoint in float32."""
-
-    def __init__(self, original):
-        self.original, self.params, self.shapes = original, original.params, original.shapes
-
-    def rows(self, name, start, stop):
-        return self.original.rows(name, start, stop).astype(np.float32)
-
-
-def single_linear(plain):
-    """oracle.linear with float32 in and out; the other functions keep the dtype that they are given."""
-    return lambda x, checkpoint, name: plain(x.astype(np.float32), checkpoint, name).astype(np.float32)
-
-
 class Session:
     """A runtime. `answer(question)` takes and gives what a line is, as a dict."""
 
-    def __init__(self, arithmetic="float64", fault=None):
-        self.arithmetic, self.fault = arithmetic, fault
+    def __init__(self, arithmetic="float64", fault=None, schedule="once"):
+        self.rounding, self.fault = Rounding(arithmetic, schedule), fault
         self.folder, self.files, self.checkpoint = Path(), 0, None
         if fault in TEXT_FAULTS:
             text_faults.put(fault)
@@ -98,7 +83,7 @@ class Session:
         return {
             "name": "NumPy oracle" + (f" with {self.fault}" if self.fault else ""),
             "version": np.__version__,
-            "arithmetic": self.arithmetic,
+            "arithmetic": self.rounding.arithmetic,
             "features": FEATURES + (RGB_FEATURES if PIL else []),
             "rotary": "adjacent",
         }
@@ -157,8 +142,6 @@ class Session:
             rows, heads = loaded.shapes["layers.0.attention.wk.weight"][0], loaded.params["n_heads"]
             assert rows % heads == 0, f"{rows} rows of wk cannot be divided among {heads} heads"
         self.checkpoint = faults.Changed(loaded, wrong.params, wrong.renamed)
-        if self.arithmetic == "float32":
-            self.checkpoint = Single(self.checkpoint)
         return {}
 
     def trace(self, question):
@@ -170,14 +153,16 @@ class Session:
             pixels = [images[f"image{n}"] for n in range(len(images))]
         found = {}
         trace = oracle.Trace(
-            lambda name, matrix: found.setdefault(name, np.ascontiguousarray(matrix)), question["taps"]
+            lambda name, matrix: found.setdefault(name, self.rounding.rounded(plain(matrix))),
+            question["taps"],
         )
-        patches = MODEL_FAULTS[self.fault].patches if self.fault in MODEL_FAULTS else {}
-        with faults.patched(**patches), contextlib.ExitStack() as stack:
-            if self.arithmetic == "float32":
-                stack.enter_context(faults.patched(linear=single_linear(oracle.linear)))
+        with self.computing():
             oracle.forward(self.checkpoint, question["tokens"], pixels, trace)
         return self.store(found)
+
+    def computing(self):
+        """The oracle's functions in the arithmetic, and with the fault, of this session."""
+        return self.rounding.around(MODEL_FAULTS.get(self.fault, faults.Fault()).patches)
 
     def store(self, tensors):
         self.files += 1
@@ -191,10 +176,11 @@ OPERATIONS = ("hello", "render", "fim", "encode", "decode", "grid", "rgb", "pixe
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--arithmetic", choices=["float64", "float32"], default="float64")
+    parser.add_argument("--arithmetic", choices=ARITHMETICS, default="float64")
+    parser.add_argument("--schedule", choices=SCHEDULES, default="once", help="where it rounds")
     parser.add_argument("--fault", choices=FAULTS, metavar="ID", help="a mistake of Docs/Faults.md")
     options = parser.parse_args()
-    session = Session(options.arithmetic, options.fault)
+    session = Session(options.arithmetic, options.fault, options.schedule)
     for line in sys.stdin.buffer:
         print(json.dumps(session.answer(json.loads(line))), flush=True)
 
