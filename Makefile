@@ -117,6 +117,7 @@ check: build
 	$(PYTHON) Tools/checks/check_outputs.py $(PROGRAM) --rounds 20
 	$(PYTHON) Tools/checks/check_full_width.py $(PROGRAM)
 	$(PYTHON) Tools/checks/check_single_steps.py $(PROGRAM)
+	$(PYTHON) Tools/checks/check_conformance.py $(PROGRAM)
 	$(PYTHON) Tools/checks/check_images.py $(PROGRAM) 200
 	$(PYTHON) Tools/checks/check_image_files.py $(PROGRAM) 2000
 	$(PYTHON) Tools/checks/check_limits.py $(PROGRAM)
