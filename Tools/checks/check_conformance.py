@@ -9,7 +9,8 @@
   it must be called by its name; so must its other forms. Only the stage is run that the fault shows
   in first. The faults of a model also in float16 and bfloat16: the same, but for those that are
   within the noise there (HIDDEN_IN), of which none may fail where the page does not say.
-- Tools/runtimes/minimal_session.py, the one to copy: nothing may fail, in the stages that it has.
+- Tools/runtimes/minimal_session.py, the one to copy, and transformers_session.py in three arithmetics:
+  nothing may fail, in the stages that they have.
 - Tools/runtimes/misbehaving_session.py in each of its modes: the verdicts below, and no other cases'.
 
 A run must end by itself with 0 if nothing failed and 1 otherwise, in time and in 500 MB. Prints what
@@ -32,8 +33,8 @@ import faults
 
 TOOLS = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(TOOLS / "runtimes"))
-import oracle_session  # noqa: E402
-import rounding  # noqa: E402
+import oracle_session
+import rounding
 
 MODEL = TOOLS.parent / "Fixtures" / "tokenizer" / "mistral_instruct_tokenizer_241114.model.v7m1"
 MEMORY = 500e6
@@ -302,6 +303,12 @@ def main():
     for arithmetic, schedule in itertools.product(rounding.ARITHMETICS, rounding.SCHEDULES):
         name = f"{arithmetic} {schedule}"
         runtime = [session, "--arithmetic", arithmetic, "--schedule", schedule]
+        checks[name] = lambda name=name, runtime=runtime: check_healthy(
+            options.binary, name, runtime, "--stage", "model"
+        )
+    for arithmetic in ("float32", "float16", "bfloat16"):
+        name = f"transformers {arithmetic}"
+        runtime = [TOOLS / "runtimes" / "transformers_session.py", "--arithmetic", arithmetic]
         checks[name] = lambda name=name, runtime=runtime: check_healthy(
             options.binary, name, runtime, "--stage", "model"
         )

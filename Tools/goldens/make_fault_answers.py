@@ -243,7 +243,11 @@ def model_answers(folder):
         except (AssertionError, ValueError) as refusal:
             print(f"{case['id']} {fault}: {refusal}", flush=True)
             continue
-        moved = [name for name in names if np.linalg.norm(found[name] - right[name]) > LEAST * np.linalg.norm(right[name])]
+        moved = [
+            name
+            for name in names
+            if np.linalg.norm(found[name] - right[name]) > LEAST * np.linalg.norm(right[name])
+        ]
         if moved:
             for name in kept_taps(names, moved[0]):
                 result.add(case["id"], fault, name, right[name], found[name])
