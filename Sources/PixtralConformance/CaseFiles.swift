@@ -34,7 +34,9 @@ package struct CaseFiles {
 
   private static func single(_ path: String, _ folder: String) throws -> ConformanceCase {
     try MappedFile(plain: path).withBytes { bytes in
-      try ConformanceCase(PythonValue(json: bytes, place: path), request: nil, folder: folder, place: path)
+      try ConformanceCase(
+        PythonValue(json: bytes, place: path), request: nil, written: Array(bytes), folder: folder, file: path,
+        place: path)
     }
   }
 
@@ -57,7 +59,8 @@ package struct CaseFiles {
         let place = "\(path), line \(n + 1)"
         let (value, range) = try PythonValue.locating(["inputs", "request"], in: line, place: place)
         return try ConformanceCase(
-          laid(value, over: shared), request: range.map { Array(line[$0]) }, folder: folder, place: place)
+          laid(value, over: shared), request: range.map { Array(line[$0]) }, written: Array(line),
+          folder: folder, file: path, place: place)
       }
     }
   }
@@ -90,7 +93,8 @@ package struct CaseFiles {
       }
       guard case .dictionary(let filled) = filled(shared, numbers) else { preconditionFailure("an object") }
       return try ConformanceCase(
-        laid(.dictionary(keys), over: filled), request: nil, folder: folder, place: place)
+        laid(.dictionary(keys), over: filled), request: nil,
+        written: Array(row.joined(separator: ",").utf8), folder: folder, file: path, place: place)
     }
   }
 
@@ -119,14 +123,14 @@ extension PythonString: ExpressibleByStringLiteral {
   package init(stringLiteral value: String) { self.init(value) }
 }
 
-private func absolute(_ path: String) -> String {
+func absolute(_ path: String) -> String {
   guard let whole = realpath(path, nil) else { return path }
   defer { free(whole) }
   return String(cString: whole)
 }
 
 /// Every plain file below a folder, in the order of the paths.
-private func files(below root: String) throws -> [String] {
+func files(below root: String) throws -> [String] {
   guard let names = fileNames(in: root) else {
     throw InputError(.unreadableFile, root, expected: "a folder with cases", found: systemMessage())
   }

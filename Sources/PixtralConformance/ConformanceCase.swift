@@ -1,3 +1,4 @@
+import PixtralReference
 import PixtralStorage
 import PixtralText
 
@@ -24,6 +25,15 @@ package struct ConformanceCase: Sendable {
   package let json: PythonValue
   /// The folder that its files are named from.
   let folder: String
+  /// SHA-256 of the case as it is written: its file, its line, or its row of a table.
+  package var sha256: String {
+    let hash = SHA256()
+    hash.update(written)
+    return hash.hexDigest()
+  }
+  private let written: [UInt8]
+  /// The suite or the `case.json` that it stands in.
+  package let file: String
   /// The request as it is written, which may have what no value here holds, such as half of a surrogate
   /// pair.
   let request: [UInt8]?
@@ -38,7 +48,10 @@ package struct ConformanceCase: Sendable {
 
   /// - place: where the case stands, for errors.
   /// - Throws: `InputError` of kind `wrongRequest` for what is no case.
-  init(_ json: PythonValue, request: [UInt8]?, folder: String, place: String) throws {
+  init(
+    _ json: PythonValue, request: [UInt8]?, written: [UInt8] = [], folder: String, file: String = "",
+    place: String
+  ) throws {
     func refuse(_ key: String, _ expected: String) -> InputError {
       InputError(
         .wrongRequest, "\(place), \(key)", expected: expected, found: json[key]?.kindName ?? "nothing",
@@ -66,6 +79,7 @@ package struct ConformanceCase: Sendable {
     conflictsWith = try strings("conflicts_with")
     isRetired = json["retired"].map { $0 != .none } ?? false
     (self.json, self.request, self.folder) = (json, request, folder)
+    (self.written, self.file) = (written, file)
   }
 }
 

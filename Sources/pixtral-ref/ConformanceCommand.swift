@@ -15,7 +15,10 @@ struct ConformanceCommand: ParsableCommand {
 
         pixtral-ref conformance run --runtime 'pixtral-ref conformance session'
       """,
-    subcommands: [RunConformance.self, ListCases.self, ShowCase.self, SessionCommand.self])
+    subcommands: [
+      RunConformance.self, ListCases.self, ShowCase.self, LintCommand.self, VerifyCommand.self,
+      SessionCommand.self,
+    ])
 }
 
 /// Which cases.

@@ -170,7 +170,8 @@ SUBJECT = {"operation": "image size to grid", "patch_size": 16, "image_size": 10
 
 MISTRAL_GRID = case(
     "image/grid/{width}x{height}", "An image of {width}×{height} pixels has a grid of {columns}×{rows} patches.",
-    **NUMBERS, subject=SUBJECT, basis="ImageEncoder._image_to_num_tokens", oracle=version("mistral-common"))  # fmt: skip
+    **NUMBERS, subject=SUBJECT, basis="ImageEncoder._image_to_num_tokens", oracle=version("mistral-common"),
+    witnesses=[{"name": "Fixtures/oracle/tokens.py", "what": "the same grid, from Docs/Model.md 4.1 alone"}])  # fmt: skip
 
 HUGGING_FACE_GRID = case(
     "image/grid/huggingface-{width}x{height}", "transformers gives an image of {width}×{height} pixels a grid of {columns}×{rows} patches.",
