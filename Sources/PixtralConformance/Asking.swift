@@ -20,8 +20,7 @@ package struct Asking {
   package func callAsFunction(_ question: ConformanceCase) throws -> CaseVerdict {
     if question.isRetired { return CaseVerdict(question, .unsupported, "the case is retired") }
     let features = runtime.description.features
-    let stage = question.stage == .model ? "trace" : question.stage.rawValue
-    if let missing = ([stage] + question.requires).first(where: { !features.contains($0) }) {
+    if let missing = ([question.stage.feature] + question.requires).first(where: { !features.contains($0) }) {
       return lacks(question, missing)
     }
     // Who treats images as transformers does is asked what transformers answers.
@@ -35,6 +34,7 @@ package struct Asking {
     case .grid: grid(question)
     case .rgb: try rgb(question)
     case .pixels: try pixels(question)
+    case .steps: try step(question)
     case .model: try model(question)
     }
   }

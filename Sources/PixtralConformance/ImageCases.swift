@@ -168,7 +168,7 @@ extension [Float] {
 
 extension Asking {
   /// The path of a file that a case names, which must have the SHA-256 that it says.
-  private func file(_ named: PythonValue, of question: ConformanceCase) throws -> String {
+  func file(_ named: PythonValue, of question: ConformanceCase) throws -> String {
     let path = "\(question.folder)/\(named["file"]?.text ?? "")"
     let hash = SHA256()
     try MappedFile(plain: path).withBytes { hash.update($0) }

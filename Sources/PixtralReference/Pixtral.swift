@@ -104,7 +104,7 @@ public struct Pixtral<Scalar: BLASScalar>: Sendable {
   private func embed(_ prompts: [Prompt], _ trace: Trace) throws -> Matrix<Scalar> {
     let patchSize = checkpoint.parameters.vision.patchSize
     let visionEncoder = VisionEncoder<Scalar>(checkpoint: checkpoint)
-    let adapter = Adapter<Scalar>(checkpoint: checkpoint)
+    let adapter = Adapter<Scalar>(checkpoint)
 
     let images = prompts.enumerated().flatMap { prompt, own in
       own.images.enumerated().map { (image: $1, trace: trace.image($0, ofPrompt: prompt)) }
@@ -121,7 +121,9 @@ public struct Pixtral<Scalar: BLASScalar>: Sendable {
     }
     return try trace.dividing(rows: prompts.map(\.tokens.count))(
       .embeddings,
-      splicedEmbeddings(prompts.flatMap(\.tokens), imageRows: imageRows, checkpoint: checkpoint))
+      splicedEmbeddings(
+        prompts.flatMap(\.tokens), imageRows: imageRows, table: checkpoint.tensor("tok_embeddings.weight"),
+        imageToken: checkpoint.parameters.vision.imageToken))
   }
 }
 

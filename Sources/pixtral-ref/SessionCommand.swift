@@ -90,6 +90,12 @@ private final class Session {
     case "pixels": answer.add("tensors", try pixels(question))
     case "load":
       checkpoint = try Checkpoint(path(question["checkpoint"], "checkpoint"))
+    case "step":
+      if let step = try StepAnswer(question, tensors: path(question["tensors"], "tensors"), precision) {
+        answer.add("tensors", try store("output", precision.dtype.rawValue, step.shape, step.bytes))
+      } else {
+        answer.add("unsupported", "the stage \(question["stage"]?.text ?? "none")")
+      }
     case "trace": answer.add("tensors", try trace(question))
     case let other: answer.add("unsupported", "the operation \(other ?? "none")")
     }
@@ -101,7 +107,7 @@ private final class Session {
     answer.add("version", PixtralRef.version)
     answer.add("arithmetic", precision.rawValue)
     let features = [
-      "tokens", "tokens.fim", "tokens.truncation", "grid", "rgb", "pixels", "pixels.sizes", "trace",
+      "tokens", "tokens.fim", "tokens.truncation", "grid", "rgb", "pixels", "pixels.sizes", "step", "trace",
       "layout.mistral",
       "layout.hf", "image.png", "image.jpeg", "image.alpha", "multi-image", "resize.opencv-cubic",
       "resize.opencv-portable",

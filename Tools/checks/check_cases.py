@@ -61,8 +61,8 @@ def main() -> None:
             used.add((place.folder / case["compare"]["envelope"]).resolve())
         if faults is not None:
             problems += [
-                f"{case['id']}: exposes {fault}, which Docs/Faults.md does not define."
-                for fault in case["exposes"]
+                f"{case['id']}: names {fault}, which Docs/Faults.md does not define."
+                for fault in [*case["exposes"], *case.get("hides", [])]
                 if fault not in faults
             ]
     problems += [
@@ -187,6 +187,8 @@ def tensors(case: dict, place: Place):
                 yield f"rgb has {count} bytes, {part['width']}×{part['height']} pixels have {3 * part['width'] * part['height']}."
     if case["stage"] == "pixels":
         yield from stored(case["expect"], case["subject"]["patch_size"], place)
+    elif case["stage"] == "steps":
+        yield from step(case, place)
     elif case["stage"] == "model":
         yield from enveloped(case, place)
         yield from digested(case, place) if "digest" in case["expect"] else traced(case, place)
@@ -212,6 +214,33 @@ def tensor(path: Path, name: str, dtype: str, shape: list[int]):
         yield f"{path.name} has no tensor {name}."
     elif [found["dtype"], found["shape"]] != [dtype, shape]:
         yield f"{name} in {path.name} is {found['dtype']} {found['shape']}, expected {dtype} {shape}."
+
+
+def step(case: dict, place: Place):
+    """The tensors of a step: inputs exact in bfloat16; the mistakes that it shows are far in float32."""
+    path = place.folder / case["inputs"]["file"]
+    for name, stored in case["inputs"]["tensors"].items():
+        entry = header(path).get(stored, {})
+        if entry.get("dtype") != "F32":
+            yield f"{path.name} has no tensor {stored} of F32, which is to be {name}."
+        elif any((data := values(path, entry["data_offsets"]))[0::4] + data[1::4]):
+            yield f"{stored} has values that bfloat16 does not have."
+    expect = case["expect"]
+    yield from tensor(place.folder / expect["file"], expect["tensor"], "F64", expect["shape"])
+    noise = max(2.0**-26, *case["compare"]["relF"]["float32"].values())
+    for fault, moved in case["faults"].items():
+        if moved != "refused" and moved < 8 * noise:
+            yield f"{fault} moves it by {moved}, which is less than 8 times the noise {noise} of float32."
+    if sorted(case["faults"]) != sorted(case["exposes"]):
+        yield "its exposes are not its faults."
+    if {*case["hides"]} & {*case["faults"]}:
+        yield "it hides a fault that it shows."
+
+
+def values(path: Path, offsets: list[int]) -> bytes:
+    data = path.read_bytes()
+    start = 8 + struct.unpack("<Q", data[:8])[0]
+    return data[start + offsets[0] : start + offsets[1]]
 
 
 def traced(case: dict, place: Place):

@@ -154,7 +154,8 @@ def linear_with_bias(x, checkpoint, name, plain=oracle.linear):
     has none.
     """
     result = plain(x, checkpoint, name)
-    if name.startswith("vision_language_adapter."):
+    lacks_bias = name.removesuffix("weight") + "bias" not in checkpoint.shapes
+    if name.startswith("vision_language_adapter.") and lacks_bias:
         result = result + np.random.default_rng(1).normal(0, 0.02, result.shape[1])
     return result
 
@@ -363,3 +364,45 @@ def shapes_of_12b(params):
 
 # Parameters as somebody reads them whose loader then finds tensors of other shapes, and stops.
 LOAD_FAULTS = {"V-12b-shapes": shapes_of_12b, "D-square": square_heads}
+
+
+# Single steps
+
+# Which faults a stage can have. Fixtures/oracle/steps.py computes them, with the fault put into the oracle.
+STEP_FAULTS = {
+    "rms_norm": ("D-eps",),
+    "rotary": ("V-half-split", "D-theta"),
+    "rotary_2d": ("V-12b-shapes", "V-flat-positions", "V-swap-hw", "V-same-freqs", "V-half-split"),
+    "attention": ("V-no-mask",),
+    "silu_product": ("V-gelu",),
+    "gelu": ("A-tanh", "A-gelu-table"),
+    "patch_conv": ("P-f16",),
+    "vision_layer": ("V-12b-shapes", "V-flat-positions", "V-swap-hw", "V-same-freqs", "V-half-split", "V-no-mask", "V-gelu"),
+    "adapter": ("A-bias", "A-tanh", "A-gelu-table"),
+    "splice": ("L-break-embedding", "M-scatter"),
+    "decoder_layer": ("V-half-split", "D-square", "D-eps", "D-k-permute", "D-theta"),
+    "head": ("D-eps", "D-tied"),
+    "prefill": ("V-half-split", "D-square", "D-eps", "D-k-permute", "D-theta"),
+}  # fmt: skip
+
+
+def in_step(fault, stage):
+    """A fault as a step of the stage has it."""
+    if fault == "V-gelu" and stage == "silu_product":
+        return Fault({"silu": oracle.gelu})
+    return FAULTS.get(fault, Fault())
+
+
+def step_refusal(fault, stage, parameters, shapes):
+    """Why somebody with this fault refuses a step; None if he does not."""
+    if fault not in STEP_FAULTS[stage]:
+        return None
+    heads, d = parameters.get("heads"), parameters.get("head_dim")
+    if fault == "V-12b-shapes" and d != 64:
+        return f"head_dim is {d}, expected 64"
+    if fault == "D-square" and shapes["x"][1] // heads != d:
+        return f"head_dim is {d}, expected {shapes['x'][1] // heads}"
+    rows = parameters.get("kv_heads", 0) * (d or 0)
+    if fault == "D-k-permute" and rows % (2 * heads):
+        return f"{rows} rows of wk cannot be divided among {heads} heads"
+    return None

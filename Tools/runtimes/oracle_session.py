@@ -30,6 +30,7 @@ import image  # noqa: E402
 import numpy as np  # noqa: E402
 import oracle  # noqa: E402
 import seeded  # noqa: E402
+import steps  # noqa: E402
 import tokens  # noqa: E402
 from safetensors.numpy import load_file, save_file  # noqa: E402
 
@@ -42,7 +43,7 @@ try:
 except ImportError:
     PIL = None
 
-FEATURES = ["tokens", "tokens.fim", "tokens.truncation", "grid", "pixels", "pixels.sizes", "trace",
+FEATURES = ["tokens", "tokens.fim", "tokens.truncation", "grid", "pixels", "pixels.sizes", "step", "trace",
             "layout.mistral", "multi-image", "resize.opencv-cubic", "resize.opencv-portable"]  # fmt: skip
 RGB_FEATURES = ["rgb", "image.png", "image.jpeg", "image.alpha"]
 MODEL_FAULTS = faults.FAULTS | faults.FORMS
@@ -160,6 +161,20 @@ class Session:
             oracle.forward(self.checkpoint, question["tokens"], pixels, trace)
         return self.store(found)
 
+    def step(self, question):
+        stage, parameters = question["stage"], question["parameters"]
+        if stage not in steps.STAGES:
+            return {"unsupported": f"the stage {stage}"}
+        tensors = load_file(self.folder / question["tensors"])
+        refusal = faults.step_refusal(self.fault, stage, parameters, {n: t.shape for n, t in tensors.items()})
+        assert not refusal, refusal
+        wrong = faults.in_step(self.fault, stage)
+        with self.rounding.around(wrong.patches):
+            output = steps.answer(
+                stage, parameters, tensors, lambda step: faults.Changed(step, wrong.params, wrong.renamed)
+            )
+        return self.store({"output": self.rounding.rounded(plain(output))})
+
     def computing(self):
         """The oracle's functions in the arithmetic, and with the fault, of this session."""
         return self.rounding.around(MODEL_FAULTS.get(self.fault, faults.Fault()).patches)
@@ -171,7 +186,7 @@ class Session:
         return {"tensors": str(path)}
 
 
-OPERATIONS = ("hello", "render", "fim", "encode", "decode", "grid", "rgb", "pixels", "load", "trace")
+OPERATIONS = ("hello", "render", "fim", "encode", "decode", "grid", "rgb", "pixels", "load", "step", "trace")
 
 
 def main():

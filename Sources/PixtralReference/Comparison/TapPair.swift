@@ -210,8 +210,7 @@ private func isClose(_ verdict: Comparison.Verdict) -> Bool {
 }
 
 /// Positions that are not finite first, then the norm. Values are read a million at a time.
-private func judge(_ found: TapView, against expected: TapView, _ limit: DistanceLimit) -> Comparison.Verdict
-{
+func judge(_ found: TapView, against expected: TapView, _ limit: DistanceLimit) -> Comparison.Verdict {
   let (rows, columns) = (expected.rows, expected.columns)
   let most = 1 << 20
   var sum = DistanceSum()

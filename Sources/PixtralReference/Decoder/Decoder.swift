@@ -18,17 +18,13 @@ struct Decoder<Scalar: BLASScalar> {
     let parameters = checkpoint.parameters
     let trace = trace.dividing(rows: prompts)
     let seen = cache?.count ?? 0
-    // A token sees itself and those of its prompt before it; image tokens are tokens like any other.
     let view = View<Scalar>(
-      rotation: Rotation(
-        positions: prompts.flatMap { seen..<seen + $0 }, theta: parameters.ropeTheta,
-        headDim: parameters.headDim),
-      segments: segments(of: prompts.map { seen + $0 }), causal: true)
+      prompts: prompts, behind: seen, theta: parameters.ropeTheta, headDim: parameters.headDim)
 
     var x = x
     for n in 0..<parameters.layers {
       let layer = TransformerLayer<Scalar>(
-        checkpoint: checkpoint, prefix: "layers.\(n)", heads: parameters.decoderHeads,
+        tensor: { checkpoint.tensor("layers.\(n).\($0)") }, heads: parameters.decoderHeads,
         normEpsilon: parameters.normEpsilon)
       x = try layer(x, view: view, cache: cache?.layers[n], trace: trace.layer("decoder.layers.\(n)"))
     }
@@ -41,5 +37,18 @@ struct Decoder<Scalar: BLASScalar> {
     let wanted = Matrix(
       joining: zip(segments(of: prompts), rows).map { normed.rows($0.upperBound - $1..<$0.upperBound) })
     return try trace.dividing(rows: rows)(.logits, linear(wanted, checkpoint.tensor("output.weight")))
+  }
+}
+
+extension View {
+  /// Tokens of prompts, whose rows follow one another. A token sees itself and those of its prompt before
+  /// it; image tokens are tokens like any other.
+  ///
+  /// - seen: how many tokens of each came before these.
+  init(prompts: [Int], behind seen: Int, theta: Double, headDim: Int) {
+    self.init(
+      rotation: Rotation(
+        positions: prompts.flatMap { seen..<seen + $0 }, theta: theta, headDim: headDim),
+      segments: PixtralReference.segments(of: prompts.map { seen + $0 }), causal: true)
   }
 }

@@ -4,12 +4,11 @@
 /// `[IMG_BREAK]` and `[IMG_END]` keep their own embeddings (M-scatter).
 ///
 /// - imageRows: (P, dim), in the order of the prompt; nil for a prompt without images.
+/// - table: (vocab_size, dim), the embeddings.
 /// - Returns: (tokens, dim).
 func splicedEmbeddings<Scalar: BLASScalar>(
-  _ tokens: [Int], imageRows: Matrix<Scalar>?, checkpoint: Checkpoint
+  _ tokens: [Int], imageRows: Matrix<Scalar>?, table: StoredTensor, imageToken: Int
 ) -> Matrix<Scalar> {
-  let table = checkpoint.tensor("tok_embeddings.weight")
-  let imageToken = checkpoint.parameters.vision.imageToken
   var values: [Scalar] = []
   values.reserveCapacity(tokens.count * table.columns)
   var nextImageRow = 0

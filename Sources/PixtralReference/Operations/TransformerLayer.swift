@@ -13,9 +13,8 @@ struct View<Scalar: BLASScalar> {
 /// The two are the same layer. They differ in what they are given: the view, and the decoder's
 /// cache.
 struct TransformerLayer<Scalar: BLASScalar> {
-  let checkpoint: Checkpoint
-  /// Where the layer's tensors are: `layers.3` or `vision_encoder.transformer.layers.3`.
-  let prefix: String
+  /// The layer's tensors, by what follows `layers.3.` in their names: `attention.wq.weight`.
+  let tensor: (String) -> StoredTensor
   let heads: Heads
   let normEpsilon: Double
 
@@ -56,5 +55,5 @@ struct TransformerLayer<Scalar: BLASScalar> {
     return try trace(.feedForwardOutput, linear(hidden, weight("feed_forward.w2")))
   }
 
-  private func weight(_ name: String) -> StoredTensor { checkpoint.tensor("\(prefix).\(name).weight") }
+  private func weight(_ name: String) -> StoredTensor { tensor("\(name).weight") }
 }

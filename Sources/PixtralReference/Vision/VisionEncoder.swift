@@ -13,19 +13,27 @@ struct VisionEncoder<Scalar: BLASScalar> {
     let embedded = try trace(.patchConv, linear(patches, tensor("patch_conv.weight")))  // (P, hidden_size)
     var x = try trace(.lnPre, rmsNorm(embedded, tensor("ln_pre.weight"), epsilon: vision.normEpsilon))
 
-    // The mask between images: each image is a segment, whose patches see one another and no others.
-    // Mistral's own code drops it (V-no-mask).
-    let view = View<Scalar>(
-      rotation: Rotation(grids: grids, theta: vision.ropeTheta, headDim: vision.headDim),
-      segments: segments(of: grids.map(\.patches)), causal: false)
+    let view = View<Scalar>(grids: grids, theta: vision.ropeTheta, headDim: vision.headDim)
     for n in 0..<vision.layers {
       let layer = TransformerLayer<Scalar>(
-        checkpoint: checkpoint, prefix: "vision_encoder.transformer.layers.\(n)",
-        heads: checkpoint.parameters.visionHeads, normEpsilon: vision.normEpsilon)
+        tensor: { tensor("transformer.layers.\(n).\($0)") }, heads: checkpoint.parameters.visionHeads,
+        normEpsilon: vision.normEpsilon)
       x = try layer(x, view: view, trace: trace.layer("vision.layers.\(n)"))
     }
     return x
   }
 
   private func tensor(_ name: String) -> StoredTensor { checkpoint.tensor("vision_encoder.\(name)") }
+}
+
+extension View {
+  /// Patches of images, whose rows follow one another.
+  ///
+  /// The mask between images: each image is a segment, whose patches see one another and no others.
+  /// Mistral's own code drops it (V-no-mask).
+  init(grids: [PatchGrid], theta: Double, headDim: Int) {
+    self.init(
+      rotation: Rotation(grids: grids, theta: theta, headDim: headDim),
+      segments: PixtralReference.segments(of: grids.map(\.patches)), causal: false)
+  }
 }

@@ -88,7 +88,9 @@ struct WrongModel {
   private func embed(_ tokens: [Int], _ features: Matrix<Double>?) -> Matrix<Double> {
     let (line, end) = (vision.imageBreakToken, vision.imageEndToken)
     let given = fault == .breakTokens12And13 ? tokens.map { $0 == line ? 12 : $0 == end ? 13 : $0 } : tokens
-    var x = splicedEmbeddings(given, imageRows: features, checkpoint: checkpoint)
+    var x = splicedEmbeddings(
+      given, imageRows: features, table: checkpoint.tensor("tok_embeddings.weight"),
+      imageToken: vision.imageToken)
     if fault == .rowsAtBreaks {
       for (n, token) in tokens.enumerated() where token == line || token == end {
         for column in 0..<x.columns { x[n, column] = x[n - 1, column] }
