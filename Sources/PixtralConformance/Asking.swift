@@ -4,25 +4,29 @@ import PixtralText
 
 /// Asks a runtime the questions of cases, one after another, and judges its answers.
 package struct Asking {
-  let runtime: Runtime
+  let runtime: any Answering
   /// Names tokens in what is said of them.
   let tokenizer: Tokenizer
   let faults: FaultAnswers
   /// The folder of each checkpoint that cases are about, written when the first of them is asked.
   let checkpoints: CheckpointFolders
 
-  package init(_ runtime: Runtime, tokenizer: Tokenizer, tokenizerFile: String, faults: FaultAnswers) {
+  /// - checkpoints: where checkpoints are written that a runtime is to load.
+  package init(
+    _ runtime: any Answering, tokenizer: Tokenizer, faults: FaultAnswers, checkpoints: CheckpointFolders
+  ) {
     (self.runtime, self.tokenizer, self.faults) = (runtime, tokenizer, faults)
-    checkpoints = CheckpointFolders(in: runtime.folder, tokenizerFile: tokenizerFile)
+    self.checkpoints = checkpoints
   }
 
   /// - Throws: `InputError` for a case whose files are not what it says, or a folder that cannot be written.
   package func callAsFunction(_ question: ConformanceCase) throws -> CaseVerdict {
     if question.isRetired { return CaseVerdict(question, .unsupported, "the case is retired") }
     let features = runtime.description.features
-    if let missing = ([question.stage.feature] + question.requires).first(where: { !features.contains($0) }) {
-      return lacks(question, missing)
-    }
+    let needed =
+      question.stage == .model && asksRequests
+      ? question.requires : [question.stage.feature] + question.requires
+    if let missing = needed.first(where: { !features.contains($0) }) { return lacks(question, missing) }
     // Who treats images as transformers does is asked what transformers answers.
     if features.contains("image.huggingface"), !question.requires.contains("image.huggingface"),
       question.conflictsWith.contains(where: { $0.contains("/huggingface-") })
@@ -30,13 +34,19 @@ package struct Asking {
       return CaseVerdict(question, .unsupported, "the runtime has image.huggingface, whose answer is another")
     }
     return switch question.stage {
-    case .tokens: tokens(question)
-    case .grid: grid(question)
+    case .tokens: try tokens(question)
+    case .grid: try grid(question)
     case .rgb: try rgb(question)
     case .pixels: try pixels(question)
     case .steps: try step(question)
     case .model: try model(question)
     }
+  }
+
+  /// Whether the runtime takes requests whole, and no tokens and pixels.
+  var asksRequests: Bool {
+    let features = runtime.description.features
+    return features.contains("trace.request") && !features.contains("trace")
   }
 
   func lacks(_ question: ConformanceCase, _ feature: String) -> CaseVerdict {
@@ -45,7 +55,7 @@ package struct Asking {
 
   /// What an answer is worth: refused where that is right, or as `judge` says of its value.
   func judged(
-    _ question: ConformanceCase, _ answer: Runtime.Answer, _ judge: (JSON) throws -> CaseVerdict
+    _ question: ConformanceCase, _ answer: Answer, _ judge: (JSON) throws -> CaseVerdict
   ) rethrows -> CaseVerdict {
     switch answer {
     case .value(let json):
@@ -79,15 +89,18 @@ package struct Asking {
   }
 
   /// The file of tensors that an answer names; a name is in the session's folder.
-  func tensors(of answer: JSON, _ question: ConformanceCase) -> Result<Safetensors, Unusable> {
+  func tensors(of answer: JSON, _ question: ConformanceCase) throws -> Result<Safetensors, Unusable> {
     guard case .string(let name)? = answer["tensors"] else {
       return .failure(Unusable("no file name under tensors"))
     }
-    let path = name.hasPrefix("/") ? name : "\(runtime.folder)/\(name)"
+    let path = try name.hasPrefix("/") ? name : "\(folder(of: question))/\(name)"
     do { return .success(try Safetensors(MappedFile(plain: path))) } catch {
       return .failure(Unusable("\(error)"))
     }
   }
+
+  /// The folder of a question's files.
+  func folder(of question: ConformanceCase) throws -> String { try runtime.folder(of: question) }
 
   /// Why what a runtime sent is no answer.
   struct Unusable: Error {
@@ -98,17 +111,21 @@ package struct Asking {
 }
 
 /// Checkpoints for a runtime, written out when they are first needed.
-final class CheckpointFolders {
+package final class CheckpointFolders {
   private let folder: String
   private let tokenizerFile: String
   private var written: Set<String> = []
 
-  init(in folder: String, tokenizerFile: String) {
+  package init(in folder: String, tokenizerFile: String) {
     (self.folder, self.tokenizerFile) = (folder, tokenizerFile)
   }
 
+  static func name(of model: String, layout: CheckpointLayout) -> String {
+    "\(model.replacing(":", with: "-"))-\(layout.rawValue)"
+  }
+
   func path(of model: String, layout: CheckpointLayout) throws -> String {
-    let path = "\(folder)/\(model.replacing(":", with: "-"))-\(layout.rawValue)"
+    let path = "\(folder)/\(Self.name(of: model, layout: layout))"
     if written.insert(path).inserted {
       try writeCheckpoint(
         Checkpoint(model), layout: layout, to: path, shardBytes: 5 << 30, tokenizer: tokenizerFile)

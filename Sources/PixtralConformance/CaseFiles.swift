@@ -35,7 +35,8 @@ package struct CaseFiles {
   private static func single(_ path: String, _ folder: String) throws -> ConformanceCase {
     try MappedFile(plain: path).withBytes { bytes in
       try ConformanceCase(
-        PythonValue(json: bytes, place: path), request: nil, written: Array(bytes), folder: folder, file: path,
+        PythonValue(json: bytes, place: path), request: nil, written: Array(bytes), folder: folder,
+        file: path,
         place: path)
     }
   }

@@ -9,15 +9,15 @@ extension Asking {
   func rgb(_ question: ConformanceCase) throws -> CaseVerdict {
     let path: String
     if let bytes = question.inputs["base64"]?.text {
-      path = "\(runtime.folder)/image"
+      path = try "\(runtime.inputFolder(of: question))/image"
       try write(try decoded(bytes, question, "inputs.base64"), to: path)
     } else {
       path = try file(question.inputs, of: question)
     }
-    return judged(question, runtime.ask("rgb", [("file", JSON.string(path).bytes)])) {
+    return try judged(question, runtime.ask(question, "rgb", [("file", JSON.string(path).bytes)])) {
       answer in
       let shape = [question.expect["height"]?.integer ?? 0, question.expect["width"]?.integer ?? 0, 3]
-      switch tensor("rgb", "U8", of: answer, question) {
+      switch try tensor("rgb", "U8", of: answer, question) {
       case .failure(let unusable): return CaseVerdict(question, .malformed, unusable.why)
       case .success(let found):
         // Where no answer is right, any small one may be a mistake's.
@@ -64,14 +64,14 @@ extension Asking {
     } else {
       image = try RGBImage(file: file(question.inputs, of: question))
     }
-    let input = "\(runtime.folder)/rgb.safetensors"
+    let input = try "\(runtime.inputFolder(of: question))/rgb.safetensors"
     try write(safetensors("rgb", "U8", [image.height, image.width, 3], image.samples), to: input)
     let rule = ["patch_size", "image_size"].map {
       (key: $0, json: subject?[$0].jsonBytes ?? [])
     }
-    let answer = runtime.ask("pixels", [("tensors", JSON.string(input).bytes)] + rule)
+    let answer = try runtime.ask(question, "pixels", [("tensors", JSON.string(input).bytes)] + rule)
     return try judged(question, answer) { answer in
-      switch tensor("pixels", "F32", of: answer, question) {
+      switch try tensor("pixels", "F32", of: answer, question) {
       case .failure(let unusable): return CaseVerdict(question, .malformed, unusable.why)
       case .success(let found):
         let shape = question.expect["shape"]?.integers ?? []
@@ -137,8 +137,8 @@ extension Asking {
   /// A tensor of an answer, and the file that it is in.
   private func tensor(
     _ name: String, _ type: String, of answer: JSON, _ question: ConformanceCase
-  ) -> Result<(tensor: Safetensors.Tensor, file: MappedFile), Unusable> {
-    tensors(of: answer, question).flatMap { file in
+  ) throws -> Result<(tensor: Safetensors.Tensor, file: MappedFile), Unusable> {
+    try tensors(of: answer, question).flatMap { file in
       guard let tensor = file.tensors.first(where: { $0.name == name }) else {
         return .failure(Unusable("no tensor \(name) in \(file.file.path)"))
       }

@@ -9,23 +9,21 @@ extension Asking {
     guard let model = question.model, question.expect["tensors"] != nil else {
       return CaseVerdict(question, .unsupported, "the full shape is not written out for a session")
     }
-    let layout: CheckpointLayout =
-      runtime.description.features.contains("layout.hf")
-        && !runtime.description.features.contains("layout.mistral") ? .hf : .mistral
-    if let failure = runtime.load(try checkpoints.path(of: model, layout: layout), layout: layout) {
+    if let failure = try runtime.load(question, { try checkpoints.path(of: model, layout: $0) }) {
       var verdict = judged(question, failure) { _ in preconditionFailure("a value of what failed") }
       if case .rejected(let why) = failure { verdict.explaining = faults.explaining(refusal: why, of: model) }
       return verdict
     }
     let golden = try TraceFile(question.folder)
-    let answer = runtime.ask(
-      "trace",
+    if asksRequests { return try request(question, golden) }
+    let answer = try runtime.ask(
+      question, "trace",
       [
         ("tokens", question.expect["tokens"].jsonBytes), ("tensors", try pixels(of: golden, question)),
         ("taps", JSON.array(golden.taps.map(JSON.string)).bytes),
       ])
     return try judged(question, answer) { answer in
-      switch tensors(of: answer, question) {
+      switch try tensors(of: answer, question) {
       case .failure(let unusable): return CaseVerdict(question, .malformed, unusable.why)
       case .success(let file):
         guard file.tensors.contains(where: { golden.taps.contains($0.name) }) else {
@@ -36,7 +34,7 @@ extension Asking {
     }
   }
 
-  private func judged(_ path: String, against reference: TraceFile, _ question: ConformanceCase) throws
+  func judged(_ path: String, against reference: TraceFile, _ question: ConformanceCase) throws
     -> CaseVerdict
   {
     let comparison = try Comparison(
@@ -82,7 +80,7 @@ extension Asking {
   private func pixels(of reference: TraceFile, _ question: ConformanceCase) throws -> [UInt8] {
     let images = reference.images
     guard !images.isEmpty else { return Array("null".utf8) }
-    let path = "\(runtime.folder)/pixels.safetensors"
+    let path = try "\(runtime.inputFolder(of: question))/pixels.safetensors"
     let entries = images.map { SafetensorsWriter.Entry(name: $0.name, dtype: .f32, shape: $0.shape) }
     let writer = try SafetensorsWriter(entries) { try NewFile(path, room: $0, sparing: []) }
     for image in images {

@@ -7,16 +7,17 @@ import PixtralText
 extension Asking {
   func step(_ question: ConformanceCase) throws -> CaseVerdict {
     let subject = question.json["subject"]
-    let input = "\(runtime.folder)/step.safetensors"
+    let input = try "\(runtime.inputFolder(of: question))/step.safetensors"
     try writeInputs(of: question, to: input)
-    let answer = runtime.ask(
+    let answer = try runtime.ask(
+      question,
       "step",
       [
         ("stage", (subject?["step"]).jsonBytes), ("parameters", (subject?["parameters"]).jsonBytes),
         ("tensors", JSON.string(input).bytes),
       ])
     return try judged(question, answer) { answer in
-      switch tensors(of: answer, question).flatMap(output) {
+      switch try tensors(of: answer, question).flatMap(output) {
       case .failure(let unusable): CaseVerdict(question, .malformed, unusable.why)
       case .success(let found): try judged(found, question)
       }

@@ -5,7 +5,7 @@ import PixtralText
 // Stage tokens and stage grid: what is asked stands in the line, and the answer is equal or wrong.
 
 extension Asking {
-  func tokens(_ question: ConformanceCase) -> CaseVerdict {
+  func tokens(_ question: ConformanceCase) throws -> CaseVerdict {
     let inputs = question.inputs
     let ask: (op: String, members: [(key: String, json: [UInt8])])
     switch question.operation {
@@ -22,7 +22,7 @@ extension Asking {
     case "decode tokens": ask = ("decode", [("tokens", inputs["tokens"].jsonBytes)])
     case let other: return lacks(question, other)
     }
-    return judged(question, runtime.ask(ask.op, ask.members)) { answer in
+    return try judged(question, runtime.ask(question, ask.op, ask.members)) { answer in
       question.operation == "decode tokens" ? text(answer, question) : ids(answer, question)
     }
   }
@@ -33,10 +33,10 @@ extension Asking {
     }
     let expected = question.expect["tokens"]?.integers ?? []
     let written = Array(found.map(String.init).joined(separator: ",").utf8)
-    return explained(judged(found, expected, question), written)
+    return explained(verdict(onTokens: found, expected, question), written)
   }
 
-  private func judged(_ found: [Int], _ expected: [Int], _ question: ConformanceCase) -> CaseVerdict {
+  func verdict(onTokens found: [Int], _ expected: [Int], _ question: ConformanceCase) -> CaseVerdict {
     if found == expected { return CaseVerdict(question, .passed) }
     let at =
       zip(found, expected).enumerated().first { $0.element.0 != $0.element.1 }?.offset
@@ -68,9 +68,9 @@ extension Asking {
     return explained(verdict, Array(found.utf8))
   }
 
-  func grid(_ question: ConformanceCase) -> CaseVerdict {
+  func grid(_ question: ConformanceCase) throws -> CaseVerdict {
     let members = ["width", "height"].map { (key: $0, json: question.inputs[$0].jsonBytes) }
-    return judged(question, runtime.ask("grid", members)) { answer in
+    return try judged(question, runtime.ask(question, "grid", members)) { answer in
       guard case .integer(let columns)? = answer["columns"], case .integer(let rows)? = answer["rows"] else {
         return CaseVerdict(question, .malformed, "no integers under columns and rows")
       }

@@ -16,23 +16,17 @@ struct ConformanceCommand: ParsableCommand {
         pixtral-ref conformance run --runtime 'pixtral-ref conformance session'
       """,
     subcommands: [
-      RunConformance.self, ListCases.self, ShowCase.self, LintCommand.self, VerifyCommand.self,
-      SessionCommand.self,
+      RunConformance.self, ListCases.self, ShowCase.self, ExportCommand.self, LintCommand.self,
+      VerifyCommand.self, SessionCommand.self,
     ])
 }
 
-/// Which cases.
-struct ChosenCases: ParsableArguments {
+/// Where the suite is.
+struct ChosenFixtures: ParsableArguments {
   @Option(help: "The folder Fixtures/cases; found in the checkout without this.")
   var fixtures: String?
 
-  @Option(help: "Stages, separated by commas: \(Stage.allCases.map(\.rawValue).joined(separator: ", ")).")
-  var stage: String?
-
-  @Option(help: "Ids, shell patterns separated by commas; * matches slashes too.")
-  var cases: String?
-
-  private func folder() throws -> String {
+  func folder() throws -> String {
     try fixtures ?? shared("Fixtures/cases", what: "the cases", option: "--fixtures")
   }
 
@@ -42,9 +36,26 @@ struct ChosenCases: ParsableArguments {
     return isFolder(folder) ? try FaultAnswers(folder) : FaultAnswers()
   }
 
+  /// The suite's manifest; nil for cases that have none beside them.
+  func manifest() throws -> Manifest? {
+    let file = try "\(PixtralStorage.folder(of: folder()))/manifest.json"
+    return access(file, R_OK) == 0 ? try Manifest(file) : nil
+  }
+}
+
+/// Which cases.
+struct ChosenCases: ParsableArguments {
+  @OptionGroup var suite: ChosenFixtures
+
+  @Option(help: "Stages, separated by commas: \(Stage.allCases.map(\.rawValue).joined(separator: ", ")).")
+  var stage: String?
+
+  @Option(help: "Ids, shell patterns separated by commas; * matches slashes too.")
+  var cases: String?
+
   /// - Throws: `InputError` if there are none, or a word names nothing.
   func read() throws -> [ConformanceCase] {
-    let all = try CaseFiles(folder()).cases
+    let all = try CaseFiles(suite.folder()).cases
     let stages = try stage?.split(separator: ",").map { word in
       guard let stage = Stage(rawValue: String(word)) else {
         throw InputError(
@@ -117,12 +128,18 @@ struct RunConformance: ParsableCommand {
       Prints a table of stages and verdicts, what is wrong first, and for each failure the command that \
       repeats it alone. A runtime that crashes, hangs or loses the thread is started anew, and the run goes on.
 
+      With --results nothing is started: the answers lie in files, as `conformance export` lays out the \
+      questions.
+
       Exits with 0 if nothing failed, else with 1; also if nothing was asked, or a case passes that --known \
       says will fail.
       """)
 
   @Option(help: "The command of the runtime, for a shell.")
-  var runtime: String
+  var runtime: String?
+
+  @Option(help: "A folder with answers, such as `conformance export` writes, instead of a runtime.")
+  var results: String?
 
   @OptionGroup var chosen: ChosenCases
 
@@ -131,6 +148,15 @@ struct RunConformance: ParsableCommand {
 
   @Option(help: "Cases that are known to fail: a line each, the id and the reason.")
   var known: String?
+
+  @Option(help: "One part of the cases of several, such as 2/8.")
+  var shard: String?
+
+  @Option(help: "A file that keeps the verdicts as they come; cases that it has are not asked again.")
+  var resume: String?
+
+  @Option(help: "Sessions at a time, if the runtime says that it may.")
+  var jobs = 1
 
   @Flag(help: "Print one JSON object instead of a table.")
   var json = false
@@ -142,30 +168,66 @@ struct RunConformance: ParsableCommand {
 
   func validate() throws {
     guard timeout > 0, timeout < 1e6 else { throw ValidationError("--timeout must be a number of seconds.") }
+    guard (runtime == nil) != (results == nil) else {
+      throw ValidationError("Give one of --runtime and --results.")
+    }
+    guard (1...64).contains(jobs) else { throw ValidationError("--jobs must be from 1 to 64.") }
+    if let shard, parts(of: shard) == nil {
+      throw ValidationError("--shard must be like 2/8: which part, of how many.")
+    }
+  }
+
+  /// Which part of how many, both from 1.
+  private func parts(of shard: String) -> (part: Int, count: Int)? {
+    let numbers = shard.split(separator: "/", omittingEmptySubsequences: false).map { Int($0) }
+    guard numbers.count == 2, let part = numbers[0], let count = numbers[1], (1...count).contains(part) else {
+      return nil
+    }
+    return (part, count)
   }
 
   func run() throws {
-    let cases = try chosen.read()
-    let known = try known.map(readKnown) ?? [:]
-    let folder = try TemporaryFolder("pixtral-ref-conformance")
-    let runtime = try Runtime(runtime, folder: folder.path, timeout: timeout)
-    let asking = Asking(
-      runtime, tokenizer: try tokenizer.read(), tokenizerFile: try tokenizer.path(),
-      faults: try chosen.faults())
-    var verdicts: [CaseVerdict] = []
-    for (n, question) in cases.enumerated() {
-      if n % 50 == 0 || question.stage == .model { Console.progress(done: n, of: cases.count, question.id) }
-      verdicts.append(try asking(question))
+    var cases = try chosen.read()
+    if let (part, count) = shard.flatMap(parts) {
+      // Every eighth, so that parts take as long as each other.
+      cases = cases.enumerated().filter { $0.offset % count == part - 1 }.map(\.element)
     }
+    let known = try known.map(readKnown) ?? [:]
+    let manifest = try chosen.suite.manifest()
+    let folder = try TemporaryFolder("pixtral-ref-conformance")
+    func answering(_ n: Int) throws -> any Answering {
+      if let results { return try AnswerFiles(results, scratch: folder.part(n)) }
+      return try Runtime(runtime ?? "", folder: folder.part(n), timeout: timeout)
+    }
+    let first = try answering(0)
+    let log = try resume.map {
+      try RunLog($0, first.description, suite: manifest?.sha256 ?? "", cases: cases)
+    }
+    let jobs = first.description.mayRunInParallel ? jobs : 1
+    if self.jobs > 1, jobs == 1 {
+      Console.message("The runtime does not list the feature parallel: one session is used.")
+    }
+    let run = ConformanceRun(
+      cases, tokenizer: try tokenizer.read(), faults: try chosen.suite.faults(),
+      checkpoints: CheckpointFolders(in: folder.path, tokenizerFile: try tokenizer.path()), log: log
+    ) { done, id in Console.progress(done: done, of: cases.count, id) }
+    let verdicts = try run(first, jobs: jobs, another: answering)
     Console.progress("")
-    let report = Report(runtime.description, verdicts, known: known)
+    let report = Report(first.description, verdicts, known: known, suite: manifest)
     if let junit {
       let file = try NewFile(junit, sparing: [])
       try file.write(Array(report.junit.utf8))
       try file.finish()
     }
-    if json { Console.out(report.json.text()) } else { show(report) }
+    if json { Console.out(report.json.text()) } else { show(report, again: again) }
     if !report.passed { throw ExitCode.comparisonFailed }
+  }
+
+  /// The command that repeats the run, for one case to be added.
+  private var again: String {
+    let who = runtime.map { "--runtime \(quoted($0))" } ?? "--results \(quoted(results ?? ""))"
+    let where_ = chosen.suite.fixtures.map { " --fixtures \(quoted($0))" } ?? ""
+    return "pixtral-ref conformance run \(who)\(where_)"
   }
 
   private func readKnown(_ path: String) throws -> [String: String] {
@@ -182,45 +244,6 @@ struct RunConformance: ParsableCommand {
     }
     return known
   }
-
-  private func show(_ report: Report) {
-    let runtime = report.runtime
-    Console.out("\(runtime.name) \(runtime.version), \(runtime.arithmetic.rawValue)\n")
-    let shown = CaseVerdict.Verdict.allCases.filter { report.count($0) > 0 }
-    let rows = Stage.allCases.filter { stage in report.verdicts.contains { $0.stage == stage } }.map {
-      stage in
-      [stage.rawValue] + shown.map { "\(report.count($0, of: stage))" }
-    }
-    Console.out(Console.table([["stage"] + shown.map(\.rawValue)] + rows).joined(separator: "\n"))
-
-    let failures = report.failures
-    if let first = failures.first {
-      Console.out("\nwrong first: \(first.id)\(first.tap.map { ", at \($0)" } ?? "")")
-      for verdict in failures.prefix(20) { show(verdict) }
-      if failures.count > 20 { Console.out("… and \(failures.count - 20) more; --json has all") }
-    }
-    for verdict in report.unexpectedPasses {
-      Console.out("\n\(verdict.id) passes, and is known to fail: \(report.known[verdict.id] ?? "")")
-    }
-    Console.out(
-      report.isEmpty
-        ? "\nnothing was asked: the runtime claims no feature of these cases"
-        : "\n\(report.passed ? "nothing failed" : "\(counted(failures.count, "case")) failed")")
-  }
-
-  private func show(_ verdict: CaseVerdict) {
-    var text = "\n\(verdict.verdict.rawValue)  \(verdict.id)"
-    if let tap = verdict.tap { text += "\n  at \(tap)" }
-    if let distance = verdict.distance, let limit = verdict.limit {
-      text += "\n  \(Console.scientific(distance)), the limit is \(Console.scientific(limit))"
-    }
-    if !verdict.looksLike.isEmpty {
-      text += "\n  looks like \(verdict.looksLike.joined(separator: " or ")) (Docs/Faults.md)"
-    }
-    if let detail = verdict.detail { text += "\n  \(onOneLine(detail))" }
-    Console.out(
-      text + "\n  again: pixtral-ref conformance run --runtime '\(runtime)' --cases '\(verdict.id)'")
-  }
 }
 
 /// A folder that goes when the command ends.
@@ -235,6 +258,15 @@ private final class TemporaryFolder {
         .unwritable, parent, expected: "a folder for files of a session", found: systemMessage())
     }
     path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+  }
+
+  /// A folder in it, of a session of its own.
+  func part(_ n: Int) throws -> String {
+    let part = "\(path)/session-\(n)"
+    guard mkdir(part, 0o777) == 0 else {
+      throw InputError(.unwritable, part, expected: "a folder for files of a session", found: systemMessage())
+    }
+    return part
   }
 
   deinit { Self.remove(path) }

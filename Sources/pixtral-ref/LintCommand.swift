@@ -1,5 +1,6 @@
 import ArgumentParser
 import PixtralConformance
+import PixtralReference
 import PixtralStorage
 
 struct LintCommand: ParsableCommand {

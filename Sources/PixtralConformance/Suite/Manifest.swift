@@ -37,7 +37,8 @@ package struct Manifest: Sendable {
     func strings(_ key: String) throws -> [String: String] {
       var strings: [String: String] = [:]
       for member in try members(key) {
-        guard case .string(let value) = member.value, strings.updateValue(value, forKey: member.key) == nil else {
+        guard case .string(let value) = member.value, strings.updateValue(value, forKey: member.key) == nil
+        else {
           throw refuse("\(key).\(member.key)", "one string")
         }
       }

@@ -8,6 +8,13 @@ package struct RuntimeDescription: Sendable, Equatable {
   package let arithmetic: Arithmetic
   package let features: Set<String>
 
+  init(name: String, version: String, arithmetic: Arithmetic, features: Set<String>) {
+    (self.name, self.version, self.arithmetic, self.features) = (name, version, arithmetic, features)
+  }
+
+  /// Whether several sessions of it may go on at a time.
+  package var mayRunInParallel: Bool { features.contains("parallel") }
+
   /// What a runtime has that names no feature of its kind: what mistral-common does.
   private static let usual: [String: Set<String>] = [
     "image.": ["image.png", "image.jpeg", "image.alpha"], "resize.": ["resize.opencv-cubic"],
@@ -15,10 +22,10 @@ package struct RuntimeDescription: Sendable, Equatable {
   ]
 
   /// - Throws: `InputError` of kind `wrongRequest` for an answer to `hello` that says less.
-  init(_ answer: JSON) throws {
+  init(_ answer: JSON, place: String = "the runtime's answer to hello") throws {
     func refuse(_ key: String, _ expected: String) -> InputError {
       InputError(
-        .wrongRequest, "the runtime's answer to hello, \(key)", expected: expected,
+        .wrongRequest, "\(place), \(key)", expected: expected,
         found: answer[key].map { shortened($0.text()) } ?? "nothing",
         advice: "Docs/Conformance.md has the protocol")
     }
@@ -45,24 +52,10 @@ package struct RuntimeDescription: Sendable, Equatable {
 }
 
 /// A runtime in a session: JSON, an object a line, over its standard input and output. Conformance.md.
-package final class Runtime {
-  /// What becomes of a question.
-  enum Answer {
-    case value(JSON)
-    /// It says that the question is invalid.
-    case rejected(String)
-    /// It says that it does not do this.
-    case unsupported(String)
-    /// The process ended.
-    case crashed(String)
-    case timedOut
-    /// What came is no answer to the question.
-    case malformed(String)
-  }
-
+package final class Runtime: Answering {
   package let description: RuntimeDescription
   /// Where both sides put files.
-  let folder: String
+  private let folder: String
   private let command: String
   private let timeout: Double
   private var process: RuntimeProcess
@@ -109,11 +102,13 @@ package final class Runtime {
     }
   }
 
-  /// Asks one question.
-  ///
-  /// - op: the kind of question.
-  /// - members: what it asks, as JSON text, which is sent as it is.
-  func ask(_ op: String, _ members: [(key: String, json: [UInt8])]) -> Answer {
+  package func folder(of question: ConformanceCase) -> String { folder }
+
+  package func ask(
+    _ question: ConformanceCase, _ op: String, _ members: [(key: String, json: [UInt8])]
+  ) -> Answer { ask(op, members) }
+
+  private func ask(_ op: String, _ members: [(key: String, json: [UInt8])]) -> Answer {
     next += 1
     var line = Array(#"{"op":"\#(op)","id":\#(next)"#.utf8)
     for member in members { line += Array(#","\#(member.key)":"#.utf8) + member.json.map(withoutLineEnd) }
@@ -148,12 +143,7 @@ package final class Runtime {
       return malformed(
         "the id \(json["id"].map { shortened($0.text(), to: 40) } ?? "none") instead of \(next)")
     }
-    // Some write null for what is not there.
-    if let reject = json["reject"], reject != .null {
-      return .rejected(reject["message"]?.plainText ?? reject["type"]?.plainText ?? "")
-    }
-    if let why = json["unsupported"], why != .null { return .unsupported(why.plainText) }
-    return .value(json)
+    return Answer(json)
   }
 
   /// A new process in the place of one that is gone. One that cannot be started will be asked in vain.
@@ -165,10 +155,11 @@ package final class Runtime {
     _ = try? Self.greet(process, command, folder, timeout)
   }
 
-  /// Loads a checkpoint, once for all questions about it.
-  ///
-  /// - Returns: nil if it is loaded; else what became of the question.
-  func load(_ checkpoint: String, layout: CheckpointLayout) -> Answer? {
+  /// Once for all questions about it.
+  package func load(_ question: ConformanceCase, _ folder: (CheckpointLayout) throws -> String) throws
+    -> Answer?
+  {
+    let checkpoint = try folder(layout)
     if loaded == checkpoint { return nil }
     let answer = ask(
       "load",

@@ -1,3 +1,4 @@
+import PixtralReference
 import PixtralStorage
 
 /// The verdicts of a run, as programs and people read them.
@@ -6,15 +7,19 @@ package struct Report: Sendable {
   package let verdicts: [CaseVerdict]
   /// Cases that are known to fail, with the reason.
   package let known: [String: String]
+  /// Version and SHA-256 of the suite; nil where it has no manifest.
+  package let suite: Manifest?
 
-  package init(_ runtime: RuntimeDescription, _ verdicts: [CaseVerdict], known: [String: String]) {
+  package init(
+    _ runtime: RuntimeDescription, _ verdicts: [CaseVerdict], known: [String: String], suite: Manifest? = nil
+  ) {
     let naming = Naming(verdicts)
     self.verdicts = verdicts.map { verdict in
       var named = verdict
       named.looksLike = naming.names(of: verdict)
       return named
     }
-    (self.runtime, self.known) = (runtime, known)
+    (self.runtime, self.known, self.suite) = (runtime, known, suite)
   }
 
   /// Failures that nobody has announced.
@@ -38,7 +43,28 @@ package struct Report: Sendable {
   /// The first failure of the first stage that fails: what is wrong there makes wrong what comes behind.
   package var firstDivergence: CaseVerdict? { failures.first }
 
+  /// Every mistake that a failure looks like, and how many do.
+  package var named: [(names: String, count: Int)] {
+    let names = failures.filter { !$0.looksLike.isEmpty }.map { $0.looksLike.joined(separator: ", ") }
+    return Dictionary(grouping: names) { $0 }.map { ($0.key, $0.value.count) }.sorted {
+      ($1.1, $0.0) < ($0.1, $1.0)
+    }
+  }
+
   package var json: JSON {
+    guard case .object(let members) = contents else { preconditionFailure("an object") }
+    return .object(members + [.init(key: "sha256", value: .string(Self.hash(of: contents)))])
+  }
+
+  /// SHA-256 of a report's text without this very member.
+  static func hash(of report: JSON) -> String {
+    guard case .object(let members) = report else { return "" }
+    let hash = SHA256()
+    hash.update(Array(JSON.object(members.filter { $0.key != "sha256" }).text().utf8))
+    return hash.hexDigest()
+  }
+
+  private var contents: JSON {
     let counts = CaseVerdict.Verdict.allCases.map {
       JSON.Member(key: $0.rawValue, value: .integer(count($0)))
     }
@@ -47,6 +73,7 @@ package struct Report: Sendable {
         "name": .string(runtime.name), "version": .string(runtime.version),
         "arithmetic": .string(runtime.arithmetic.rawValue),
       ],
+      "suite": suite.map { ["version": .string($0.version), "sha256": .string($0.sha256)] } ?? .null,
       "passed": .bool(passed), "counts": .object(counts),
       "first_divergence": firstDivergence.map { first in
         [
@@ -54,6 +81,9 @@ package struct Report: Sendable {
           "tap": first.tap.map(JSON.string) ?? .null, "looks_like": looksLike(first),
         ]
       } ?? .null,
+      "looks_like": .array(
+        named.map { ["looks_like": .string($0.names), "cases": .integer($0.count)] }),
+      "known": .array(known.keys.sorted().map(JSON.string)),
       "cases": .array(
         verdicts.map { verdict in
           [
@@ -97,7 +127,7 @@ private func looksLike(_ verdict: CaseVerdict) -> JSON {
   verdict.looksLike.isEmpty ? .null : .string(verdict.looksLike.joined(separator: ", "))
 }
 
-private func number(_ value: Double?) -> JSON {
+func number(_ value: Double?) -> JSON {
   guard let value else { return .null }
   return value.isFinite ? .number(value) : .string(numberText(value))
 }

@@ -1,0 +1,58 @@
+import PixtralReference
+import PixtralStorage
+
+/// Who answers the questions of cases: a process, or files.
+package protocol Answering: AnyObject {
+  var description: RuntimeDescription { get }
+  /// Where the files of an answer are.
+  func folder(of question: ConformanceCase) throws -> String
+  /// Where the files of a question are put.
+  func inputFolder(of question: ConformanceCase) throws -> String
+  /// Asks one question.
+  ///
+  /// - op: the kind of question.
+  /// - members: what it asks, as JSON text, which is sent as it is.
+  func ask(_ question: ConformanceCase, _ op: String, _ members: [(key: String, json: [UInt8])]) throws
+    -> Answer
+  /// Loads a checkpoint for the question that comes.
+  ///
+  /// - folder: writes it where there is none, and gives its path.
+  /// - Returns: nil if it is loaded; else what became of it.
+  func load(_ question: ConformanceCase, _ folder: (CheckpointLayout) throws -> String) throws -> Answer?
+}
+
+extension Answering {
+  package func inputFolder(of question: ConformanceCase) throws -> String { try folder(of: question) }
+
+  /// The layout that it takes: Mistral's if both or neither.
+  var layout: CheckpointLayout {
+    let features = description.features
+    return features.contains("layout.hf") && !features.contains("layout.mistral") ? .hf : .mistral
+  }
+}
+
+/// What becomes of a question.
+package enum Answer {
+  case value(JSON)
+  /// It says that the question is invalid.
+  case rejected(String)
+  /// It says that it does not do this.
+  case unsupported(String)
+  /// The process ended.
+  case crashed(String)
+  case timedOut
+  /// What came is no answer to the question.
+  case malformed(String)
+
+  /// What an object says.
+  init(_ json: JSON) {
+    // Some write null for what is not there.
+    if let reject = json["reject"], reject != .null {
+      self = .rejected(reject["message"]?.plainText ?? reject["type"]?.plainText ?? "")
+    } else if let why = json["unsupported"], why != .null {
+      self = .unsupported(why.plainText)
+    } else {
+      self = .value(json)
+    }
+  }
+}

@@ -1,0 +1,96 @@
+import Glibc
+import PixtralReference
+import PixtralStorage
+
+/// The verdicts of a run as they come, a line each, so that a run that is interrupted can be resumed.
+///
+/// The first line says which runtime and which suite; what does not begin with the same is refused. A last line that
+/// is not whole is left out.
+package final class RunLog {
+  /// What has been decided before, by the id of the case.
+  package let done: [String: CaseVerdict]
+  private let descriptor: Int32
+  private let path: String
+
+  /// - Throws: `InputError` for a log of another run, or one that cannot be written.
+  package init(_ path: String, _ runtime: RuntimeDescription, suite: String, cases: [ConformanceCase]) throws
+  {
+    self.path = path
+    let header: JSON = [
+      "log": "pixtral-ref conformance run", "runtime": .string(runtime.name),
+      "version": .string(runtime.version),
+      "arithmetic": .string(runtime.arithmetic.rawValue), "suite": .string(suite),
+    ]
+    descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o666)
+    guard descriptor >= 0 else {
+      throw InputError(.unwritable, path, expected: "a file for the log of a run", found: systemMessage())
+    }
+    let bytes = try MappedFile(plain: path).withBytes { Array($0) }
+    let end = bytes.lastIndex(of: UInt8(ascii: "\n")).map { $0 + 1 } ?? 0
+    let lines = bytes[..<end].split(separator: UInt8(ascii: "\n"))
+    if let first = lines.first, String(decoding: first, as: UTF8.self) != header.text() {
+      throw InputError(
+        .wrongRequest, "\(path), line 1", expected: "the log of a run of this runtime and suite",
+        found: shortened(String(decoding: first, as: UTF8.self), to: 120),
+        advice: "give another file with --resume")
+    }
+    let byId = Dictionary(cases.map { ($0.id, $0) }) { first, _ in first }
+    var done: [String: CaseVerdict] = [:]
+    for (n, line) in lines.dropFirst().enumerated() {
+      let json = try JSON(parsing: String(decoding: line, as: UTF8.self), place: "\(path), line \(n + 2)")
+      guard case .string(let id)? = json["id"], let question = byId[id] else { continue }
+      done[id] = CaseVerdict(question, json)
+    }
+    self.done = done
+    // What was cut off is written over.
+    guard ftruncate(descriptor, off_t(end)) == 0, lseek(descriptor, 0, SEEK_END) >= 0 else {
+      throw InputError(.unwritable, path, expected: "a file for the log of a run", found: systemMessage())
+    }
+    if lines.isEmpty { try append(header) }
+  }
+
+  deinit { close(descriptor) }
+
+  package func append(_ verdict: CaseVerdict) throws { try append(verdict.logged) }
+
+  private func append(_ json: JSON) throws {
+    let line = Array("\(json.text())\n".utf8)
+    var sent = 0
+    while sent < line.count {
+      let count = line[sent...].withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress!, $0.count) }
+      guard count > 0 || errno == EINTR else {
+        throw InputError(.unwritable, path, expected: "room to write", found: systemMessage())
+      }
+      sent += max(0, count)
+    }
+  }
+}
+
+extension CaseVerdict {
+  fileprivate var logged: JSON {
+    [
+      "id": .string(id), "verdict": .string(verdict.rawValue), "tap": tap.map(JSON.string) ?? .null,
+      "distance": number(distance), "limit": number(limit), "detail": detail.map(JSON.string) ?? .null,
+      "explaining": .object(
+        explaining.sorted { $0.key < $1.key }.map { .init(key: $0.key, value: .bool($0.value)) }),
+    ]
+  }
+
+  /// - Returns: nil for what says no verdict.
+  fileprivate init?(_ question: ConformanceCase, _ json: JSON) {
+    guard let verdict = Verdict(rawValue: json["verdict"]?.plainText ?? "") else { return nil }
+    func text(_ key: String) -> String? { if case .string(let text)? = json[key] { text } else { nil } }
+    func value(_ key: String) -> Double? {
+      switch json[key] {
+      case .number(let value)?: value
+      case .integer(let value)?: Double(value)
+      case .string(let text)?: Double(text)
+      default: nil
+      }
+    }
+    self.init(
+      question, verdict, text("detail"), tap: text("tap"), distance: value("distance"), limit: value("limit"))
+    guard case .object(let members)? = json["explaining"] else { return }
+    for member in members { explaining[member.key] = member.value == .bool(true) }
+  }
+}
