@@ -41,19 +41,20 @@ extension Asking {
       reference: reference, candidate: TraceFile(path), .init(arithmetic: runtime.description.arithmetic)
     ) { tokenizer.vocabulary.pieces.indices.contains($0) ? tokenizer.vocabulary.pieces[$0].text : nil }
     var verdict = verdict(on: comparison, question)
-    verdict.explaining = try explaining(comparison, question.id)
+    verdict.explaining = try explaining(comparison, question)
     return verdict
   }
 
   /// Whether each mistake of Fixtures/faults gives what a runtime gave.
-  private func explaining(_ comparison: Comparison, _ id: String) throws -> [String: Bool] {
+  private func explaining(_ comparison: Comparison, _ question: ConformanceCase) throws -> [String: Bool] {
+    let rows = question.expect["rows"]
     let limits = Dictionary(uniqueKeysWithValues: comparison.taps.map { ($0.name, $0.limit) })
     let order = comparison.taps.map(\.name)
     let firstWrong = comparison.firstDivergence.flatMap { order.firstIndex(of: $0.name) } ?? order.count
-    guard let sketches = faults.sketches(id) else { return [:] }
+    guard let sketches = faults.sketches(question.id) else { return [:] }
     let found = try sketches.explaining(
       limit: { limits[$0].map { $0.relF * $0.farMultiple } },
-      found: { comparison.sketch(of: $0) }, isAlike: { comparison.addsOneRow($0) })
+      found: { comparison.sketch(of: $0, rows: rows?[$0]?.integers) }, isAlike: { comparison.addsOneRow($0) })
     return found.reduce(into: [:]) { explaining, fault in
       // What is wrong before a mistake can show is no work of it.
       let start = sketches.moved[fault.key]!.keys.compactMap { order.firstIndex(of: $0) }.min() ?? 0

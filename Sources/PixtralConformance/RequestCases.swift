@@ -23,44 +23,83 @@ extension Asking {
     }
   }
 
-  /// Its inputs first, against the case's. If they are wrong, the model is judged all the same, on these very inputs.
+  /// The model on the inputs that the runtime made, beside the reference on the same; and the inputs, beside the
+  /// case's, apart: if they are wrong, that comes first.
   private func judged(_ tokens: [Int], _ file: Safetensors, _ golden: TraceFile, _ question: ConformanceCase)
-    throws
-    -> CaseVerdict
+    throws -> CaseVerdict
   {
     let path = file.file.path
     guard file.tensors.contains(where: { golden.taps.contains($0.name) }) else {
       return CaseVerdict(question, .malformed, "no tap in \(path)")
     }
-    let expected = question.expect["tokens"]?.integers ?? []
-    let ofTokens = verdict(onTokens: tokens, expected, question)
-    let whole = try tokens == expected ? judged(path, against: golden, question) : nil
-    if let whole, whole.tap.map({ !$0.hasPrefix("image") }) ?? true { return whole }
-    // Only the inputs are wrong so far.
-    var inputs = whole ?? ofTokens
-    if whole == nil { inputs.tap = "tokens" }
-    let own = try onOwnInputs(tokens, file, question)
-    inputs.detail = [inputs.detail, own].compactMap(\.self).joined(separator: "; ")
-    return inputs
+    let inputs = try inputs(tokens, file, golden, question)
+    let isSame = inputs.distance == 0 && inputs.verdict == .passed
+    let model =
+      isSame ? try judged(path, against: golden, question) : try onOwnInputs(tokens, file, question)
+    guard inputs.verdict == .failed else { return model }
+    var verdict = inputs
+    let place = model.tap.map { " at \($0)" } ?? model.detail.map { ": \($0)" } ?? ""
+    verdict.detail =
+      [inputs.detail, "on its own inputs the model is \(model.verdict.rawValue)\(place)"].compactMap(\.self)
+      .joined(separator: "; ")
+    return verdict
   }
 
-  /// What the taps are worth beside the reference's on the same inputs, in words.
-  private func onOwnInputs(_ tokens: [Int], _ file: Safetensors, _ question: ConformanceCase) throws -> String
+  /// The tokens and pixels of a runtime, against a case's; the distance is that of the pixels.
+  private func inputs(_ tokens: [Int], _ file: Safetensors, _ golden: TraceFile, _ question: ConformanceCase)
+    throws -> CaseVerdict
+  {
+    var verdict = verdict(onTokens: tokens, question.expect["tokens"]?.integers ?? [], question)
+    guard verdict.verdict == .passed else {
+      verdict.tap = "tokens"
+      return verdict
+    }
+    verdict.distance = 0
+    for image in golden.images {
+      guard let tensor = file.tensors.first(where: { $0.name == image.name }), tensor.dtype == .f32,
+        tensor.shape == image.shape
+      else {
+        return CaseVerdict(
+          question, .failed, "expected \(image.name) as F32 \(image.shape)", tap: image.name)
+      }
+      let (found, expected): ([Float], [Float]) = (
+        try StoredTensor(tensor, of: file.file).vector(), image.vector()
+      )
+      let sums = zip(found, expected).reduce(into: (error: 0.0, size: 0.0)) { sums, pair in
+        let (a, e) = (Double(pair.0), Double(pair.1))
+        sums.error += (a - e) * (a - e)
+        sums.size += e * e
+      }
+      let relF = (sums.error / sums.size).squareRoot()
+      guard relF <= Self.pixelLimit else {
+        return CaseVerdict(question, .failed, tap: image.name, distance: relF, limit: Self.pixelLimit)
+      }
+      verdict.distance = max(verdict.distance ?? 0, relF)
+    }
+    return verdict
+  }
+
+  /// Pixels are float32 whatever a model computes in.
+  private static let pixelLimit = 3e-5
+
+  /// What the taps are worth beside the reference's on the same inputs.
+  private func onOwnInputs(_ tokens: [Int], _ file: Safetensors, _ question: ConformanceCase) throws
+    -> CaseVerdict
   {
     // A prompt of any length is no reason to compute for hours.
-    guard tokens.count <= Self.mostTokens else { return "its \(tokens.count) tokens are too many to compute" }
+    guard tokens.count <= Self.mostTokens else {
+      return CaseVerdict(question, .failed, "its \(tokens.count) tokens are too many to compute")
+    }
     do {
       let checkpoint = try Checkpoint(question.model ?? "")
       let images = file.tensors.filter { $0.name.hasPrefix("image") }
       let prompt = try Prompt(tokens: tokens, pixelsFile: images.isEmpty ? nil : file.file.path)
-      let out = TraceFolder("\(try runtime.inputFolder(of: question))/reference", dtype: .f64, sparing: [])
-      _ = try Pixtral<Double>(checkpoint)(prompt, trace: Trace(out))
+      let out = TraceFolder(try "\(runtime.inputFolder(of: question))/reference", dtype: .f64, sparing: [])
+      do { _ = try Pixtral<Double>(checkpoint)(prompt, trace: Trace(out)) } catch is TraceEnd {}
       _ = try out.finish(summary: [])
-      let verdict = try judged(file.file.path, against: TraceFile(out.file), question)
-      let place = verdict.tap.map { " at \($0)" } ?? ""
-      return "on its own inputs the model is \(verdict.verdict.rawValue)\(place)"
+      return try judged(file.file.path, against: TraceFile(out.file), question)
     } catch let error as InputError {
-      return "on its own inputs nothing can be computed: \(shortened("\(error)", to: 200))"
+      return CaseVerdict(question, .failed, "nothing can be computed from its inputs: \(shortened("\(error)", to: 200))")
     }
   }
 

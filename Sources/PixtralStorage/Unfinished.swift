@@ -11,6 +11,10 @@ enum Unfinished {
     var files: [Int32: PartialFile] = [:]
     /// The outermost first.
     var folders: [String] = []
+    /// Folders of a run, with all that is in them.
+    var temporary: Set<String> = []
+    /// Groups of processes that were started.
+    var groups: Set<Int32> = []
   }
 
   struct PartialFile {
@@ -84,6 +88,16 @@ enum Unfinished {
       unlinkat(file.folder, file.name, 0)
     }
     for folder in things.folders.reversed() { rmdir(folder) }
+    for group in things.groups { kill(-group, SIGKILL) }
+    for folder in things.temporary { removeAll(folder) }
+  }
+
+  /// Removes a folder with all that is in it.
+  static func removeAll(_ path: String) {
+    // A link goes, and not what it leads to.
+    if unlink(path) == 0 { return }
+    for name in fileNames(in: path) ?? [] { removeAll("\(path)/\(name)") }
+    rmdir(path)
   }
 }
 

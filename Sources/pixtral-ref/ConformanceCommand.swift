@@ -245,36 +245,3 @@ struct RunConformance: ParsableCommand {
     return known
   }
 }
-
-/// A folder that goes when the command ends.
-private final class TemporaryFolder {
-  let path: String
-
-  init(_ name: String) throws {
-    let parent = getenv("TMPDIR").map { String(cString: $0) } ?? "/tmp"
-    var template = Array("\(parent)/\(name)-XXXXXX".utf8CString)
-    guard mkdtemp(&template) != nil else {
-      throw InputError(
-        .unwritable, parent, expected: "a folder for files of a session", found: systemMessage())
-    }
-    path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
-  }
-
-  /// A folder in it, of a session of its own.
-  func part(_ n: Int) throws -> String {
-    let part = "\(path)/session-\(n)"
-    guard mkdir(part, 0o777) == 0 else {
-      throw InputError(.unwritable, part, expected: "a folder for files of a session", found: systemMessage())
-    }
-    return part
-  }
-
-  deinit { Self.remove(path) }
-
-  private static func remove(_ path: String) {
-    // A link goes, and not what it leads to.
-    if unlink(path) == 0 { return }
-    for name in fileNames(in: path) ?? [] { remove("\(path)/\(name)") }
-    rmdir(path)
-  }
-}

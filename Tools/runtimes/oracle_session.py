@@ -14,6 +14,8 @@ them are right. Angles are float64 before their sines are taken.
 """
 
 import argparse
+import base64
+import io
 import json
 import os
 import sys
@@ -43,7 +45,7 @@ try:
 except ImportError:
     PIL = None
 
-FEATURES = ["tokens", "tokens.fim", "tokens.truncation", "grid", "pixels", "pixels.sizes", "step", "trace",
+FEATURES = ["tokens", "tokens.fim", "tokens.truncation", "grid", "pixels", "pixels.sizes", "step",
             "layout.mistral", "multi-image", "resize.opencv-cubic", "resize.opencv-portable"]  # fmt: skip
 RGB_FEATURES = ["rgb", "image.png", "image.jpeg", "image.alpha"]
 MODEL_FAULTS = faults.FAULTS | faults.FORMS
@@ -62,6 +64,7 @@ class Session:
     def __init__(self, arithmetic="float64", fault=None, schedule="once"):
         self.rounding, self.fault = Rounding(arithmetic, schedule), fault
         self.folder, self.files, self.checkpoint = Path(), 0, None
+        self.takes_requests = False
         if fault in TEXT_FAULTS:
             text_faults.put(fault)
         self.tokenizer = tokens.Tokenizer(MODEL)
@@ -85,7 +88,9 @@ class Session:
             "name": "NumPy oracle" + (f" with {self.fault}" if self.fault else ""),
             "version": np.__version__,
             "arithmetic": self.rounding.arithmetic,
-            "features": FEATURES + (RGB_FEATURES if PIL else []),
+            "features": FEATURES
+            + ["trace.request" if self.takes_requests else "trace"]
+            + (RGB_FEATURES if PIL else []),
             "rotary": "adjacent",
         }
 
@@ -107,28 +112,36 @@ class Session:
     # Images
 
     def rgb(self, question):
+        return self.store({"rgb": self.opened(self.folder / question["file"])})
+
+    def opened(self, file):
+        """uint8 [height, width, 3] of a path or a file."""
         try:
-            with PIL.Image.open(self.folder / question["file"]) as opened:
+            with PIL.Image.open(file) as opened:
                 opened.load()
                 if self.fault == "P-alpha":
-                    rgb = faults.without_alpha(opened)
-                elif opened.mode == "RGB":
-                    rgb = np.asarray(opened)
-                else:
-                    opened = opened.convert("RGBA")
-                    white = PIL.Image.new("RGBA", opened.size, "white")
-                    white.paste(opened, (0, 0), opened)
-                    rgb = np.asarray(white.convert("RGB"))
+                    return faults.without_alpha(opened)
+                if opened.mode == "RGB":
+                    return np.asarray(opened)
+                opened = opened.convert("RGBA")
+                white = PIL.Image.new("RGBA", opened.size, "white")
+                white.paste(opened, (0, 0), opened)
+                return np.asarray(white.convert("RGB"))
         except Exception as error:  # of any kind: Pillow raises IndexError too, and says nowhere which
             raise Rejected(type(error).__name__, str(error)) from error
-        return self.store({"rgb": rgb})
 
     def pixels(self, question):
         rgb = load_file(self.folder / question["tensors"])["rgb"]
-        result = image.pixels(rgb, question.get("patch_size", 16), question.get("image_size", 1024))
+        return self.store(
+            {"pixels": self.stretched(rgb, question.get("patch_size", 16), question.get("image_size", 1024))}
+        )
+
+    def stretched(self, rgb, patch_size=16, image_size=1024):
+        """Normalised pixels, float32 [3, rows * patch_size, columns * patch_size]."""
+        result = image.pixels(rgb, patch_size, image_size)
         if self.fault in PIXEL_FAULTS:
             result = PIXEL_FAULTS[self.fault](rgb, result)
-        return self.store({"pixels": result.astype(np.float32)})
+        return result.astype(np.float32)
 
     # The model
 
@@ -148,18 +161,32 @@ class Session:
     def trace(self, question):
         if not self.checkpoint:
             raise Rejected("ValueError", "no checkpoint is loaded")
-        pixels = []
-        if question["tensors"]:
+        ids, pixels, found = question.get("tokens"), [], {}
+        if "request" in question:
+            ids, pixels = self.rendered(question["request"])
+            found = {f"image{n}": image for n, image in enumerate(pixels)}
+        elif question["tensors"]:
             images = load_file(self.folder / question["tensors"])
             pixels = [images[f"image{n}"] for n in range(len(images))]
-        found = {}
         trace = oracle.Trace(
             lambda name, matrix: found.setdefault(name, self.rounding.rounded(plain(matrix))),
             question["taps"],
         )
         with self.computing():
-            oracle.forward(self.checkpoint, question["tokens"], pixels, trace)
-        return self.store(found)
+            oracle.forward(self.checkpoint, ids, pixels, trace)
+        return self.store(found) | ({"tokens": ids} if "request" in question else {})
+
+    def rendered(self, request):
+        """The tokens of a request, and the pixels of its images."""
+        found = tokens.answer({"request": request}, self.tokenizer)
+        if "reject" in found:
+            raise Rejected(found["reject"], "Docs/Tokens.md refuses it")
+        parts = [
+            part for one in request["messages"] if isinstance(one["content"], list) for part in one["content"]
+        ]
+        urls = [part["image_url"]["url"] for part in parts if part["type"] == "image_url"]
+        files = [io.BytesIO(base64.b64decode(url.partition(",")[2])) for url in urls]
+        return found["tokens"], [self.stretched(self.opened(file)) for file in files]
 
     def step(self, question):
         stage, parameters = question["stage"], question["parameters"]
@@ -194,8 +221,12 @@ def main():
     parser.add_argument("--arithmetic", choices=ARITHMETICS, default="float64")
     parser.add_argument("--schedule", choices=SCHEDULES, default="once", help="where it rounds")
     parser.add_argument("--fault", choices=FAULTS, metavar="ID", help="a mistake of Docs/Faults.md")
+    parser.add_argument(
+        "--requests", action="store_true", help="take requests for a trace, not tokens and pixels"
+    )
     options = parser.parse_args()
     session = Session(options.arithmetic, options.fault, options.schedule)
+    session.takes_requests = options.requests
     for line in sys.stdin.buffer:
         print(json.dumps(session.answer(json.loads(line))), flush=True)
 

@@ -81,6 +81,7 @@ final class RuntimeProcess {
       throw InputError(
         .unreadableFile, command, expected: "a runtime that can be started", found: systemMessage(code))
     }
+    StartedProcesses.begin(group: process)
   }
 
   deinit {
@@ -173,6 +174,7 @@ final class RuntimeProcess {
   private func stop() {
     // Of a group that is gone nothing is left to stop; children of one that ended may be.
     kill(-process, SIGKILL)
+    StartedProcesses.end(group: process)
     if !hasEnded() {
       waitpid(process, &status, 0)
       isOver = true

@@ -31,12 +31,19 @@ package struct SketchedTap {
 extension Comparison {
   /// A tap as the candidate has it: the rows that were compared, q and k in the order of taps.
   ///
+  /// - rows: the rows that a case keeps of the tap, where more may have been compared; nil for all.
   /// - Returns: nil for a tap that it lacks, or that has another shape.
-  package func sketch(of tap: String) -> SketchedTap? {
+  package func sketch(of tap: String, rows: [Int]?) -> SketchedTap? {
     guard let (found, expected) = judgedViews(of: tap) else { return nil }
-    let reference = expected.digest()
-    return SketchedTap(
-      found.digest(), reference: reference.rms * Double(reference.rows * reference.columns).squareRoot())
+    func digest(_ view: TapView) -> TapDigest? {
+      guard let rows, view.rows > rows.count else { return view.digest() }
+      guard rows.allSatisfy({ (0..<view.rows).contains($0) }) else { return nil }
+      return TapDigest(of: tap, rows: rows.count, columns: view.columns) { kept, columns in
+        kept.flatMap { view.values(rows[$0]..<rows[$0] + 1)[columns] }
+      }
+    }
+    guard let found = digest(found), let expected = digest(expected) else { return nil }
+    return SketchedTap(found, reference: expected.rms * Double(expected.rows * expected.columns).squareRoot())
   }
 
   /// Whether the candidate's tap is the reference's with one vector added to each row, to a quarter of what is
