@@ -6,7 +6,7 @@ OUT ?= trace-out
 # Python with the packages of Tools/requirements.txt; needed by the targets below the line only.
 PYTHON ?= python3
 
-.PHONY: trace test build packages install docs bench goldens full check check-hf fuzz format clean
+.PHONY: trace test build packages install docs suite bench goldens full check check-hf fuzz format clean
 
 # A bundled photo and prompt through the whole of a bundled checkpoint; every activation lands in trace-out.
 trace: build
@@ -70,6 +70,16 @@ full: build
 	  printf '%s: ' $$name; $(PROGRAM) compare $$case $$out > $$out.txt || code=1; sed -n '/^$$/,$$p' $$out.txt | tail -n 2; \
 	done; exit $$code
 
+# The cases for whoever has no Swift, with what they name, the pages that say how to read them, and a reader of a
+# hundred lines. Sorted, without dates or owners: one commit gives the same bytes anywhere.
+SUITE = pixtral-ref-suite-$(shell sed -n 's/.*static let version = "\(.*\)"/\1/p' Sources/pixtral-ref/PixtralRef.swift)
+SUITE_FILES = Fixtures LICENSE-MRL.md NOTICE Tools/reader/judge.py $(patsubst %,Docs/%.md,Cases Conformance Faults Images Model Trace)
+suite:
+	@mkdir -p .build
+	@tar --create --sort=name --format=ustar --mtime=@0 --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX \
+	  --exclude=__pycache__ --transform='s,^,$(SUITE)/,' $(SUITE_FILES) | gzip --no-name --best > .build/$(SUITE).tar.gz
+	@ls -l .build/$(SUITE).tar.gz
+
 format:
 	swift format --in-place --recursive --parallel Package.swift Sources Snippets Tests Tools/fuzz Tools/bench
 
@@ -118,6 +128,7 @@ check: build
 	$(PYTHON) Tools/checks/check_full_width.py $(PROGRAM)
 	$(PYTHON) Tools/checks/check_single_steps.py $(PROGRAM)
 	$(PYTHON) Tools/checks/check_conformance.py $(PROGRAM)
+	$(PYTHON) -W ignore Tools/checks/check_reader.py $(PROGRAM)
 	$(PYTHON) Tools/checks/check_images.py $(PROGRAM) 200
 	$(PYTHON) Tools/checks/check_image_files.py $(PROGRAM) 2000
 	$(PYTHON) Tools/checks/check_limits.py $(PROGRAM)

@@ -1,7 +1,7 @@
 """Puts the faults of Docs/Faults.md into the oracle, one at a time, and measures in every model
 case where each shows first.
 
-    python check_exposes.py [NAME ...]
+    python check_exposes.py [NAME or small/NAME ...]
 
 For each case and fault: the first tap, in the order of computation, that is further from the right
 one than the case's limit for float64 (1e-11), its relF, and how many of the case's float32 limits
@@ -13,7 +13,7 @@ later one or none. Exit 1 if
 - its largest relF is not the page's figure, or the page has a figure for a fault that is not in faults.py, or the other way round;
 - a case claims a fault in `exposes` that does not show by 4 float32 limits (in pixels: by 1e-3).
 
-With NAMEs only the last is judged. Faults of tokens and grids, and those that end in a refused
+With NAMEs, and of seeded:small always, only the last is judged. Faults of tokens and grids, and those that end in a refused
 load, need no arithmetic and are not in here.
 """
 
@@ -37,11 +37,11 @@ PIXELS_LIMIT = 1e-3
 LIMITS_AWAY = 4.0
 
 
-def checkpoint(base, fault=None):
-    """seeded:tiny, or with `base` the like of it with other parameters; as somebody with the fault
+def checkpoint(model, base, fault=None):
+    """A seeded model, or with `base` the like of it with other parameters; as somebody with the fault
     reads it.
     """
-    loaded = make_goldens.oracle_checkpoint.open_checkpoint(make_goldens.MODEL)
+    loaded = make_goldens.oracle_checkpoint.open_checkpoint(model)
     if base:
         loaded = make_goldens.oracle_checkpoint.seeded.SeededCheckpoint(loaded.params | base)
     return faults.Changed(loaded, fault.params, fault.renamed) if fault else loaded
@@ -66,10 +66,11 @@ def first_taps(case, expected, noise, fault):
     (tap, relF), or None.
     """
     pixels = [expected[f"image{n}"] for n in range(len(case["expect"]["grids"]))]
-    right, found = expected, {}
-    if fault.base:
+    right, found, model = expected, {}, case["model"]
+    base = fault.base if model == make_goldens.MODEL else {}
+    if base:
         right = {}
-        taps(checkpoint(fault.base), case, pixels, right.__setitem__)
+        taps(checkpoint(model, base), case, pixels, right.__setitem__)
 
     def judge(name, matrix):
         moved = distance(right[name], matrix).rel_f
@@ -80,7 +81,7 @@ def first_taps(case, expected, noise, fault):
             raise oracle.Finished  # everything behind it is wrong as well
 
     with faults.patched(**fault.patches):
-        taps(checkpoint(fault.base, fault), case, pixels, judge)
+        taps(checkpoint(model, base, fault), case, pixels, judge)
     return found.get("float64"), found.get("float32")
 
 
@@ -88,7 +89,7 @@ def measure(name):
     """Prints one case's table. Returns its measurements as (fault, tap, relF, case or "") and the
     claims of `exposes` that are false.
     """
-    folder = make_goldens.CASES / name
+    folder = make_goldens.MODELS / name if "/" in name else make_goldens.CASES / name
     case = json.loads((folder / "case.json").read_text())
     expected = load_file(folder / case["expect"]["tensors"])
     noise = case["witnesses"][0]["distance"]
@@ -106,7 +107,7 @@ def measure(name):
             else "hidden"
         )
         print(
-            f"{name:11} {fault:18} {tap or '–':40} {f'{moved:9.2e}' if tap else '':9} {remark:18} {verdict}"
+            f"{name:16} {fault:18} {tap or '–':40} {f'{moved:9.2e}' if tap else '':9} {remark:18} {verdict}"
         )
         if tap:
             measured.append((fault, tap, moved, case["id"] if shows else ""))
@@ -119,7 +120,7 @@ def measure(name):
         limits = moved / (4 * noise[tap]) if tap and noise[tap] else math.inf if tap else 0.0
         report(fault, tap, moved, limits >= LIMITS_AWAY, f"{limits:.3g} limits" if tap else "")
         if exact and (not single or single[0] != tap):
-            print(f"{'':30} float32: {single[0] if single else 'nowhere'}")
+            print(f"{'':35} float32: {single[0] if single else 'nowhere'}")
 
     largest = {}
     for n, image in enumerate(case["inputs"].get("images", [])):
@@ -160,9 +161,9 @@ def main():
     parser.add_argument("names", nargs="*")
     names = parser.parse_args().names
     measured, problems = [], []
-    for name in names or make_goldens.requests():
+    for name in names or [*make_goldens.requests(), *(f"small/{name}" for name in make_goldens.SMALL)]:
         of_case, false = measure(name)
-        measured, problems = measured + of_case, problems + false
+        measured, problems = measured + (of_case if "/" not in name else []), problems + false
     problems += differences(measured) if not names else []
     for problem in problems:
         print(problem)

@@ -48,6 +48,10 @@ MODELS = {
         Part(*VISION, width=60, layers=2, heads=5, kv_heads=5, head_dim=12, hidden=144, theta=1e4),
         Part(*DECODER, width=80, layers=3, heads=6, kv_heads=2, head_dim=20, hidden=208, theta=1e6),
     ),
+    "seeded:small": Model(
+        Part(*VISION, width=384, layers=4, heads=6, kv_heads=6, head_dim=64, hidden=640, theta=1e4),
+        Part(*DECODER, width=256, layers=3, heads=16, kv_heads=4, head_dim=128, hidden=1280, theta=1e6),
+    ),
     "seeded:pixtral-large": Model(
         Part(*VISION, width=1408, layers=40, heads=16, kv_heads=16, head_dim=88, hidden=6144, theta=1e4),
         Part(*DECODER, width=12288, layers=88, heads=96, kv_heads=8, head_dim=128, hidden=28672, theta=1e6),

@@ -1,9 +1,9 @@
 """Makes the model cases: Fixtures/cases/model/tiny/NAME/{request.json, expected.safetensors,
-case.json}.
+case.json}, and those of model/small, with seeded:small and few rows.
 
-    python make_goldens.py [NAME ...]
+    python make_goldens.py [NAME or small/NAME ...]
 
-A case goes the whole way from a chat request to logits, with seeded:tiny. No part of what it
+A case goes the whole way from a chat request to logits. No part of what it
 expects comes from the Swift code:
 
 - tokens, text, grids and pixels are the output of mistral-common, the rule for the template and for images;
@@ -40,11 +40,20 @@ import witness_transformers
 from compare import compare, worst
 
 FIXTURES = Path(__file__).resolve().parent.parent.parent / "Fixtures"
-CASES = FIXTURES / "cases" / "model" / "tiny"
+MODELS = FIXTURES / "cases" / "model"
+CASES = MODELS / "tiny"
 TOKENIZER = FIXTURES / "tokenizer" / "mistral_instruct_tokenizer_241114.model.v7m1"
 IMAGES = "../../../../images"  # from a case's folder
 MODEL = "seeded:tiny"
 SINCE = "0.1"
+SMALL = ("text", "image", "two-images")  # the requests that seeded:small is asked as well
+SMALL_TITLE = {
+    "text": "A text conversation passes through the decoder of seeded:small, whose heads have 128 columns.",
+    "image": "An image between two texts passes through seeded:small, whose vision heads have 64 columns.",
+    "two-images": "Two images of one request do not see each other in seeded:small either.",
+}
+SMALL_WHY = "The shapes that production kernels take: for runtimes that refuse the heads of seeded:tiny."
+SMALL_VALUES = 1152  # that a case of it keeps of a tap, or one row
 
 sys.path.insert(0, str(FIXTURES / "oracle"))
 
@@ -226,9 +235,24 @@ def rows_to_keep(tokens, long):
     return sorted(chosen), sorted({1000, count - 1})
 
 
-def oracle_trace(tokens, pixels, select):
+def few_rows(tap, columns, tokens, pixels):
+    """Of seeded:small: as many rows as have SMALL_VALUES, those first that show most: the last token, a
+    break or an early token, the last [IMG]; the last patch, the second, and the first of the last image.
+    """
+    if tap.startswith(("vision.", "adapter.")):
+        counts = [p.shape[1] // 16 * (p.shape[2] // 16) for p in pixels]
+        order = [sum(counts) - 1, 1, sum(counts[:-1]), sum(counts) // 2]
+    else:
+        img = [n for n, token in enumerate(tokens) if token == 10]
+        marks = [tokens.index(14), img[-1], tokens.index(15)] if img else []
+        order = [len(tokens) - 1, *marks, len(tokens) // 2, 1]
+    order = list(dict.fromkeys(order))
+    return sorted(order[: max(1, SMALL_VALUES // columns)])
+
+
+def oracle_trace(model, tokens, pixels, select):
     """{tap: float64 rows that `select(tap, matrix)` keeps}, in the order of computation."""
-    loaded = oracle_checkpoint.open_checkpoint(MODEL)
+    loaded = oracle_checkpoint.open_checkpoint(model)
     oracle.check(loaded, tokens, pixels)
     names = [n for n in oracle.tap_names(loaded.params, bool(pixels)) if not n.endswith(oracle.ON_DEMAND)]
     taps = {}
@@ -264,9 +288,10 @@ def rounded(x):
     return float(f"{x:.2e}")
 
 
-def make(name, case, tokenizer):
+def make(model, name, case, tokenizer):
     """Writes one case's folder and returns the witness' distances."""
-    folder = CASES / name
+    size = model.removeprefix("seeded:")
+    folder = MODELS / size / name
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "request.json", {"messages": case["messages"]})
 
@@ -293,17 +318,22 @@ def make(name, case, tokenizer):
     rows = {}
 
     def select(tap, matrix):
-        chosen = logits_rows if tap == "logits" else (decoder_rows if tap.startswith("decoder.") else None)
+        if size == "tiny":
+            chosen = logits_rows if tap == "logits" else decoder_rows if tap.startswith("decoder.") else None
+        elif tap == "decoder.embeddings":  # narrow, and every mark has its row
+            chosen = None
+        else:
+            chosen = few_rows(tap, matrix.shape[1], tokens, pixels)
         if chosen is None:
             return matrix
         rows[tap] = chosen
         return matrix[chosen]
 
-    taps, params = oracle_trace(tokens, pixels, select)
+    taps, params = oracle_trace(model, tokens, pixels, select)
     witness = {
         tap: np.asarray(select(tap, matrix.numpy()))
         for tap, matrix in witness_transformers.trace(
-            MODEL, tokens, pixels, keep=witness_transformers.wanted(None)
+            model, tokens, pixels, keep=witness_transformers.wanted(None)
         ).items()
     }
     if set(witness) != set(taps):
@@ -324,14 +354,14 @@ def make(name, case, tokenizer):
     write_json(
         folder / "case.json",
         {
-            "id": f"model/tiny/{name}",
-            "title": case["title"],
+            "id": f"model/{size}/{name}",
+            "title": case["title"] if size == "tiny" else SMALL_TITLE[name],
             "stage": "model",
             "exposes": case["exposes"],
             "subject": {"operation": "from a chat request to logits, Docs/Model.md 4 to 7"}
             | params
             | {"vision_norm_eps": oracle.VISION_NORM_EPS},
-            "model": MODEL,
+            "model": model,
             "inputs": inputs,
             "expect": {
                 "tokens": tokens,
@@ -345,7 +375,7 @@ def make(name, case, tokenizer):
             "requires": case["requires"],
             "conflicts_with": [],
             "importance": "high",
-            "why": case["why"],
+            "why": case["why"] if size == "tiny" else SMALL_WHY,
             "basis": "MistralTokenizer.encode_chat_completion; for the taps Docs/Model.md 5 to 7",
             "oracle": {
                 "name": "Fixtures/oracle",
@@ -365,7 +395,7 @@ def make(name, case, tokenizer):
                     "what": "tokens, text and pixels are its own output",
                 },
             ],
-            "since": SINCE,
+            "since": SINCE if size == "tiny" else "0.3",
             "retired": None,
         },
     )
@@ -379,11 +409,13 @@ def main():
     torch.set_num_threads(1)
     tokenizer = MistralTokenizer.from_file(str(TOKENIZER))
     all_cases = requests()
-    for name in arguments.names or all_cases:
-        tokens, distances, size = make(name, all_cases[name], tokenizer)
+    small = [f"small/{name}" for name in SMALL]
+    for path in arguments.names or [*all_cases, *small]:
+        size, _, name = path.rpartition("/")
+        tokens, distances, bytes_ = make(f"seeded:{size or 'tiny'}", name, all_cases[name], tokenizer)
         tap, d = worst(distances)
         print(
-            f"{name:12} {len(tokens):5} tokens  {size / 1e6:5.2f} MB  worst tap of transformers float32: {tap} {d.rel_f:.2e}",
+            f"{path:16} {len(tokens):5} tokens  {bytes_ / 1e6:5.2f} MB  worst tap of transformers float32: {tap} {d.rel_f:.2e}",
             flush=True,
         )
 

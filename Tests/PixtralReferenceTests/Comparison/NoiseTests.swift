@@ -15,7 +15,7 @@ struct NoiseTests {
   @Test("The table of noise has the largest distance of the cases' schedules, and no other number")
   func table() throws {
     var most: [String: [String: [Arithmetic: Double]]] = [:]
-    for part in ["tiny", "large"] {
+    for part in ["tiny", "small", "large"] {
       let cases = "\(fixtures)/cases/model/\(part)"
       for name in try FileManager.default.contentsOfDirectory(atPath: cases) {
         let envelope = try JSON(file: "\(cases)/\(name)/envelope.json", upTo: 1 << 23)
