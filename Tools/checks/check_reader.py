@@ -33,7 +33,7 @@ RUNTIMES = [
     [ORACLE, "--arithmetic", "float32"],
     [ORACLE, "--arithmetic", "bfloat16", "--schedule", "steps"],
     [ORACLE, "--arithmetic", "float16", "--fault", "A-bias"],  # of which some cases are undecided
-    *([ORACLE, "--fault", fault] for fault in ("T-spacing", "P-alpha", "P-antialias", "V-no-mask", "D-eps")),
+    *([ORACLE, "--fault", fault] for fault in ("T-spacing", "P-alpha", "P-antialias", "V-no-mask")),
     ["misbehaving_session.py", "nan"],
     ["misbehaving_session.py", "lies-about-features"],
 ]

@@ -1,6 +1,5 @@
 """Reads the cases of Fixtures/cases and judges answers to them, by Docs/Cases.md; needs no package.
 
-for case in cases("Fixtures/cases"): verdict, tap = judge(case, answer)
 python judge.py CASES RESULTS [ARITHMETIC]      RESULTS/ID/answer.json is the answer to the case ID
 """
 
@@ -79,7 +78,7 @@ def judge(case, answer, folder="", arithmetic="float32"):
 
 
 def judge_taps(case, found, arithmetic):
-    expect, compare, results = case["expect"], case["compare"], {"malformed": None}
+    expect, compare, results = case["expect"], case["compare"], {"malformed": ""}
     golden = tensors(case["folder"], expect["tensors"])
     envelope = json.loads(pathlib.Path(case["folder"], compare["envelope"]).read_text())
     for n, tap in ((n, tap) for n, tap in enumerate(envelope["taps"]) if tap in found):
@@ -90,11 +89,12 @@ def judge_taps(case, found, arithmetic):
         d = distances(values(*found[tap]), values(*golden[tap]), columns, kept)
         most = d[0] if own in compare else max(d[0], d[1] / 10, d[2] / 100)
         results.setdefault("passed" if most <= close else "undecided" if most <= far else "failed", tap)
-    return next((v, results[v]) for v in ("failed", "undecided", "passed", "malformed") if v in results)
+    verdict = next(v for v in ("failed", "undecided", "passed", "malformed") if v in results)
+    return verdict, results[verdict] if verdict in ("failed", "undecided") else None
 
 
 if __name__ == "__main__":
     for case in cases(sys.argv[1]):
         if (folder := pathlib.Path(sys.argv[2], case["id"])).joinpath("answer.json").exists():
             answer = json.loads((folder / "answer.json").read_text("utf-8"))
-            print(case["id"], *judge(case, answer, folder, *sys.argv[3:]))
+            print(case["id"], *filter(None, judge(case, answer, folder, *sys.argv[3:])))
