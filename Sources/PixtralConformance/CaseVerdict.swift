@@ -36,7 +36,7 @@ package struct CaseVerdict: Sendable {
     distance: Double? = nil, limit: Double? = nil
   ) {
     (id, stage, self.verdict) = (question.id, question.stage, verdict)
-    kind = "\(question.stage.rawValue) \(question.operation)"
+    kind = "\(question.stage.rawValue) \(question.json["subject"]?["step"]?.text ?? question.operation)"
     (self.detail, self.tap, self.distance, self.limit) = (detail, tap, distance, limit)
   }
 }

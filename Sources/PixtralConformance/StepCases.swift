@@ -83,10 +83,14 @@ extension Asking {
     else { return CaseVerdict(question, .unsupported, "right runs overflow in \(arithmetic.rawValue)") }
 
     let limit = comparison.limit.relF
+    let explaining = try faults.sketches(question.id)?.explaining(
+      limit: { _ in limit * comparison.limit.farMultiple }, found: { _ in comparison.sketch })
     func verdict(_ verdict: CaseVerdict.Verdict, _ distance: Distance, _ detail: String?) -> CaseVerdict {
-      CaseVerdict(
+      var result = CaseVerdict(
         question, verdict, detail, tap: verdict == .passed ? nil : expect["tap"]?.text,
         distance: distance.relF, limit: limit)
+      result.explaining = explaining ?? [:]
+      return result
     }
     func failed(_ detail: String) -> CaseVerdict {
       CaseVerdict(question, .failed, detail, tap: expect["tap"]?.text)

@@ -390,7 +390,9 @@ def in_step(fault, stage):
     """A fault as a step of the stage has it."""
     if fault == "V-gelu" and stage == "silu_product":
         return Fault({"silu": oracle.gelu})
-    return FAULTS.get(fault, Fault())
+    if fault == "V-gelu~tanh" and stage == "silu_product":
+        return Fault({"silu": tanh_gelu})
+    return (FAULTS | FORMS).get(fault, Fault())
 
 
 def step_refusal(fault, stage, parameters, shapes):

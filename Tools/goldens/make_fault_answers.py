@@ -8,7 +8,7 @@ the right one, it is kept:
 
 exact.jsonl      of tokens, grid and rgb: a line a case, with `answers`: {ID: hash}, the first 12
                  hexadecimal digits of the SHA-256 of the answer written out (`written`)
-distances.jsonl  of pixels and model: a line a case, with `sketches`, a file, and `answers`:
+distances.jsonl  of pixels, steps and model: a line a case, with `sketches`, a file, and `answers`:
                  {ID: {tap: relF}}, how far that answer is from the right one
 *.safetensors    a sketch of each of those answers, F32 [512], as `ID/TAP` (Docs/Trace.md, digests),
                  of the rows that the case keeps
@@ -40,6 +40,7 @@ import numpy as np  # noqa: E402
 import oracle  # noqa: E402
 import PIL.Image  # noqa: E402
 import seeded  # noqa: E402
+import steps  # noqa: E402
 import tokens  # noqa: E402
 from safetensors.numpy import load_file, save_file  # noqa: E402
 
@@ -254,6 +255,38 @@ def model_answers(folder):
     return result.write()
 
 
+# Steps
+
+
+def step_answers():
+    sketches = {}
+    for name in suites.names():
+        for case in suites.read(name):
+            if case["stage"] != "steps":
+                continue
+            stored = load_file((CASES / name).parent / case["inputs"]["file"])
+            inputs = {tap: stored[key] for tap, key in case["inputs"]["tensors"].items()}
+            right = stored[case["expect"]["tensor"]]
+            stage, parameters = case["subject"]["step"], case["subject"]["parameters"]
+            one = sketches.setdefault(name, Sketches(f"{name}.safetensors"))
+            for fault in faults.FAULTS | faults.FORMS:
+                wrong = faults.in_step(fault, stage)
+                if not (wrong.patches or wrong.params or wrong.renamed):
+                    continue
+                try:
+                    with faults.patched(**wrong.patches):
+                        found = steps.answer(
+                            stage,
+                            parameters,
+                            inputs,
+                            lambda step, wrong=wrong: faults.Changed(step, wrong.params, wrong.renamed),
+                        )
+                except (AssertionError, ValueError, KeyError, IndexError):
+                    continue
+                one.add(case["id"], fault, "output", right, found, f"{case['id']}/{fault}")
+    return [line for one in sketches.values() if one.tensors for line in one.write()]
+
+
 # Refusals to load
 
 
@@ -301,7 +334,7 @@ def main():
                 by_case.setdefault(case, {})[fault] = answer
         lines = [{"case": case, "answers": answers} for case, answers in sorted(by_case.items())]
         write_lines("exact.jsonl", lines)
-        write_lines("distances.jsonl", [*pixel_answers(), *(line for one in of_models for line in one)])
+        write_lines("distances.jsonl", [*pixel_answers(), *step_answers(), *(line for one in of_models for line in one)])
     (OUT / "load.json").write_text(json.dumps(load_numbers(), indent=2) + "\n")
 
 

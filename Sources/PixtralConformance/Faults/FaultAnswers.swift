@@ -110,7 +110,8 @@ struct SketchedAnswers: Sendable {
       }
       for (tap, moved) in taps {
         guard let limit = limit(tap), moved > limit, let found = found(tap) else { continue }
-        let name = tap == "pixels" ? "\(`case`)/\(fault)" : "\(fault)/\(tap)"
+        // A file of a suite has those of many cases.
+        let name = ["pixels", "output"].contains(tap) ? "\(`case`)/\(fault)" : "\(fault)/\(tap)"
         guard let tensor = sketches.tensors.first(where: { $0.name == name }) else {
           throw InputError(
             .wrongRequest, "\(file), tensor \(name)", expected: "the sketch of a mistake", found: "none")

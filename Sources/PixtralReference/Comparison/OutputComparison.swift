@@ -5,6 +5,8 @@ package struct OutputComparison: Sendable {
   package let verdict: Comparison.Verdict
   /// What the distance may be.
   package let limit: DistanceLimit
+  /// What was judged; nil for another shape.
+  package private(set) var sketch: SketchedTap?
 
   /// - noise: how far right runs are from the golden, in each arithmetic.
   /// - arithmetic: what the runtime computes in.
@@ -23,6 +25,8 @@ package struct OutputComparison: Sendable {
       verdict = .otherShape(expected: expected.shape, found: found.shape)
       return
     }
-    verdict = judge(reading, against: TapView(expected), limit)
+    let golden = TapView(expected)
+    verdict = judge(reading, against: golden, limit)
+    sketch = SketchedTap("output", reading, against: golden)
   }
 }

@@ -11,6 +11,17 @@ package struct SketchedTap {
     (sketch, isFinite, self.reference) = (digest.sketch, digest.notFinite == 0, reference)
   }
 
+  /// Of a tensor beside the one that is right.
+  init(_ name: String, _ found: TapView, against expected: TapView) {
+    func digest(_ view: TapView) -> TapDigest {
+      TapDigest(of: name, rows: view.rows, columns: view.columns) { rows, columns in
+        rows.flatMap { view.values($0..<$0 + 1)[columns] }
+      }
+    }
+    let reference = digest(expected)
+    self.init(digest(found), reference: reference.rms * Double(reference.rows * reference.columns).squareRoot())
+  }
+
   /// Of a matrix of `rows` rows.
   package init(_ name: String, _ values: [Float], rows: Int, reference: Double) {
     self.init(
