@@ -2,8 +2,8 @@
 
     pixtral-ref conformance run --runtime 'python minimal_session.py TOKENIZER_MODEL'
 
-A question is a line of JSON on standard input, its answer a line on standard output. Put your own
-code into the functions; nothing is asked that "features" does not name.
+A question is a line of JSON on standard input, its answer a line on standard output. Put your own code into
+the functions; nothing is asked that "features" does not name. Needs mistral-common[opencv,sentencepiece].
 """
 
 import json
