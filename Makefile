@@ -103,6 +103,7 @@ goldens:
 	$(PYTHON) Tools/goldens/make_goldens.py
 	$(PYTHON) Tools/goldens/make_image_cases.py
 	$(PYTHON) Tools/goldens/make_rgb_cases.py
+	$(PYTHON) Tools/goldens/make_step_cases.py
 	$(PYTHON) Tools/goldens/releases.py --fetch
 	$(PYTHON) Tools/goldens/make_token_cases.py
 	$(PYTHON) Tools/checks/check_chat_template.py
@@ -127,6 +128,7 @@ check: build
 	$(PYTHON) Tools/checks/check_outputs.py $(PROGRAM) --rounds 20
 	$(PYTHON) Tools/checks/check_full_width.py $(PROGRAM)
 	$(PYTHON) Tools/checks/check_single_steps.py $(PROGRAM)
+	$(PYTHON) Tools/checks/check_steps.py $(PROGRAM)
 	$(PYTHON) Tools/checks/check_conformance.py $(PROGRAM)
 	$(PYTHON) -W ignore Tools/checks/check_reader.py $(PROGRAM)
 	$(PYTHON) Tools/checks/check_images.py $(PROGRAM) 200
