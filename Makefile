@@ -126,6 +126,7 @@ check: build
 	$(PYTHON) Tools/checks/check_conversions.py $(PROGRAM)
 	$(PYTHON) Tools/checks/check_walkthrough.py $(PROGRAM)
 	$(PYTHON) Tools/checks/check_outputs.py $(PROGRAM) --rounds 20
+	$(PYTHON) Tools/checks/check_html.py $(PROGRAM)
 	$(PYTHON) Tools/checks/check_full_width.py $(PROGRAM)
 	$(PYTHON) Tools/checks/check_single_steps.py $(PROGRAM)
 	$(PYTHON) Tools/checks/check_steps.py $(PROGRAM)

@@ -10,13 +10,16 @@ package struct Asking {
   let faults: FaultAnswers
   /// The folder of each checkpoint that cases are about, written when the first of them is asked.
   let checkpoints: CheckpointFolders
+  /// For what shows failures; nil where nobody will look at it.
+  let evidence: EvidenceRoom?
 
   /// - checkpoints: where checkpoints are written that a runtime is to load.
   package init(
-    _ runtime: any Answering, tokenizer: Tokenizer, faults: FaultAnswers, checkpoints: CheckpointFolders
+    _ runtime: any Answering, tokenizer: Tokenizer, faults: FaultAnswers, checkpoints: CheckpointFolders,
+    evidence: EvidenceRoom? = nil
   ) {
     (self.runtime, self.tokenizer, self.faults) = (runtime, tokenizer, faults)
-    self.checkpoints = checkpoints
+    (self.checkpoints, self.evidence) = (checkpoints, evidence)
   }
 
   /// - Throws: `InputError` for a case whose files are not what it says, or a folder that cannot be written.
@@ -86,6 +89,11 @@ package struct Asking {
     var explained = verdict
     explained.explaining = faults.explaining(verdict.id, written: written)
     return explained
+  }
+
+  /// What shows a failure, if there is room for it.
+  func shown(_ question: ConformanceCase, _ evidence: () throws -> Evidence?) rethrows -> Evidence? {
+    self.evidence?.take(question) == true ? try evidence() : nil
   }
 
   /// The file of tensors that an answer names; a name is in the session's folder.

@@ -1,3 +1,5 @@
+import PixtralStorage
+
 /// What came of a case.
 package struct CaseVerdict: Sendable {
   package enum Verdict: String, Sendable, CaseIterable {
@@ -22,7 +24,7 @@ package struct CaseVerdict: Sendable {
   package var tap: String?
   package var distance: Double?
   package var limit: Double?
-  /// What was found, in words.
+  /// What was found, in words; of what a runtime sent no more than a sentence.
   package var detail: String?
   /// Ids of the mistakes that it looks like, which explain it equally; none where nothing does.
   package internal(set) var looksLike: [String] = []
@@ -30,13 +32,16 @@ package struct CaseVerdict: Sendable {
   let kind: String
   /// Of each mistake that would answer otherwise than right: whether this is its answer.
   var explaining: [String: Bool] = [:]
+  /// What shows it, of the first failures.
+  package var evidence: Evidence?
 
   init(
     _ question: ConformanceCase, _ verdict: Verdict, _ detail: String? = nil, tap: String? = nil,
-    distance: Double? = nil, limit: Double? = nil
+    distance: Double? = nil, limit: Double? = nil, evidence: Evidence? = nil
   ) {
     (id, stage, self.verdict) = (question.id, question.stage, verdict)
     kind = "\(question.stage.rawValue) \(question.json["subject"]?["step"]?.text ?? question.operation)"
-    (self.detail, self.tap, self.distance, self.limit) = (detail, tap, distance, limit)
+    self.detail = detail.map { shortened($0, to: 600) }
+    (self.tap, self.distance, self.limit, self.evidence) = (tap, distance, limit, evidence)
   }
 }

@@ -11,16 +11,18 @@ package struct ConformanceRun {
   private let faults: FaultAnswers
   private let checkpoints: CheckpointFolders
   private let log: RunLog?
+  private let evidence: EvidenceRoom?
   private let progress: (Int, String) -> Void
 
   /// - log: cases that it has are not asked again.
+  /// - evidence: for what shows failures.
   /// - progress: how many are done, and the id of the next.
   package init(
     _ cases: [ConformanceCase], tokenizer: Tokenizer, faults: FaultAnswers, checkpoints: CheckpointFolders,
-    log: RunLog? = nil, progress: @escaping (Int, String) -> Void = { _, _ in }
+    log: RunLog? = nil, evidence: EvidenceRoom? = nil, progress: @escaping (Int, String) -> Void = { _, _ in }
   ) {
     (self.cases, self.tokenizer, self.faults, self.checkpoints) = (cases, tokenizer, faults, checkpoints)
-    (self.log, self.progress) = (log, progress)
+    (self.log, self.evidence, self.progress) = (log, evidence, progress)
   }
 
   private struct State {
@@ -49,7 +51,7 @@ package struct ConformanceRun {
   }
 
   private func ask(_ runtime: any Answering, _ state: borrowing Mutex<State>) {
-    let asking = Asking(runtime, tokenizer: tokenizer, faults: faults, checkpoints: checkpoints)
+    let asking = Asking(runtime, tokenizer: tokenizer, faults: faults, checkpoints: checkpoints, evidence: evidence)
     func next() -> Int? {
       state.withLock { state in
         while state.next < cases.count, state.verdicts[state.next] != nil { state.next += 1 }

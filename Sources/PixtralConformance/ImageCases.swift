@@ -25,19 +25,34 @@ extension Asking {
           return explained(
             CaseVerdict(question, .failed), found.file.withBytes { Array($0[found.tensor.range]) })
         }
-        return judged(found, shape, question) { explained(samples($0, shape, question), $0) }
+        return try judged(found, shape, question) { explained(try samples($0, shape, path, question), $0) }
       }
     }
   }
 
   private static let mostSamples = 1 << 24
 
-  private func samples(_ found: [UInt8], _ shape: [Int], _ question: ConformanceCase) -> CaseVerdict {
+  /// - path: the file that was to be read.
+  private func samples(_ found: [UInt8], _ shape: [Int], _ path: String, _ question: ConformanceCase) throws
+    -> CaseVerdict
+  {
+    func picture(_ expected: [UInt8]) -> Evidence {
+      .picture(DifferencePicture(samples: expected, found, width: shape[1], height: shape[0]))
+    }
     guard let text = question.expect["rgb"]?.text, let expected = base64(text) else {
-      let hash = SHA256()
-      hash.update(found)
-      return hash.hexDigest() == question.expect["sha256"]?.text
-        ? CaseVerdict(question, .passed) : CaseVerdict(question, .failed, "other samples, by their SHA-256")
+      func isRight(_ samples: [UInt8]) -> Bool {
+        let hash = SHA256()
+        hash.update(samples)
+        return hash.hexDigest() == question.expect["sha256"]?.text
+      }
+      if isRight(found) { return CaseVerdict(question, .passed) }
+      return CaseVerdict(
+        question, .failed, "other samples, by their SHA-256",
+        // The case keeps no samples: those read here are shown if they are the right ones.
+        evidence: try shown(question) {
+          let own = try RGBImage(file: path).samples
+          return isRight(own) ? picture(own) : nil
+        })
     }
     let wrong = zip(found, expected).enumerated().filter { $0.element.0 != $0.element.1 }
     guard let first = wrong.first else { return CaseVerdict(question, .passed) }
@@ -46,7 +61,8 @@ extension Asking {
     return CaseVerdict(
       question, .failed,
       "\(wrong.count) of \(found.count) samples are off, by up to \(largest); the first in row \(row), column \(rest / 3): "
-        + "expected \(first.element.1), found \(first.element.0)")
+        + "expected \(first.element.1), found \(first.element.0)",
+      evidence: shown(question) { picture(expected) })
   }
 
   func pixels(_ question: ConformanceCase) throws -> CaseVerdict {
@@ -93,8 +109,18 @@ extension Asking {
     let expected: [Float] = try StoredTensor(stored, of: golden.file).vector()
     let all = bytes.withUnsafeBytes { Array($0.bindMemory(to: Float.self)) }
     let found = expect["rows"]?.integers.map { all.rows($0, of: shape) } ?? all
+    func picture() -> Evidence {
+      let rows = expect["rows"]?.integers
+      var picture = DifferencePicture(
+        pixels: expected, found, width: shape[2], height: rows?.count ?? shape[1],
+        allowed: question.compare["max_abs"]?.number ?? 0)
+      picture.rowNumbers = rows
+      return .picture(picture)
+    }
     if let at = found.firstIndex(where: { !$0.isFinite }) {
-      return CaseVerdict(question, .failed, "value \(at) is \(numberText(Double(found[at])))")
+      return CaseVerdict(
+        question, .failed, "value \(at) is \(numberText(Double(found[at])))",
+        evidence: shown(question) { picture() })
     }
     var (largest, error, size) = (0.0, 0.0, 0.0)
     for (a, e) in zip(found, expected) {
@@ -114,8 +140,10 @@ extension Asking {
       throw InputError(
         .wrongRequest, "\(question.id), compare", expected: "relF or max_abs", found: "neither")
     }
+    let isClose = distance <= limit
     var verdict = CaseVerdict(
-      question, distance <= limit ? .passed : .failed, distance: distance, limit: limit)
+      question, isClose ? .passed : .failed, distance: distance, limit: limit,
+      evidence: isClose ? nil : shown(question) { picture() })
     verdict.explaining = explaining ?? [:]
     return verdict
   }

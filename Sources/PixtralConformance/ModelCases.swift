@@ -74,7 +74,8 @@ extension Asking {
       first.diverges
         ? "\(count) of \(given.count) taps diverge\(first.rowName.map { "; the worst row is \($0)" } ?? "")"
         : "between the noise of right runs and what is surely wrong",
-      tap: first.name, distance: first.distance?.relF, limit: first.limit.relF)
+      tap: first.name, distance: first.distance?.relF, limit: first.limit.relF,
+      evidence: shown(question) { .curve(ErrorCurve(comparison.taps)) })
   }
 
   /// The pixels of a case in a file of their own, as JSON: its path, or null.

@@ -41,16 +41,19 @@ extension Asking {
     let at =
       zip(found, expected).enumerated().first { $0.element.0 != $0.element.1 }?.offset
       ?? min(found.count, expected.count)
+    func text(_ id: Int) -> String? {
+      tokenizer.vocabulary.pieces.indices.contains(id) ? tokenizer.vocabulary.pieces[id].text : nil
+    }
     func piece(_ tokens: [Int]) -> String {
       guard at < tokens.count else { return "the end" }
-      return "\(tokens[at])"
-        + (tokenizer.vocabulary.pieces.indices.contains(tokens[at])
-          ? " (\(tokenizer.vocabulary.pieces[tokens[at]].text))" : "")
+      return "\(tokens[at])" + (text(tokens[at]).map { " (\($0))" } ?? "")
     }
     return CaseVerdict(
       question, .failed,
-      "token \(at): expected \(piece(expected)), found \(piece(found)); \(expected.count) tokens expected, \(found.count) found"
-    )
+      "token \(at): expected \(piece(expected)), found \(piece(found)); \(expected.count) tokens expected, \(found.count) found",
+      evidence: shown(question) {
+        .tokens(TokenWindow(expected: expected, found: found, differAt: at, pieces: text))
+      })
   }
 
   private func text(_ answer: JSON, _ question: ConformanceCase) -> CaseVerdict {
@@ -59,12 +62,14 @@ extension Asking {
     }
     let expected = question.expect["text"]?.text ?? ""
     // Two spellings of one character are two texts.
+    let isRight = found.utf8.elementsEqual(expected.utf8)
     let verdict =
-      found.utf8.elementsEqual(expected.utf8)
+      isRight
       ? CaseVerdict(question, .passed)
       : CaseVerdict(
         question, .failed,
-        "expected \"\(shortened(expected, to: 60))\", found \"\(shortened(found, to: 60))\"")
+        "expected \"\(shortened(expected, to: 60))\", found \"\(shortened(found, to: 60))\"",
+        evidence: shown(question) { .texts(TextWindow(expected: expected, found: found)) })
     return explained(verdict, Array(found.utf8))
   }
 

@@ -164,6 +164,9 @@ struct RunConformance: ParsableCommand {
   @Option(help: "Also write JUnit's XML.")
   var junit: String?
 
+  @Option(help: "Also write a page for people, HTML in one file.")
+  var html: String?
+
   @OptionGroup var tokenizer: TokenizerFile
 
   func validate() throws {
@@ -209,7 +212,8 @@ struct RunConformance: ParsableCommand {
     }
     let run = ConformanceRun(
       cases, tokenizer: try tokenizer.read(), faults: try chosen.suite.faults(),
-      checkpoints: CheckpointFolders(in: folder.path, tokenizerFile: try tokenizer.path()), log: log
+      checkpoints: CheckpointFolders(in: folder.path, tokenizerFile: try tokenizer.path()), log: log,
+      evidence: html.map { _ in EvidenceRoom(sparing: Set(known.keys)) }
     ) { done, id in Console.progress(done: done, of: cases.count, id) }
     let verdicts = try run(first, jobs: jobs, another: answering)
     Console.progress("")
@@ -219,6 +223,7 @@ struct RunConformance: ParsableCommand {
       try file.write(Array(report.junit.utf8))
       try file.finish()
     }
+    if let html { try NewFile.write(page(report, cases), to: html, sparing: []) }
     if json { Console.out(report.json.text()) } else { show(report, again: again) }
     if !report.passed { throw ExitCode.comparisonFailed }
   }
@@ -228,6 +233,22 @@ struct RunConformance: ParsableCommand {
     let who = runtime.map { "--runtime \(quoted($0))" } ?? "--results \(quoted(results ?? ""))"
     let where_ = chosen.suite.fixtures.map { " --fixtures \(quoted($0))" } ?? ""
     return "pixtral-ref conformance run \(who)\(where_)"
+  }
+
+  private func page(_ report: Report, _ cases: [ConformanceCase]) throws -> [UInt8] {
+    let root = try chosen.suite.folder()
+    // An installed program has the cases without the documents.
+    let document = try? MappedFile("\(root)/../../Docs/Faults.md").withBytes {
+      String(decoding: $0, as: UTF8.self)
+    }
+    let options =
+      (chosen.suite.fixtures.map { ["--fixtures", $0] } ?? []) + (timeout == 60 ? [] : ["--timeout", "\(timeout)"])
+      + (tokenizer.tokenizer.map { ["--tokenizer", $0] } ?? [])
+    let context = HTMLPage.Context(
+      runtime: runtime ?? results ?? "", option: runtime == nil ? "--results" : "--runtime", options: options,
+      date: dateNow(), version: PixtralRef.version, suite: report.suite?.version ?? "unknown", cases: cases,
+      mistakes: document.map(KnownMistakes.init) ?? KnownMistakes())
+    return Array(HTMLPage(report, context).text.utf8)
   }
 
   private func readKnown(_ path: String) throws -> [String: String] {
@@ -244,4 +265,14 @@ struct RunConformance: ParsableCommand {
     }
     return known
   }
+}
+
+/// `2026-01-31 12:00 UTC`.
+private func dateNow() -> String {
+  var now = time(nil)
+  var parts = tm()
+  gmtime_r(&now, &parts)
+  var text = [CChar](repeating: 0, count: 64)
+  let count = strftime(&text, text.count, "%Y-%m-%d %H:%M UTC", &parts)
+  return String(decoding: text[..<count].map { UInt8(bitPattern: $0) }, as: UTF8.self)
 }
