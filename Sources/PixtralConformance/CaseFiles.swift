@@ -32,6 +32,11 @@ package struct CaseFiles {
     }.map(\.element)
   }
 
+  /// One case from its `case.json`.
+  package static func single(_ path: String) throws -> ConformanceCase {
+    try single(absolute(path), PixtralStorage.folder(of: absolute(path)))
+  }
+
   private static func single(_ path: String, _ folder: String) throws -> ConformanceCase {
     try MappedFile(plain: path).withBytes { bytes in
       try ConformanceCase(

@@ -16,7 +16,7 @@ struct PixtralRef: ParsableCommand {
     version: version,
     subcommands: [
       TraceCommand.self, TokensCommand.self, ImageCommand.self, CompareCommand.self, CheckpointCommand.self,
-      ConformanceCommand.self,
+      ConformanceCommand.self, DemoCommand.self,
     ])
 
   /// Also in `trace.json`.
