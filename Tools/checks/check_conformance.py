@@ -39,7 +39,8 @@ import rounding
 
 MODEL = TOOLS.parent / "Fixtures" / "tokenizer" / "mistral_instruct_tokenizer_241114.model.v7m1"
 MEMORY = 500e6
-SECONDS = 120  # a run
+SECONDS = 240  # a run
+PATIENT = ("--timeout", "200")  # for those that answer, on a machine with much else to do
 TIMEOUT = 5  # an answer of one that misbehaves
 TINY = "model/tiny/*"  # whose questions take least time; check_exposes.py has the faults in model/small
 
@@ -177,7 +178,7 @@ def stage_of(places):
 
 
 def check_healthy(binary, name, runtime, *options):
-    run = Run(binary, runtime, *options)
+    run = Run(binary, runtime, *options, *PATIENT)
     problems = run.problems(0)
     counts = run.report["counts"] if run.report else {}
     return name, "nothing fails", str({key: n for key, n in counts.items() if n}), run, problems
@@ -189,7 +190,8 @@ def check_fault(binary, fault, page, claims):
     expected = ELSEWHERE.get(id, expected)
     stage = stage_of(expected)
     runtime = [TOOLS / "runtimes" / "oracle_session.py", "--fault", fault]
-    run = Run(binary, runtime, *(("--cases", TINY) if stage == "model" else ("--stage", stage)))
+    chosen = ("--cases", TINY) if stage == "model" else ("--stage", stage)
+    run = Run(binary, runtime, *chosen, *PATIENT)
     problems, verdicts = run.problems(1), run.verdicts()
     found = place(run.report and run.report["first_divergence"])
     if found not in expected:
@@ -208,7 +210,7 @@ def check_fault_in(binary, fault, arithmetic, page):
     """A fault of the model in 16 bits: at its tap if it can be seen there, else nowhere or later."""
     expected, _, case = page[fault]
     runtime = [TOOLS / "runtimes" / "oracle_session.py", "--fault", fault, "--arithmetic", arithmetic]
-    run = Run(binary, runtime, "--cases", TINY)
+    run = Run(binary, runtime, "--cases", TINY, *PATIENT)
     found = place(run.report and run.report["first_divergence"])
     if fault in HIDDEN_IN[arithmetic]:
         problems = run.problems(0 if found == "nowhere" else 1)

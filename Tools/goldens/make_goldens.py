@@ -237,7 +237,7 @@ def rows_to_keep(tokens, long):
 
 def few_rows(tap, columns, tokens, pixels):
     """Of seeded:small: as many rows as have SMALL_VALUES, those first that show most: the last token, a
-    break or an early token, the last [IMG]; the last patch, the second, and the first of the last image.
+    break, the last [IMG]; the last patch, the second, and the first of the last image.
     """
     if tap.startswith(("vision.", "adapter.")):
         counts = [p.shape[1] // 16 * (p.shape[2] // 16) for p in pixels]
@@ -246,6 +246,8 @@ def few_rows(tap, columns, tokens, pixels):
         img = [n for n, token in enumerate(tokens) if token == 10]
         marks = [tokens.index(14), img[-1], tokens.index(15)] if img else []
         order = [len(tokens) - 1, *marks, len(tokens) // 2, 1]
+        if len(pixels) == 1:  # a patch's row, whose noise is another, where there is room for one only
+            order = [img[-1], *order]
     order = list(dict.fromkeys(order))
     return sorted(order[: max(1, SMALL_VALUES // columns)])
 

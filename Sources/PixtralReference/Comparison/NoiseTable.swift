@@ -1999,52 +1999,52 @@ let noiseTable = """
   adapter.w_out 2.5e-15 1.3e-6 8.5e-4 2.0e-3 1.6e-2
   decoder.embeddings 2.3e-15 1.3e-6 6.8e-4 1.8e-3 1.4e-2
   decoder.layers.0.attention_norm 1.4e-15 7.2e-7 5.2e-4 1.2e-3 8.6e-3
-  decoder.layers.0.attention.q 5.6e-16 3.0e-7 2.1e-4 5.5e-4 4.6e-3
-  decoder.layers.0.attention.k 5.6e-16 3.0e-7 2.2e-4 5.5e-4 4.5e-3
-  decoder.layers.0.attention.v 5.7e-16 3.1e-7 2.3e-4 5.8e-4 4.6e-3
-  decoder.layers.0.attention.q_rotated 1.1e-15 5.8e-7 2.1e-4 5.9e-4 5.1e-3
-  decoder.layers.0.attention.k_rotated 8.3e-16 4.5e-7 2.2e-4 6.0e-4 4.8e-3
-  decoder.layers.0.attention.context 3.3e-15 1.8e-6 1.0e-3 2.6e-3 1.7e-2
+  decoder.layers.0.attention.q 2.5e-15 1.3e-6 7.1e-4 2.1e-3 1.4e-2
+  decoder.layers.0.attention.k 1.7e-15 9.0e-7 5.1e-4 1.5e-3 9.8e-3
+  decoder.layers.0.attention.v 1.7e-15 9.2e-7 5.2e-4 1.4e-3 9.9e-3
+  decoder.layers.0.attention.q_rotated 2.5e-15 1.3e-6 7.1e-4 2.1e-3 1.4e-2
+  decoder.layers.0.attention.k_rotated 1.7e-15 9.0e-7 5.1e-4 1.5e-3 9.9e-3
+  decoder.layers.0.attention.context 3.8e-15 2.1e-6 1.6e-3 3.0e-3 2.5e-2
   decoder.layers.0.attention.output 4.3e-15 2.3e-6 1.3e-3 2.9e-3 2.3e-2
   decoder.layers.0.residual 2.3e-15 1.2e-6 8.4e-4 1.7e-3 1.3e-2
   decoder.layers.0.ffn_norm 1.8e-15 9.6e-7 6.7e-4 1.4e-3 1.1e-2
-  decoder.layers.0.feed_forward.gate 1.4e-15 7.3e-7 4.2e-4 1.1e-3 7.5e-3
-  decoder.layers.0.feed_forward.up 1.4e-15 7.3e-7 4.2e-4 1.1e-3 7.5e-3
-  decoder.layers.0.feed_forward.hidden 2.0e-15 1.1e-6 6.0e-4 1.7e-3 1.2e-2
+  decoder.layers.0.feed_forward.gate 2.7e-15 1.5e-6 7.7e-4 2.2e-3 1.4e-2
+  decoder.layers.0.feed_forward.up 2.6e-15 1.4e-6 7.0e-4 2.0e-3 1.4e-2
+  decoder.layers.0.feed_forward.hidden 4.1e-15 2.2e-6 1.2e-3 3.2e-3 2.2e-2
   decoder.layers.0.feed_forward.output 3.0e-15 1.6e-6 1.1e-3 2.3e-3 1.6e-2
   decoder.layers.0.output 2.5e-15 1.3e-6 9.3e-4 1.9e-3 1.4e-2
   decoder.layers.1.attention_norm 2.3e-15 1.2e-6 8.3e-4 1.7e-3 1.3e-2
-  decoder.layers.1.attention.q 1.8e-15 9.3e-7 5.5e-4 1.4e-3 9.6e-3
-  decoder.layers.1.attention.k 1.9e-15 9.3e-7 5.6e-4 1.3e-3 9.6e-3
-  decoder.layers.1.attention.v 2.0e-15 9.0e-7 5.7e-4 1.3e-3 1.0e-2
-  decoder.layers.1.attention.q_rotated 1.8e-15 9.3e-7 5.5e-4 1.4e-3 9.7e-3
-  decoder.layers.1.attention.k_rotated 1.9e-15 9.3e-7 5.6e-4 1.3e-3 9.6e-3
-  decoder.layers.1.attention.context 3.4e-15 1.9e-6 1.6e-3 3.1e-3 2.5e-2
+  decoder.layers.1.attention.q 2.6e-15 1.4e-6 7.4e-4 2.1e-3 1.4e-2
+  decoder.layers.1.attention.k 2.2e-15 1.2e-6 6.6e-4 1.7e-3 1.2e-2
+  decoder.layers.1.attention.v 2.2e-15 1.2e-6 6.6e-4 1.8e-3 1.2e-2
+  decoder.layers.1.attention.q_rotated 2.6e-15 1.4e-6 7.4e-4 2.1e-3 1.4e-2
+  decoder.layers.1.attention.k_rotated 2.2e-15 1.2e-6 6.6e-4 1.7e-3 1.2e-2
+  decoder.layers.1.attention.context 4.1e-15 2.2e-6 1.6e-3 3.3e-3 3.0e-2
   decoder.layers.1.attention.output 4.3e-15 2.1e-6 1.3e-3 3.1e-3 2.6e-2
   decoder.layers.1.residual 2.6e-15 1.4e-6 9.8e-4 2.0e-3 1.5e-2
   decoder.layers.1.ffn_norm 2.4e-15 1.3e-6 8.4e-4 1.9e-3 1.4e-2
-  decoder.layers.1.feed_forward.gate 2.0e-15 1.1e-6 6.7e-4 1.7e-3 1.1e-2
-  decoder.layers.1.feed_forward.up 2.0e-15 1.1e-6 6.7e-4 1.7e-3 1.1e-2
-  decoder.layers.1.feed_forward.hidden 2.8e-15 1.5e-6 8.6e-4 2.1e-3 1.5e-2
+  decoder.layers.1.feed_forward.gate 2.8e-15 1.5e-6 7.8e-4 2.2e-3 1.7e-2
+  decoder.layers.1.feed_forward.up 2.8e-15 1.5e-6 7.6e-4 2.2e-3 1.5e-2
+  decoder.layers.1.feed_forward.hidden 3.9e-15 2.1e-6 1.1e-3 3.3e-3 2.3e-2
   decoder.layers.1.feed_forward.output 3.7e-15 2.0e-6 1.3e-3 2.9e-3 2.1e-2
   decoder.layers.1.output 2.8e-15 1.5e-6 1.1e-3 2.2e-3 1.7e-2
   decoder.layers.2.attention_norm 2.7e-15 1.4e-6 9.2e-4 2.0e-3 1.6e-2
-  decoder.layers.2.attention.q 2.3e-15 1.3e-6 7.1e-4 1.8e-3 1.3e-2
-  decoder.layers.2.attention.k 2.5e-15 1.2e-6 7.3e-4 1.8e-3 1.3e-2
-  decoder.layers.2.attention.v 2.5e-15 1.2e-6 7.1e-4 1.9e-3 1.3e-2
-  decoder.layers.2.attention.q_rotated 2.3e-15 1.3e-6 7.1e-4 1.8e-3 1.3e-2
-  decoder.layers.2.attention.k_rotated 2.5e-15 1.2e-6 7.3e-4 1.9e-3 1.3e-2
-  decoder.layers.2.attention.context 5.1e-15 2.6e-6 1.8e-3 3.7e-3 2.8e-2
+  decoder.layers.2.attention.q 3.0e-15 1.6e-6 8.2e-4 2.3e-3 1.7e-2
+  decoder.layers.2.attention.k 2.5e-15 1.3e-6 7.3e-4 1.9e-3 1.4e-2
+  decoder.layers.2.attention.v 2.9e-15 1.6e-6 7.8e-4 2.1e-3 1.6e-2
+  decoder.layers.2.attention.q_rotated 3.0e-15 1.6e-6 8.2e-4 2.3e-3 1.7e-2
+  decoder.layers.2.attention.k_rotated 2.5e-15 1.3e-6 7.3e-4 1.9e-3 1.5e-2
+  decoder.layers.2.attention.context 5.3e-15 2.6e-6 1.8e-3 3.6e-3 2.8e-2
   decoder.layers.2.attention.output 5.1e-15 2.7e-6 1.6e-3 3.6e-3 2.6e-2
   decoder.layers.2.residual 3.1e-15 1.7e-6 1.2e-3 2.4e-3 1.8e-2
   decoder.layers.2.ffn_norm 3.0e-15 1.6e-6 1.1e-3 2.2e-3 1.7e-2
-  decoder.layers.2.feed_forward.gate 2.8e-15 1.5e-6 8.5e-4 2.0e-3 1.5e-2
-  decoder.layers.2.feed_forward.up 2.8e-15 1.5e-6 8.0e-4 2.0e-3 1.5e-2
-  decoder.layers.2.feed_forward.hidden 4.1e-15 2.2e-6 1.3e-3 3.1e-3 2.2e-2
+  decoder.layers.2.feed_forward.gate 3.1e-15 1.7e-6 8.5e-4 2.4e-3 1.7e-2
+  decoder.layers.2.feed_forward.up 3.2e-15 1.7e-6 8.2e-4 2.3e-3 1.7e-2
+  decoder.layers.2.feed_forward.hidden 4.7e-15 2.6e-6 1.3e-3 3.5e-3 2.6e-2
   decoder.layers.2.feed_forward.output 5.0e-15 2.7e-6 1.7e-3 3.8e-3 2.9e-2
   decoder.layers.2.output 3.3e-15 1.8e-6 1.2e-3 2.5e-3 2.0e-2
   decoder.norm 3.3e-15 1.8e-6 1.1e-3 2.5e-3 2.0e-2
-  logits 2.9e-15 1.6e-6 8.6e-4 2.1e-3 1.5e-2
+  logits 3.2e-15 1.7e-6 8.2e-4 2.5e-3 1.8e-2
   seeded:tiny
   vision.patch_conv 9.2e-16 5.0e-7 2.2e-4 5.8e-4 4.9e-3
   vision.ln_pre 9.5e-16 5.1e-7 2.2e-4 6.1e-4 5.5e-3
