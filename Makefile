@@ -38,6 +38,8 @@ DESTDIR ?=
 install: build
 	install -Dm755 $(PROGRAM) $(DESTDIR)$(PREFIX)/bin/pixtral-ref
 	install -Dm644 -t $(DESTDIR)$(PREFIX)/share/pixtral-ref/Fixtures/tokenizer Fixtures/tokenizer/*
+	cp -r Fixtures/manifest.json Fixtures/cases Fixtures/demo Fixtures/faults Fixtures/images Fixtures/schema \
+	  $(DESTDIR)$(PREFIX)/share/pixtral-ref/Fixtures/
 	install -Dm644 -t $(DESTDIR)$(PREFIX)/share/doc/pixtral-ref LICENSE-MRL.md NOTICE README.md
 	swift package plugin generate-manual --date "$$(git log -1 --format=%cs 2>/dev/null || date +%F)" >/dev/null
 	install -Dm644 .build/plugins/GenerateManual/outputs/pixtral-ref/pixtral-ref.1 \
@@ -110,6 +112,9 @@ goldens:
 	$(PYTHON) Tools/checks/check_exposes.py
 	$(PYTHON) Tools/checks/check_fault_ids.py
 	$(PYTHON) Tools/checks/check_cases.py
+	$(PYTHON) Tools/goldens/make_fault_answers.py
+	$(PYTHON) Tools/goldens/make_demo.py
+	$(PYTHON) Tools/goldens/make_manifest.py
 
 # The documents against what they describe; fresh random checkpoints, images and requests, against the
 # oracle, transformers and mistral-common.
