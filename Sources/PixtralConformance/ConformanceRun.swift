@@ -51,7 +51,8 @@ package struct ConformanceRun {
   }
 
   private func ask(_ runtime: any Answering, _ state: borrowing Mutex<State>) {
-    let asking = Asking(runtime, tokenizer: tokenizer, faults: faults, checkpoints: checkpoints, evidence: evidence)
+    let asking = Asking(
+      runtime, tokenizer: tokenizer, faults: faults, checkpoints: checkpoints, evidence: evidence)
     func next() -> Int? {
       state.withLock { state in
         while state.next < cases.count, state.verdicts[state.next] != nil { state.next += 1 }

@@ -99,7 +99,8 @@ extension Asking {
       _ = try out.finish(summary: [])
       return try judged(file.file.path, against: TraceFile(out.file), question)
     } catch let error as InputError {
-      return CaseVerdict(question, .failed, "nothing can be computed from its inputs: \(shortened("\(error)", to: 200))")
+      return CaseVerdict(
+        question, .failed, "nothing can be computed from its inputs: \(shortened("\(error)", to: 200))")
     }
   }
 

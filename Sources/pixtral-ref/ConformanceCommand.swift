@@ -197,7 +197,7 @@ struct RunConformance: ParsableCommand {
     }
     let known = try known.map(readKnown) ?? [:]
     let manifest = try chosen.suite.manifest()
-    let folder = try TemporaryFolder("pixtral-ref-conformance")
+    let folder = try ScratchFolder("pixtral-ref-conformance")
     func answering(_ n: Int) throws -> any Answering {
       if let results { return try AnswerFiles(results, scratch: folder.part(n)) }
       return try Runtime(runtime ?? "", folder: folder.part(n), timeout: timeout)
@@ -242,7 +242,8 @@ struct RunConformance: ParsableCommand {
       String(decoding: $0, as: UTF8.self)
     }
     let options =
-      (chosen.suite.fixtures.map { ["--fixtures", $0] } ?? []) + (timeout == 60 ? [] : ["--timeout", "\(timeout)"])
+      (chosen.suite.fixtures.map { ["--fixtures", $0] } ?? [])
+      + (timeout == 60 ? [] : ["--timeout", "\(timeout)"])
       + (tokenizer.tokenizer.map { ["--tokenizer", $0] } ?? [])
     let context = HTMLPage.Context(
       runtime: runtime ?? results ?? "", option: runtime == nil ? "--results" : "--runtime", options: options,

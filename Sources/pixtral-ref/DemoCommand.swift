@@ -16,7 +16,7 @@ struct DemoCommand: ParsableCommand {
   func run() throws {
     let cases = try suite.folder()
     let answers = "\(folder(of: cases))/demo"
-    let scratch = try TemporaryFolder("pixtral-ref-demo")
+    let scratch = try ScratchFolder("pixtral-ref-demo")
     let files = try AnswerFiles(answers, scratch: scratch.path)
     let asked = try ["image", "two-images"].map {
       try CaseFiles.single("\(cases)/model/tiny/\($0)/case.json")

@@ -137,7 +137,7 @@ struct ConformanceTests {
   @Test("Cases are listed and shown; what names none is refused")
   func listed() throws {
     let listed = try shell(#""$0" conformance list --stage model"#, in: folder.path)
-    #expect(listed.out.split(separator: "\n").count == 8)
+    #expect(listed.out.split(separator: "\n").count == 11)
     let shown = try shell(#""$0" conformance show model/tiny/image"#, in: folder.path)
     #expect(try JSON(parsing: shown.out, place: "stdout")["stage"] == "model")
     #expect(try shell(#""$0" conformance show model/tiny/none"#, in: folder.path).code == 2)

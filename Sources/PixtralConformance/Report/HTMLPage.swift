@@ -25,7 +25,8 @@ package struct HTMLPage {
     let mistakes: KnownMistakes
 
     package init(
-      runtime: String, option: String = "--runtime", options: [String] = [], date: String, version: String, suite: String,
+      runtime: String, option: String = "--runtime", options: [String] = [], date: String, version: String,
+      suite: String,
       cases: [ConformanceCase],
       mistakes: KnownMistakes = KnownMistakes()
     ) {

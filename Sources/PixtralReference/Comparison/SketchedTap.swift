@@ -19,7 +19,8 @@ package struct SketchedTap {
       }
     }
     let reference = digest(expected)
-    self.init(digest(found), reference: reference.rms * Double(reference.rows * reference.columns).squareRoot())
+    self.init(
+      digest(found), reference: reference.rms * Double(reference.rows * reference.columns).squareRoot())
   }
 
   /// Of a matrix of `rows` rows.

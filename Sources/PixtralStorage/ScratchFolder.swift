@@ -1,7 +1,7 @@
 import Glibc
 
 /// A folder for files of one run. It goes with all that is in it when the run ends, by itself or by a signal.
-package final class TemporaryFolder {
+package final class ScratchFolder {
   package let path: String
 
   /// - Throws: `InputError` of kind `unwritable` where none can be made.
