@@ -15,7 +15,7 @@
 - Tools/runtimes/misbehaving_session.py in each of its modes: the verdicts below, and no other cases'.
 
 A run must end by itself with 0 if nothing failed and 1 otherwise, in time and in 500 MB. Prints what
-was expected and found, a line a run. Exit 1 if they differ. Two runs go on at a time; 3.5 minutes.
+was expected and found, a line a run. Exit 1 if they differ. Two runs go on at a time; 4 minutes.
 """
 
 import argparse
