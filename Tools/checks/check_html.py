@@ -14,6 +14,8 @@ Of each page:
 - what was to be seen is there: a curve, pictures, tokens, the command for each failure;
 - it prints.
 
+Before that, a page with each of these faults must be found out.
+
 Drives Chromium through its DevTools protocol over a pipe. Without a browser it says so and passes, for
 `make check` asks for none. Exit 1 if something is wrong; --keep leaves pages and screenshots. A minute.
 """
@@ -231,6 +233,21 @@ def problems_of(found, size, scheme, seen):
             yield f"{thing} is not there"
 
 
+def unfound(browser, folder):
+    """The faults of a page full of faults that are not found."""
+    page = folder / "faulty.html"
+    page.write_text(
+        "<meta name='viewport' content='width=device-width'><body style='background:#fff'><main>"
+        "<p style='width:2000px'>wide</p><p style='color:#aaa'>faint</p><p style='font-size:6px'>small</p>"
+        "<img src='missing.png'><script></script><article></article></main>"
+    )
+    found = " ".join(problems_of(browser.open(page, SIZES["phone"], "dark"), SIZES["phone"], "dark", {"svg"}))
+    page.unlink()
+    words = ("pixels wide", "wide:", "faint:", "small:", "fetched:", "errors:", "1 scripts", "0 commands",
+             "cannot be read", "luminance", "svg is not there")  # fmt: skip
+    return [f"{word!r} is not found where it is" for word in words if word not in found]
+
+
 def check(name, binary, browser, folder, keep):
     runtime, options, seen = RUNS[name]
     page = folder / f"{name}.html"
@@ -279,6 +296,8 @@ def main():
         folder = folder.resolve()
         browser = Browser(options.browser, Path(scratch) / "profile")
         try:
+            if problems := unfound(browser, folder):
+                sys.exit("\n".join(problems))
             for name in options.names or RUNS:
                 start = time.monotonic()
                 problems = check(name, options.binary.resolve(), browser, folder, options.keep)

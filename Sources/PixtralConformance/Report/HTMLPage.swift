@@ -276,7 +276,7 @@ package struct HTMLPage {
     \(measured(verdict))
     \(evidence(verdict))
     \(verdict.id == report.firstDivergence?.id ? "" : advice(verdict))
-    <p class="again">Again, alone:</p><pre>\(html(again(verdict)))</pre>
+    <p class="again">Again, alone:</p><pre>\(html(again(verdict), keepingLines: true))</pre>
     </article>
     """
   }

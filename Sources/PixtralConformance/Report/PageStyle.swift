@@ -33,7 +33,7 @@ let pageStyle = """
   th:first-child { text-align: left; padding-left: 0; } th { font-weight: 500; }
   thead th { color: var(--soft); font-size: .82rem; vertical-align: bottom; }
   td.bad { font-weight: 700; } td.words, th.words { text-align: left; }
-  .taps th:first-child { white-space: normal; overflow-wrap: anywhere; min-width: 9rem; }
+  .taps th:first-child { white-space: normal; overflow-wrap: anywhere; min-width: 7.5rem; }
   .tokens thead th[colspan] { text-align: left; }
   td.words code { white-space: pre; }
   tr.first { background: var(--mark); } tr.first td, tr.first th { font-weight: 700; }
@@ -71,7 +71,8 @@ let pageStyle = """
     border-top: 1px solid var(--rule); padding-top: .6rem; }
   @media (max-width: 40rem) { h1 { font-size: 1.35rem; } article { padding: .8rem .75rem; }
     .curve svg.wide { display: none; } .curve svg.narrow { display: block; }
-    svg.narrow text { font-size: 10px; } th, td { padding: .3rem .45rem; } table { font-size: .84rem; } }
+    svg.narrow text { font-size: 10px; } th, td { padding: .3rem .38rem; }
+    table { font-size: .8rem; } thead th { font-size: .76rem; } }
   @media print { :root { --ground: #fff; --card: #fff; --ink: #000; --soft: #444; --rule: #bbb; --good: #0b5a2a;
     --bad: #9b1c14; --doubt: #6d4700; --accent: #124a86; --mark: #f5dcd9; --area: #f3e6c8; }
     body { font-size: 10.5pt; } main { max-width: none; padding: 0; }
