@@ -30,11 +30,11 @@ struct ConformanceFilesTests {
 
   @Test("A question lies in a folder of its own, and its answer is judged there")
   func exported() throws {
-    let cases = "--cases 'tokens/request/one-turn,image/grid/1025x49,image/grid/16x16'"
+    let cases = "--cases 'tokens/request/one-turn,image/grid/1025x1237,image/grid/16x16'"
     #expect(try command("conformance export out \(cases)").code == 0)
-    let question = try read("out/image/grid/1025x49/question.json")
-    #expect(question == #"{"op":"grid","width":1025,"height":49}"# + "\n")
-    try folder.write("out/image/grid/1025x49/answer.json", #"{"columns": 64, "rows": 3}"#)
+    let question = try read("out/image/grid/1025x1237/question.json")
+    #expect(question == #"{"op":"grid","width":1025,"height":1237}"# + "\n")
+    try folder.write("out/image/grid/1025x1237/answer.json", #"{"columns": 53, "rows": 64}"#)
     try folder.write("out/tokens/request/one-turn/tokens.json", "[1, 3, 16127, 4]")
     let report = try json("conformance run --results out \(cases)")
     #expect(verdicts(report) == ["unsupported", "failed", "passed"])
