@@ -10,7 +10,13 @@ private func tensors(_ shapes: [String: [Int]]) throws -> Safetensors {
   for (name, shape) in shapes.sorted(by: { $0.key < $1.key }) {
     file.add(name, shape, (0..<shape.reduce(1, *)).map { 1 + Float($0 % 9) / 8 })
   }
-  return try Safetensors(TemporaryFolder().write("step.safetensors", file.bytes))
+  return try mapped(file)
+}
+
+/// A file that is open, and already gone from its folder.
+private func mapped(_ file: TensorFile) throws -> Safetensors {
+  let folder = try TemporaryFolder()
+  return try withExtendedLifetime(folder) { try Safetensors(folder.write("step.safetensors", file.bytes)) }
 }
 
 /// Parameters by their keys, as JSON text.
@@ -69,8 +75,7 @@ struct StepTests {
       file.addDoubles(name, layer[name]!, try stored(name).vector())
     }
     let part: Matrix<Double> = try Step.prefill(
-      json(decoder.with("position", "3")),
-      Safetensors(TemporaryFolder().write("part.safetensors", file.bytes)), in: Double.self)
+      json(decoder.with("position", "3")), mapped(file), in: Double.self)
     for (a, e) in zip(part.values, whole.rows(3..<9).values) { #expect(abs(a - e) <= 1e-14 * abs(e)) }
   }
 
@@ -192,7 +197,7 @@ struct OutputComparisonTests {
     func stored(_ shape: [Int], _ values: [Float]) throws -> StoredTensor {
       var file = TensorFile()
       file.add("output", shape, values)
-      let tensors = try Safetensors(TemporaryFolder().write("output.safetensors", file.bytes))
+      let tensors = try mapped(file)
       return try StoredTensor(tensors.tensors[0], of: tensors.file)
     }
     return OutputComparison(
