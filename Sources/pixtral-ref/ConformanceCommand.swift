@@ -231,8 +231,8 @@ struct RunConformance: ParsableCommand {
   /// The command that repeats the run, for one case to be added.
   private var again: String {
     let who = runtime.map { "--runtime \(quoted($0))" } ?? "--results \(quoted(results ?? ""))"
-    let where_ = chosen.suite.fixtures.map { " --fixtures \(quoted($0))" } ?? ""
-    return "pixtral-ref conformance run \(who)\(where_)"
+    let suite = chosen.suite.fixtures.map { " --fixtures \(quoted($0))" } ?? ""
+    return "pixtral-ref conformance run \(who)\(suite)"
   }
 
   private func page(_ report: Report, _ cases: [ConformanceCase]) throws -> [UInt8] {

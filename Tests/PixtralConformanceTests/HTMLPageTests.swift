@@ -190,22 +190,22 @@ struct HTMLPageTests {
   func mistakes() throws {
     let known = KnownMistakes(
       """
-      | `A-one` | adapter | `adapter.gelu` | 1 | `x` |
-      | `A-two` | adapter | `adapter.w_in` | 1 | `x` |
-      ### A-one
+      | `A-tanh` | adapter | `adapter.gelu` | 1 | `x` |
+      | `A-bias` | adapter | `adapter.w_in` | 1 | `x` |
+      ### A-tanh
       What `it` is.
       - Seen in: nowhere.
       - Remedy: read [this](page.md), and
         on.
-      ### A-two
+      ### A-bias
       Other.
       - Remedy: none.
       """)
-    let question = try question(.model, exposes: ["A-one", "A-two"])
+    let question = try question(.model, exposes: ["A-tanh", "A-bias"])
     let page = try page(
       [CaseVerdict(question, .failed, tap: "adapter.gelu")], [question], mistakes: known)
     #expect(page.contains("What <code>it</code> is. <em>Remedy:</em> read this, and on."))
-    #expect(page.contains(##"<a href="#mistake-A-one">A-one</a>"##) && !page.contains("A-two"))
+    #expect(page.contains(##"<a href="#mistake-A-tanh">A-tanh</a>"##) && !page.contains("A-bias"))
   }
 
   @Test("Every mistake of Docs/Faults.md has a remedy, and a place where it shows")

@@ -334,7 +334,10 @@ def main():
                 by_case.setdefault(case, {})[fault] = answer
         lines = [{"case": case, "answers": answers} for case, answers in sorted(by_case.items())]
         write_lines("exact.jsonl", lines)
-        write_lines("distances.jsonl", [*pixel_answers(), *step_answers(), *(line for one in of_models for line in one)])
+        write_lines(
+            "distances.jsonl",
+            [*pixel_answers(), *step_answers(), *(line for one in of_models for line in one)],
+        )
     (OUT / "load.json").write_text(json.dumps(load_numbers(), indent=2) + "\n")
 
 
