@@ -25,10 +25,8 @@ def cases(root):  # each with its `folder`, from which its files are named
                 yield json.loads(text) | row
 
 
-def tensors(*path):
-    """{name: (dtype, shape, bytes)} of a safetensors file."""
-    data = memoryview(pathlib.Path(*path).read_bytes())
-    start = 8 + struct.unpack("<Q", data[:8])[0]
+def tensors(*path):  # {name: (dtype, shape, bytes)} of a safetensors file
+    start = 8 + struct.unpack("<Q", (data := memoryview(pathlib.Path(*path).read_bytes()))[:8])[0]
     named = [(n, t) for n, t in json.loads(bytes(data[8:start])).items() if n != "__metadata__"]
     return {n: (t["dtype"], t["shape"], data[start:][slice(*t["data_offsets"])]) for n, t in named}
 
@@ -39,8 +37,7 @@ def values(dtype, _, data):
     return [x for (x,) in struct.iter_unpack({"F64": "<d", "F32": "<f", "F16": "<e"}[dtype], data)]
 
 
-def distances(a, e, columns, kept=None):
-    """relF; that of the worst row; the largest difference over the root mean square; and it alone."""
+def distances(a, e, columns, kept=None):  # relF; the worst row's; the largest over RMS; and it alone
     a = [x for row in kept for x in a[row * columns : (row + 1) * columns]] if kept and len(a) > len(e) else a
     off = [x - y for x, y in zip(a, e, strict=False)] + [math.inf] * (len(a) != len(e))
     rows, size = [slice(at, at + columns) for at in range(0, len(e), columns)], math.hypot(*e)
@@ -48,8 +45,7 @@ def distances(a, e, columns, kept=None):
     return math.hypot(*off) / size, worst, (most := max(map(abs, off))) / size * math.sqrt(len(e)), most
 
 
-def judge(case, answer, folder="", arithmetic="float32"):
-    """(verdict, a model's first wrong tap). The answer is a session's; its file is named from `folder`."""
+def judge(case, answer, folder="", arithmetic="float32"):  # (verdict, a model's first wrong tap)
     expect, compare = case["expect"], case["compare"]
     if "unsupported" in answer:
         return "unsupported", None
@@ -59,7 +55,7 @@ def judge(case, answer, folder="", arithmetic="float32"):
         elif case["stage"] in ("tokens", "grid"):
             keys = [key for key in ("tokens", "columns", "rows") if key in expect] or ["text"]
             right = all(answer[key] == expect[key] for key in keys)
-        elif case["stage"] == "model":
+        elif case["stage"] in ("model", "steps"):
             return judge_taps(case, tensors(folder, answer["tensors"]), arithmetic)
         else:
             dtype, shape, data = tensors(folder, answer["tensors"])[case["stage"]]
@@ -79,13 +75,17 @@ def judge(case, answer, folder="", arithmetic="float32"):
 
 def judge_taps(case, found, arithmetic):
     expect, compare, results = case["expect"], case["compare"], {"malformed": ""}
-    golden = tensors(case["folder"], expect["tensors"])
-    envelope = json.loads(pathlib.Path(case["folder"], compare["envelope"]).read_text())
+    golden = tensors(case["folder"], expect.get("tensors", expect.get("file")))
+    envelope = "envelope" in compare and json.loads(open(f"{case['folder']}/{compare['envelope']}").read())
+    if case["stage"] == "steps":  # one tap, whose noise stands in the case
+        golden = {"output": golden[expect["tensor"]]}
+        noise = {a: {"relF": {s: [n] for s, n in of.items()}} for a, of in compare["relF"].items()}
+        envelope = {"taps": ["output"], "arithmetics": noise}
     for n, tap in ((n, tap) for n, tap in enumerate(envelope["taps"]) if tap in found):
         own = max(found[tap][0].lower().replace("f", "float"), arithmetic, key=[*LEAST].index)  # the narrower
         noise = max(LEAST[own], *(row[n] for row in envelope["arithmetics"][own]["relF"].values()))
         close, far = [compare[own]["relF"]] * 2 if own in compare else (2 * noise, 8 * noise)
-        kept, columns = expect["rows"].get(tap), golden[tap][1][1]
+        kept, columns = expect.get("rows", {}).get(tap), golden[tap][1][1]
         d = distances(values(*found[tap]), values(*golden[tap]), columns, kept)
         most = d[0] if own in compare else max(d[0], d[1] / 10, d[2] / 100)
         results.setdefault("passed" if most <= close else "undecided" if most <= far else "failed", tap)
@@ -95,6 +95,6 @@ def judge_taps(case, found, arithmetic):
 
 if __name__ == "__main__":
     for case in cases(sys.argv[1]):
-        if (folder := pathlib.Path(sys.argv[2], case["id"])).joinpath("answer.json").exists():
-            answer = json.loads((folder / "answer.json").read_text("utf-8"))
-            print(case["id"], *filter(None, judge(case, answer, folder, *sys.argv[3:])))
+        if (path := pathlib.Path(sys.argv[2], case["id"], "answer.json")).exists():
+            answer = json.loads(path.read_text("utf-8"))
+            print(case["id"], *filter(None, judge(case, answer, path.parent, *sys.argv[3:])))
