@@ -183,7 +183,7 @@ struct RunConformance: ParsableCommand {
   /// Which part of how many, both from 1.
   private func parts(of shard: String) -> (part: Int, count: Int)? {
     let numbers = shard.split(separator: "/", omittingEmptySubsequences: false).map { Int($0) }
-    guard numbers.count == 2, let part = numbers[0], let count = numbers[1], (1...count).contains(part) else {
+    guard numbers.count == 2, let part = numbers[0], let count = numbers[1], part >= 1, part <= count else {
       return nil
     }
     return (part, count)

@@ -65,7 +65,9 @@ struct ConformanceFilesTests {
     let whole = try json("conformance run \(own) --stage pixels")["cases"]?.array ?? []
     #expect(Set(parts.compactMap { $0["id"]?.string }) == Set(whole.compactMap { $0["id"]?.string }))
     #expect(parts.count == whole.count)
-    #expect(try command("conformance run \(own) --shard 4/3").code == 64)
+    for shard in ["4/3", "0/0", "1", "-1/2"] {
+      #expect(try command("conformance run \(own) --shard=\(shard)").code == 64, "\(shard)")
+    }
   }
 
   @Test("A run that is resumed asks only what is left, and ends in the same report")
@@ -85,6 +87,13 @@ struct ConformanceFilesTests {
     let result = try command("conformance run \(own) --stage pixels --resume log")
     #expect(result.code == 2)
     #expect(result.error.contains("line 1"), "\(result.error)")
+  }
+
+  @Test("A file that is no log is left as it is")
+  func noLog() throws {
+    try folder.write("mine", "a letter without an end")
+    #expect(try command("conformance run \(own) --stage pixels --resume mine").code == 2)
+    #expect(try read("mine") == "a letter without an end")
   }
 
   @Test("A report is verified, and one that was changed is not")

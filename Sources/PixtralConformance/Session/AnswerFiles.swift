@@ -1,3 +1,4 @@
+import Glibc
 import PixtralReference
 import PixtralStorage
 
@@ -22,7 +23,7 @@ package final class AnswerFiles: Answering {
     }
     let file = "\(root)/\(Self.runtimeName)"
     description =
-      isFile(file)
+      exists(file)
       ? try RuntimeDescription(JSON(file: file, upTo: 1 << 20), place: file)
       : RuntimeDescription(
         name: fileName(of: root), version: "", arithmetic: .float32, features: Self.features)
@@ -48,8 +49,10 @@ package final class AnswerFiles: Answering {
   ) -> Answer {
     let folder = folder(of: question)
     for (name, key) in [("answer.json", nil), ("tokens.json", "tokens")] as [(String, String?)]
-    where isFile("\(folder)/\(name)") {
+    where exists("\(folder)/\(name)") {
       do {
+        // A pipe would never end.
+        _ = try MappedFile(plain: "\(folder)/\(name)")
         let json = try JSON(file: "\(folder)/\(name)", upTo: 1 << 23)
         if let key, case .array = json { return .value([key: json]) }
         guard case .object = json else { return .malformed("\(name) holds no object") }
@@ -57,10 +60,13 @@ package final class AnswerFiles: Answering {
       } catch { return .malformed("\(error)") }
     }
     let output = "output.safetensors"
-    return isFile("\(folder)/\(output)")
+    return exists("\(folder)/\(output)")
       ? .value(["tensors": .string(output)]) : .unsupported("there is no answer in \(folder)")
   }
 }
 
-/// Whether there is a file that can be read.
-private func isFile(_ path: String) -> Bool { (try? MappedFile(plain: path)) != nil }
+/// Whether there is something of a name, whatever it is.
+private func exists(_ path: String) -> Bool {
+  var status = stat()
+  return lstat(path, &status) == 0
+}
