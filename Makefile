@@ -6,7 +6,7 @@ OUT ?= trace-out
 # Python with the packages of Tools/requirements.txt; needed by the targets below the line only.
 PYTHON ?= python3
 
-.PHONY: trace test build packages install docs suite bench goldens full check check-hf fuzz format clean
+.PHONY: trace test build packages install docs suite bench goldens full check check-hf mutants fuzz format clean
 
 # A bundled photo and prompt through the whole of a bundled checkpoint; every activation lands in trace-out.
 trace: build
@@ -142,6 +142,10 @@ check: build
 	$(PYTHON) Tools/checks/check_limits.py $(PROGRAM)
 	$(PYTHON) Tools/goldens/releases.py --fetch
 	$(PYTHON) Tools/checks/check_tokens.py $(PROGRAM) 2000
+
+# Mistakes put into the oracle, one at a time: do the cases see them? Makes Docs/Coverage.md; ten minutes.
+mutants:
+	$(PYTHON) Tools/checks/check_mutants.py --write
 
 # The Hugging Face folder through transformers' Auto classes, and the last section of Docs/ChatTemplates.md. In an
 # environment of its own: this one has torchvision too, from PyPI, beside which the other checks do not start.

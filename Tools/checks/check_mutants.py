@@ -1,0 +1,616 @@
+"""Do the cases see a mistake? Mutants of the oracle, one small mistake each, are asked the cases.
+
+    python check_mutants.py [--write] [--all] [FILE ...]
+
+The answers of the cases are the oracle's own, so each mutant should fail one. Of oracle.py and image.py
+all mutants are made, of seeded.py, tokens.py and chat_request.py a fixed part (--all: all). A mutant is
+asked the cases that run through its line, cheapest first, until one fails; one that ends in an exception,
+or does not end, has failed. EQUIVALENT and HOLES say why a mutant survives.
+
+Exit 1 if a survivor has no reason, or if of those that change an answer fewer die than FLOOR says. --write
+makes Docs/Coverage.md: each step of Model.md, Tokens.md and Images.md with its cases and the mutants of the
+lines that the oracle marks as its. Two processes; ten minutes on two cores.
+"""
+
+import argparse
+import ast
+import base64
+import collections
+import csv
+import hashlib
+import json
+import os
+import re
+import resource
+import select
+import signal
+import sys
+import time
+import types
+from pathlib import Path
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy
+ROOT = Path(__file__).resolve().parent.parent.parent
+ORACLE, CASES = ROOT / "Fixtures" / "oracle", ROOT / "Fixtures" / "cases"
+MODEL = ROOT / "Fixtures" / "tokenizer" / "mistral_instruct_tokenizer_241114.model.v7m1"
+sys.path.insert(0, str(ORACLE))
+
+import numpy as np  # noqa: E402
+from safetensors.numpy import load_file  # noqa: E402
+
+import mutants  # noqa: E402
+
+SECONDS = 120  # a mutant; the slowest whole run of all cases takes 15
+START_SECONDS = 1.5  # of the processor, to be made: reading the tokenizer takes 0.2
+MEMORY = 3 << 30
+PROCESSES = 2
+
+# Which part of a file's mutants is made, in hundredths; --all: all.
+PART = {"oracle": 100, "image": 100, "seeded": 30, "tokens": 50, "chat_request": 30}
+
+# How many of those must die that change an answer. It only rises: cases of odd requests are lacking.
+FLOOR = dict.fromkeys(PART, 0.99) | {"oracle": 0.98, "tokens": 0.97, "chat_request": 0.60}
+
+# Functions that compute nothing of the documents: what is kept of a run, and the checks of its input.
+SKIPPED = {
+    "oracle": ("Trace", "Finished", "tap_names", "check"),
+    "seeded": ("SeededTensor.bits",),
+}
+# Taps on demand, which no case has; the parameters of other models than seeded:tiny, and blocks of memory.
+SKIPPED_TEXT = re.compile(
+    r"all_scores|all_weights|^(SMALL|PIXTRAL_LARGE|NAMED|CHUNK|BLOCK|LAYER_TAPS|ON_DEMAND) "
+)
+
+# Survivors, by the beginning of their names. No answer changes with these: why.
+EQUIVALENT = {
+    "image.py, grid: r > 1": "Divided by 1 a side stays as it is.",
+    "image.py, grid: 1 → 2": "A side of 1 and one of 2 pixels are one patch both.",
+    "image.py, kernel: x <= 1": "At 1 both branches are 0.",
+    "image.py, kernel: x < 2": "At 2 the kernel is 0.",
+    "image.py, kernel: 2 → 3": "No tap is farther than 2.",
+    "image.py, taps: position.astype": "float32 minus float64 is float64: nothing is rounded twice.",
+    "image.py, taps: 3 → 4": "Of the five taps then made four are used.",
+    "image.py, taps: position - places": "The kernel is even.",
+    "image.py, taps: np.clip(places": "Clipping is the same with value and lower bound exchanged.",
+    "image.py, stretch: :2 → :": "An image of the right size is stretched by weights of 1 and 0.",
+    "image.py, stretch: 2 → 1": "An image of the right size is stretched by weights of 1 and 0.",
+    "image.py, stretch: 2 → 3": "An image of the right size is stretched by weights of 1 and 0.",
+    "image.py, stretch: rgb.astype": "uint8 is divided in float64 all the same.",
+    "image.py, stretch: min(rgb.shape[:2]) < NARROW if": "`rounded` is there to measure, and no rule.",
+    "image.py, stretch: min(start + BLOCK": "A slice that ends behind the end ends at it.",
+    "image.py, pixels: np.ascontiguousarray": "The same values elsewhere in memory.",
+    "oracle.py, linear: start:stop": "A tensor here is one block.",
+    "oracle.py, rotate: h * d + 1:(h + 1) * d:2": "The next column is one of step 2, and is not reached.",
+    "oracle.py, attention: 0 →": "`n` is for taps on demand alone.",
+    "oracle.py, gelu: _erf(": "Numbers as Python has them are the same numbers.",
+    "oracle.py, flatten_patches: 1 → 2": "−2 for −1 as the length of an axis: NumPy takes any negative.",
+    "oracle.py, vision_angles: 0::2": "From the start is from 0.",
+    "oracle.py, embeddings: 1 → 2": "Of the two rows then read the first is taken.",
+    "oracle.py, embeddings: 0 → -1": "The last of one row is the first.",
+    "oracle.py, decoder: return x": "Nobody takes what it returns: logits are a tap.",
+    "oracle.py, forward: check(": "What is asked here is right; the check refuses what is not.",
+    "tokens.py, fields": "The one file that 1.1 allows has no field that shows it.",
+    "tokens.py, Tokenizer.__init__: 1 << 16": "How many words are remembered changes no token.",
+    "tokens.py, Tokenizer.__init__: 16 → 17": "How many words are remembered changes no token.",
+    "tokens.py, merged: last['prefix'] or": "Only the last message may have a prefix (6.3).",
+    "tokens.py, grid: 1 → 2": "A side of 1 and one of 2 pixels are one patch both.",
+    "chat_request.py, boolean: bool(value)": "1 is as true as `true`.",
+    "chat_request.py, is_pattern: return False": "What is no pattern is as false.",
+    "chat_request.py, continued: dict(request)": "Nobody looks at the request again.",
+    "chat_request.py, module: either(": "Who is asked first does not matter for two kinds of values.",
+    "seeded.py, module: 1024": "`image_size` bounds the grid, which image.py makes.",
+    "seeded.py, offset_and_scale: 1 * ": "Once is once.",
+    "seeded.py, offset_and_scale: AssertionError(": "Nothing that is seeded gets there.",
+    "seeded.py, SeededTensor._bits: u32(": "NumPy takes the number for one of its own type.",
+    "seeded.py, SeededTensor._bits: self.k1": "NumPy takes the number for one of its own type.",
+    "seeded.py, SeededTensor.row_bits: stop - start": "NumPy takes any negative length for what is left.",
+}
+
+# And these are mistakes that no case sees: which one would.
+HOLES = {
+    "image.py, module: 4 → 5": "An image with a side of 4 pixels and a long other one that is stretched (Model.md 4.3).",
+    "image.py, pixels: 1024 →": "Pixels of an image whose grid is another for 1,023; `image/grid` sees it in the grid.",
+    "image.py, stretch: min(rgb.shape[:2]) < NARROW": "An image with a side of 4 pixels and a long other one that is stretched (Model.md 4.3).",
+    "oracle.py, attention: scores - scores.max": "Attention with scores beyond 710, whose exponentials are infinite without the maximum subtracted (Model.md 3.3).",
+    "oracle.py, adapter: True → False": "A checkpoint whose params.json lacks `adapter_bias` (Model.md 1).",
+    "tokens.py, Tokenizer.__init__: '('": "A text with the longest of the user-defined symbols (Tokens.md 2.4).",
+    "tokens.py, Tokenizer.encode: ": "A text with U+DFFF alone (Tokens.md 2.1).",
+    "tokens.py, Tokenizer.decode: ": "An id that is no token, to decode (Tokens.md 3.1).",
+    "tokens.py, characters: 4 → 5": "Two characters of four bytes one after the other, as bytes (Tokens.md 3.8).",
+    "tokens.py, Template.message: 'text'": "A text and an `image` chunk, to be turned round (Tokens.md 10.4).",
+    "tokens.py, Template.chunks: ": "A system message with a `thinking` chunk (Tokens.md 10.14).",
+    "tokens.py, truncate: is_user": "Truncation that meets an assistant's or a tool's message first (Tokens.md 11.4).",
+    # Of these each function was looked at, not each mutant: some may be equivalent.
+    "chat_request.py, size: ": "A JPEG in a request, with segments before its frame, of each kind of frame; headers that are cut off (Tokens.md 9.4, 9.5).",
+    "chat_request.py, image_size: ": "Images by `file:` and by other addresses (Tokens.md 9.1).",
+    "chat_request.py, image: ": "An `image` chunk that holds no image (Tokens.md 9.6).",
+    "chat_request.py, boolean: ": "`prefix`, `strict`, … as numbers and as each of the words (Tokens.md 5.3).",
+    "chat_request.py, fraction: ": "`temperature` and `top_p` as strings of numbers, at 0 and 1 and beyond (Tokens.md 5.13).",
+    "chat_request.py, natural: ": "`max_tokens` and `random_seed` as strings, floats, at 2⁶³ and of 4,300 digits (Tokens.md 5.14).",
+    "chat_request.py, is_count: ": "Counts in a tool's schema: 0, −1, 1.0, true (Tokens.md 7.2).",
+    "chat_request.py, list_of": "Lists in a tool's schema: empty, with one wrong element, with a double (Tokens.md 7.3).",
+    "chat_request.py, schema: ": "A `json_schema` that is no object (Tokens.md 5.12).",
+    "chat_request.py, response_format: ": "`response_format` without its type (Tokens.md 5.12).",
+    "chat_request.py, either: ": "An `image_url`, a `tool_choice` that is neither string nor object (Tokens.md 5.7, 5.11).",
+    "chat_request.py, record: ": "A list where an object belongs (Tokens.md 5.3).",
+    "chat_request.py, message: ": "A message that is no object (Tokens.md 5.6).",
+    "chat_request.py, continued: ": "`continue_final_message` of a request, or after a message, that is no object (Tokens.md 5.4).",
+    "chat_request.py, validate: ": "Audio with and without a system message; arguments that raise (Tokens.md 6.2, 6.9).",
+    "chat_request.py, ": "A request with this key or word, right and wrong (Tokens.md 5 to 9).",
+    "oracle.py, adapter: ": "A checkpoint with `adapter_bias` (Model.md 6.1), as a step: seeded models have none.",
+}
+
+
+class Killed(Exception):
+    """A case has seen the mutant: its id."""
+
+
+# ---- the cases ----
+
+
+class Case:
+    def __init__(self, case, ask):
+        self.id, self.ask, self.seconds = case["id"], ask, 0.0
+        self.lines = {}  # by file: those it runs through; of a random case, its functions
+        self.in_corpus = False
+
+
+def suites(folder):
+    """Every case of the suites below a folder, with `folder` for its files, and whether it is random."""
+    for path in sorted((CASES / folder).rglob("*.json")):
+        if path.name in ("case.json", "envelope.json"):
+            continue
+        shared = json.loads(path.read_text())["shared"]
+        if (lines := path.with_suffix(".jsonl")).exists():
+            found = [shared | json.loads(line) for line in lines.open(encoding="utf-8")]
+        else:
+            found = [row_case(shared, row) for row in csv.DictReader(path.with_suffix(".csv").open())]
+        for case in found:
+            suite = str(path.relative_to(CASES).with_suffix(""))
+            yield case | {"folder": path.parent, "suite": suite, "random": path.stem == "corpus"}
+
+
+def row_case(shared, row):
+    words = {key: row.pop(key) for key in ("exposes", "conflicts_with", "since") if key in row}
+    text = json.dumps(shared)
+    for column, number in row.items():
+        text = text.replace(f'"{{{column}}}"', number).replace(f"{{{column}}}", number)
+    lists = {key: cell if key == "since" else cell.split() for key, cell in words.items() if cell}
+    return json.loads(text) | lists
+
+
+def of_mistral(case):
+    return "image.huggingface" not in case["requires"] and not case["retired"]
+
+
+def grid_cases():
+    for case in filter(of_mistral, suites("image/grid")):
+        sides, rule, expect = case["inputs"], case["subject"], case["expect"]
+
+        def ask(world, sides=sides, rule=rule, expect=expect):
+            usual = rule["patch_size"] == 16 and rule["image_size"] == 1024
+            size = (sides["width"], sides["height"])
+            right = (expect["columns"], expect["rows"])
+            # Both programs of the oracle have the rule.
+            if not usual:
+                return world["image"].grid(*size, rule["patch_size"], rule["image_size"]) == right
+            return world["image"].grid(*size) == right and world["tokens"].grid(*size) == right
+
+        yield Case(case, ask)
+
+
+def pixel_cases():
+    import PIL.Image
+
+    for case in filter(of_mistral, suites("image/pixels")):
+        inputs, rule, expect = case["inputs"], case["subject"], case["expect"]
+        if "file" in inputs:
+            with PIL.Image.open(case["folder"] / inputs["file"]) as opened:
+                rgb = np.asarray(opened.convert("RGB"))
+        else:
+            samples = np.frombuffer(base64.b64decode(inputs["rgb"]), np.uint8)
+            rgb = samples.reshape(inputs["height"], inputs["width"], 3)
+        right = load_file(case["folder"] / expect["file"])[expect["tensor"]].astype(np.float64)
+
+        def ask(world, rgb=rgb, rule=rule, right=right, rows=expect.get("rows"), limit=case["compare"]):
+            usual = rule["patch_size"] == 16 and rule["image_size"] == 1024
+            found = world["image"].pixels(rgb, *([] if usual else [rule["patch_size"], rule["image_size"]]))
+            found = found[:, rows] if rows else found
+            if found.shape != right.shape:
+                return False
+            if "relF" in limit:
+                return np.linalg.norm(found - right) <= limit["relF"] * np.linalg.norm(right)
+            return np.abs(found - right).max() <= limit["max_abs"]
+
+        yield Case(case, ask)
+
+
+def model_cases():
+    for path in sorted((CASES / "model" / "tiny").glob("*/case.json")):
+        case = json.loads(path.read_text())
+        expect, limit = case["expect"], case["compare"]["float64"]["relF"]
+        right = load_file(path.parent / expect["tensors"])
+        pixels = [right.pop(f"image{n}") for n in range(len(expect.get("grids", [])))]
+        right = {name: matrix.astype(np.float64) for name, matrix in right.items()}
+
+        def ask(world, expect=expect, right=right, pixels=pixels, limit=limit):
+            seen = set()
+
+            def keep(name, matrix):
+                rows = expect.get("rows", {}).get(name)
+                found = matrix[rows] if rows else matrix
+                close = found.shape == right[name].shape and (
+                    np.linalg.norm(found - right[name]) <= limit * np.linalg.norm(right[name])
+                )
+                if not close:
+                    raise Killed
+                seen.add(name)
+
+            oracle = world["oracle"]
+            oracle.forward(world["checkpoint"], expect["tokens"], pixels, oracle.Trace(keep, right))
+            return seen == set(right)
+
+        yield Case(case, ask)
+
+
+def token_cases():
+    for case in suites("tokens"):
+        inputs, expect = case["inputs"], case["expect"]
+
+        def ask(world, inputs=inputs, expect=expect):
+            found = world["tokens"].answer(inputs, world["tokenizer"])
+            return all(key in found and found[key] == expect[key] for key in expect)
+
+        made = Case(case, ask)
+        made.in_corpus = case["random"]
+        yield made
+
+
+# ---- the oracle, right and wrong ----
+
+
+class Memory:
+    """A checkpoint whose tensors have been made once."""
+
+    def __init__(self, checkpoint):
+        self.params, self.shapes = checkpoint.params, checkpoint.shapes
+        self.tensors = {name: checkpoint.rows(name, 0, shape[0]) for name, shape in self.shapes.items()}
+
+    def rows(self, name, start, stop):
+        return self.tensors[name][start:stop]
+
+
+def module(name, code):
+    made = types.ModuleType(name)
+    made.__file__ = str(ORACLE / f"{name}.py")
+    exec(code, made.__dict__)
+    return made
+
+
+def right_world(sources):
+    """The modules by their names, and what is made once."""
+    world = {}
+    for name in ("seeded", "oracle", "image", "chat_request", "tokens"):
+        world[name] = module(name, compile(sources[name], str(ORACLE / f"{name}.py"), "exec"))
+        if name == "chat_request":
+            sys.modules[name] = world[name]
+    world["checkpoint"] = Memory(world["seeded"].SeededCheckpoint(world["seeded"].TINY))
+    world["tokenizer"] = world["tokens"].Tokenizer(MODEL)
+    return world
+
+
+def wrong_world(world, sources, file, mutant):
+    """The same with a mutant in one file, and everything anew that is made with it."""
+    wrong = dict(world)
+    wrong[file] = module(file, mutants.mutated(sources[file], mutant))
+    if file == "seeded":
+        wrong["checkpoint"] = wrong["seeded"].SeededCheckpoint(wrong["seeded"].TINY)
+    if file == "chat_request":
+        sys.modules["chat_request"] = wrong[file]
+        wrong["tokens"] = module("tokens", sources["tokens"])
+    if file in ("tokens", "chat_request"):
+        tokenizer = wrong["tokens"].Tokenizer
+        if mutant.function in ("fields", "fields.varint", "Tokenizer", "Tokenizer.__init__", ""):
+            wrong["tokenizer"] = tokenizer(MODEL)
+        else:  # what it has read is right
+            made = object.__new__(tokenizer)
+            made.__dict__ |= world["tokenizer"].__dict__ | {"word": made.merge}
+            wrong["tokenizer"] = made
+    return wrong
+
+
+# ---- which lines a case runs through ----
+
+
+def cover(cases, world, file):
+    """Notes of each case its seconds and its lines of a file (of a random one its functions, which takes
+    less time); its answer must be right.
+    """
+    path = str(ORACLE / f"{file}.py")
+    for case in cases:
+        lines = set()
+
+        def local(frame, event, argument, lines=lines):
+            if event == "line":
+                lines.add(frame.f_lineno)
+            return local
+
+        def begin(frame, event, argument, lines=lines, local=local, case=case):
+            if frame.f_code.co_filename != path:
+                return None
+            if case.in_corpus:
+                lines.add(frame.f_code.co_qualname.replace(".<locals>", ""))
+                return None
+            lines.add(frame.f_lineno)
+            return local
+
+        start = time.perf_counter()
+        sys.settrace(begin)
+        try:
+            assert case.ask(world), f"{case.id}: the oracle itself fails it"
+        finally:
+            sys.settrace(None)
+        case.seconds = time.perf_counter() - start
+        case.lines[file] = lines
+
+
+def cases_for(file, mutant, cases):
+    """Those that run through it, cheapest first; then random ones. All, where it is in no function."""
+    lines = {*range(mutant.line, mutant.end + 1)}
+    through = [case for case in cases if case.lines[file] & (lines | {mutant.function})]
+    # What has run when the module was made, such as a table of types, may be in any.
+    return sorted(through or cases, key=lambda case: (case.in_corpus, case.seconds))
+
+
+# ---- a mutant's end ----
+
+
+def fate(world, sources, file, mutant, cases):
+    """The id of the case that sees it, `stops` where it stops when it is made, or ""."""
+    signal.signal(signal.SIGVTALRM, too_long)
+    signal.setitimer(signal.ITIMER_VIRTUAL, START_SECONDS)
+    try:
+        wrong = wrong_world(world, sources, file, mutant)
+    except SyntaxError:
+        return None
+    except Exception:
+        return "stops"
+    for case in cases_for(file, mutant, cases):
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0.3 + 20 * case.seconds)
+        try:
+            if not case.ask(wrong):
+                return case.id
+        except Exception:
+            return case.id
+    return ""
+
+
+def too_long(number, frame):
+    raise TimeoutError
+
+
+class Job:
+    """A mutant in a process of its own, which may be stopped."""
+
+    def __init__(self, number, run):
+        self.number = number
+        read, write = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+            np.seterr(all="ignore")
+            sys.setrecursionlimit(1000)
+            try:
+                found = run()
+            except BaseException:  # out of memory in the midst of it
+                found = "stops"
+            os.write(write, json.dumps(found).encode())
+            os._exit(0)
+        os.close(write)
+        self.pipe, self.deadline = read, time.monotonic() + SECONDS
+
+    def result(self):
+        """What it said; `hangs` if it had to be stopped."""
+        late = time.monotonic() > self.deadline
+        if late:
+            os.kill(self.pid, signal.SIGKILL)
+        text = os.read(self.pipe, 1 << 12)
+        os.close(self.pipe)
+        os.waitpid(self.pid, 0)
+        return json.loads(text) if text else "hangs" if late else "stops"
+
+
+def fates(jobs):
+    """Of (number, run) in order: number and result, as they come."""
+    running, waiting = [], list(reversed(jobs))
+    while running or waiting:
+        while waiting and len(running) < PROCESSES:
+            running.append(Job(*waiting.pop()))
+        ready, _, _ = select.select([job.pipe for job in running], [], [], 0.5)
+        for job in list(running):
+            if job.pipe in ready or time.monotonic() > job.deadline:
+                running.remove(job)
+                yield job.number, job.result()
+
+
+# ---- the steps of the documents ----
+
+# Lines of the oracle name the steps that they are, in comments and docstrings.
+DOCUMENT = {"oracle": "Model.md", "image": "Model.md", "seeded": "Model.md",
+            "tokens": "Tokens.md", "chat_request": "Tokens.md"}  # fmt: skip
+# And some that they do not name, by a part of the line.
+MARKS = [
+    ("oracle", "VISION_NORM_EPS", "Model.md 5.2"),
+    ("oracle", "places += ", "Model.md 5.3"),
+    ("oracle", "places, image_of = ", "Model.md 5.3"),
+    ("oracle", "vision_angles(places", "Model.md 5.3"),
+    ("oracle", "image_of", "Model.md 5.4"),
+    ("oracle", "patches = np.concatenate", "Model.md 5.1"),
+    ("oracle", "patch_conv.weight", "Model.md 5.1"),
+    ("oracle", "x = layer(", "Model.md 3.6"),
+    ("oracle", "w_in", "Model.md 6.1"),
+    ("oracle", "gelu(x)", "Model.md 6.1"),
+    ("oracle", "w_out", "Model.md 6.1"),
+    ("oracle", "biased", "Model.md 6.1"),
+    ("oracle", "decoder_angles(count, ", "Model.md 7.3"),
+    ("oracle", "positions", "Model.md 7.4"),
+    ("oracle", 'vector(checkpoint, "norm.weight")', "Model.md 7.5"),
+    ("oracle", '"output.weight"', "Model.md 7.5"),
+]
+NUMBER = re.compile(r"(?:(Model|Tokens)\.md )?\b(\d{1,2}\.\d{1,2}|\d{1,2})\b(?!\^)")
+
+
+def steps_of_lines(file, source):
+    """For each line the steps it belongs to, as `Model.md 3.1`: those of its own comment, else of the
+    docstring of its function or of the comment before it in it, else of the section.
+    """
+    lines = source.split("\n")
+    own = DOCUMENT[file]
+    starts = {}
+    functions = {}
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            for line in range(node.lineno, node.end_lineno + 1):
+                if line not in functions or functions[line][0] < node.lineno:
+                    functions[line] = (node.lineno, node.end_lineno)
+            docstring = ast.get_docstring(node)
+            if docstring:
+                starts[node.lineno] = numbers(docstring.split("\n\n")[0], own, strict=own == "Model.md")
+    found, section, before, here = {}, [], [], None
+    for n, line in enumerate(lines, 1):
+        if match := re.match(r"\s*# (?:-+ )?([\d, ]+)\. ", line) or re.match(r"# .*Model\.md (\d+)$", line):
+            section, before = [f"{own} {number}" for number in re.findall(r"\d+", match[1])], []
+        if functions.get(n) != here:
+            here = functions.get(n)
+            before = starts.get(here[0], []) if here else []
+        elif not here and not line.strip():
+            before = []
+        _, hash, comment = line.partition("#")
+        marked = numbers(comment, own, strict=own == "Model.md") if hash else []
+        marked = marked or [step for of, text, step in MARKS if of == file and text in line]
+        # In the files of Model.md a mark behind a line is that line's; in the others it begins something.
+        if marked and own == "Model.md" and not line.strip().startswith("#"):
+            found[n] = marked
+        else:
+            before = marked or before
+            found[n] = before or section
+    return found
+
+
+def numbers(text, own, strict):
+    """The steps that a comment names; of Tokens.md without its name."""
+    found = []
+    if strict and "Model.md" not in text:
+        return found
+    document = own
+    for match in NUMBER.finditer(text):
+        document = f"{match[1]}.md" if match[1] else document
+        if "." in match[2] or (not strict and re.fullmatch(r"\s*\d+\s*", text)):
+            found.append(f"{document} {match[2]}")
+    return found
+
+
+def document_steps(name):
+    """The numbered steps of a document: (`3.1`, the beginning of its text), under (`3`, heading)."""
+    section, found = "", []
+    for line in (ROOT / "Docs" / name).read_text().split("\n"):
+        if match := re.match(r"## (\d+)\. (.*)", line):
+            section = match[1]
+            found.append((section, match[2]))
+        elif section and (match := re.match(r"(\d+)\. (.*)", line)):
+            text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", match[2])
+            found.append((f"{section}.{match[1]}", text))
+    return found
+
+
+# ---- all of it ----
+
+
+def made(file, source, everything):
+    """The mutants of a file that are asked."""
+    skipped = SKIPPED.get(file, ())
+
+    def skip(function, text):
+        return function.startswith(skipped) or bool(SKIPPED_TEXT.search(text))
+
+    for mutant in mutants.mutants(source, skip):
+        place = hashlib.sha256(f"{file} {mutant.path} {mutant.after}".encode()).digest()[0] * 100 // 256
+        if everything or place < PART[file]:
+            yield mutant
+
+
+def reason(file, mutant):
+    """Whether a survivor is equivalent or a hole, and why; nothing where that is not known."""
+    name = f"{file}.py, {mutant.function or 'module'}: {mutant.before} → {mutant.after}"
+    for kind, known in (("equivalent", EQUIVALENT), ("hole", HOLES)):
+        for start, why in known.items():
+            if name.startswith(start):
+                return kind, why
+    return "unknown", "no reason is known"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("files", nargs="*", metavar="FILE", help=f"some of {', '.join(PART)}")
+    parser.add_argument("--all", action="store_true", help="every mutant of every file")
+    parser.add_argument("--write", action="store_true", help="make Docs/Coverage.md")
+    options = parser.parse_args()
+    start = time.monotonic()
+    sources = {file: (ORACLE / f"{file}.py").read_text() for file in PART}
+    world = right_world(sources)
+    model, grid, tokens = list(model_cases()), list(grid_cases()), list(token_cases())
+    images = [*grid, *pixel_cases()]
+    cases = {"oracle": model, "seeded": model, "image": images, "tokens": tokens, "chat_request": tokens}
+    cover(tokens, world, "tokens")
+    cover(tokens, world, "chat_request")
+    cover(grid, world, "tokens")
+    for file in ("image", "oracle", "seeded"):
+        cover(cases[file], world, file)
+    files = options.files or list(PART)
+    print(f"{len(model) + len(images) + len(tokens)} cases, {time.monotonic() - start:.0f} s", flush=True)
+
+    jobs, asked = [], []
+    for file in files:
+        for mutant in made(file, sources[file], options.all):
+            own = tokens + grid if (file, mutant.function) == ("tokens", "grid") else cases[file]
+            asked.append((file, mutant))
+            jobs.append((len(jobs), lambda f=file, m=mutant, c=own: fate(world, sources, f, m, c)))
+    results = {}
+    for number, how in fates(jobs):
+        results[number] = how
+        if sys.stderr.isatty() or number % 100 == 0:
+            print(f"{number} of {len(jobs)}, {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
+    found = [(file, mutant, results[n]) for n, (file, mutant) in enumerate(asked) if results[n] is not None]
+
+    survivors = [(file, mutant) for file, mutant, how in found if not how]
+    low = []
+    for file in files:
+        hows = [how for other, _, how in found if other == file]
+        dead = sum(map(bool, hows))
+        stopped = sum(how in ("stops", "hangs") for how in hows)
+        same = sum(other == file and reason(file, mutant)[0] == "equivalent" for other, mutant in survivors)
+        share = dead / (len(hows) - same)
+        print(f"{file + '.py':16} {dead:5} of {len(hows):5} die, {stopped} of them without a case; "
+              f"{same} change no answer: {share:.1%}")  # fmt: skip
+        low += [file] if share < FLOOR[file] else []
+    kinds = {"equivalent": 0, "hole": 0, "unknown": 0}
+    for file, mutant in survivors:
+        kind, why = reason(file, mutant)
+        kinds[kind] += 1
+        print(f"{kind}: {file}.py, {mutant.name}: {why}")
+    dead = len(found) - len(survivors)
+    share = dead / (len(found) - kinds["equivalent"])
+    print(f"{dead} of {len(found)} die, and {kinds['equivalent']} of the others change no answer: {share:.2%}; "
+          f"{kinds['hole']} holes, {kinds['unknown']} without a reason; {time.monotonic() - start:.0f} s")  # fmt: skip
+    if options.write:
+        import coverage_page
+
+        marks = {file: steps_of_lines(file, source) for file, source in sources.items()}
+        sizes = collections.Counter(case["suite"] for case in suites("image"))
+        text = coverage_page.page(found, marks, cases, document_steps, reason, sizes)
+        (ROOT / "Docs" / "Coverage.md").write_text(text)
+    sys.exit(bool(low) or kinds["unknown"] > 0)
+
+
+if __name__ == "__main__":
+    main()
