@@ -72,6 +72,12 @@ struct NamingTests {
     #expect(names(explained + [try verdict("x", .failed, ["G-floor": false])]).allSatisfy(\.isEmpty))
   }
 
+  @Test("A mistake that leaves most failures of a kind unexplained is not named")
+  func other() throws {
+    let others = try (0..<5).map { try verdict("\($0)", .failed, [:]) }
+    #expect(names([try verdict("a", .failed, ["G-floor": true])] + others).allSatisfy(\.isEmpty))
+  }
+
   @Test("Forms of one mistake are one")
   func forms() throws {
     let found = names([try verdict("a", .failed, ["T-spacing": true, "T-spacing~doubled": true])])

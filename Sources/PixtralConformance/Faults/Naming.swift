@@ -2,7 +2,8 @@
 ///
 /// A mistake explains an answer that is its own, or nearer to it than a quarter of the way from the truth. That
 /// alone would be a guess where several mistakes answer alike: a mistake is named only if it explains nine of ten
-/// wrong answers to questions of the kind that it would answer wrongly, and no right answer speaks against it.
+/// wrong answers to questions of the kind that it would answer wrongly, and no right answer speaks against it. And
+/// where all that are left explain less than nine of ten failures of a kind, something else is wrong: none is named.
 struct Naming {
   /// What answers say about one mistake.
   private struct Tally {
@@ -14,6 +15,8 @@ struct Naming {
   }
 
   private var tallies: [String: [String: Tally]] = [:]
+  /// Kinds of which most failures are explained.
+  private var explainedKinds: Set<String> = []
 
   init(_ verdicts: [CaseVerdict]) {
     for verdict in verdicts where verdict.verdict == .passed || verdict.verdict == .failed {
@@ -23,12 +26,22 @@ struct Naming {
         tallies[verdict.kind, default: [:]][fault, default: Tally()][keyPath: part] += 1
       }
     }
+    let failures = Dictionary(grouping: verdicts.filter { $0.verdict == .failed }, by: \.kind)
+    explainedKinds = Set(
+      failures.filter { _, failures in failures.count { !believed($0).isEmpty } * 10 >= failures.count * 9 }
+        .keys)
+  }
+
+  private func believed(_ verdict: CaseVerdict) -> [String] {
+    verdict.explaining.filter { $0.value && tallies[verdict.kind]?[$0.key]?.isBelieved == true }.map(\.key)
   }
 
   /// The ids of the mistakes that a failure looks like: those that explain as many failures of its kind as any.
   func names(of verdict: CaseVerdict) -> [String] {
-    guard verdict.verdict == .failed, let tallies = tallies[verdict.kind] else { return [] }
-    let believed = verdict.explaining.filter { $0.value && tallies[$0.key]!.isBelieved }.keys
+    guard verdict.verdict == .failed, explainedKinds.contains(verdict.kind),
+      let tallies = tallies[verdict.kind]
+    else { return [] }
+    let believed = believed(verdict)
     let most = believed.map { tallies[$0]!.explained }.max()
     // Forms of one mistake are one.
     return Set(believed.filter { tallies[$0]!.explained == most }.map { $0.prefix { $0 != "~" } })
