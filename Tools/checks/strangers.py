@@ -19,9 +19,9 @@ import PIL.Image
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "Fixtures" / "oracle"))
-import image  # noqa: E402
 import oracle  # noqa: E402
 import tokens  # noqa: E402
+from image import stretch  # noqa: E402
 from tokens import Template, Tokenizer  # noqa: E402
 
 import faults  # noqa: E402
@@ -729,7 +729,7 @@ def padded(right_side, bottom, fill):
     def wrong(rgb, right):
         height, width = right.shape[1:]
         one = rgb[: height if bottom else None, : width if right_side else None]
-        across = image.stretch(np.ascontiguousarray(one), width if not right_side else one.shape[1],
+        across = stretch(np.ascontiguousarray(one), width if not right_side else one.shape[1],
                                      height if not bottom else one.shape[0])  # fmt: skip
         wider = np.full((height, width, 3), float(fill))
         wider[: across.shape[0], : across.shape[1]] = across[:height, :width]
