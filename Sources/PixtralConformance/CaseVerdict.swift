@@ -32,6 +32,8 @@ package struct CaseVerdict: Sendable {
   let kind: String
   /// Of each mistake that would answer otherwise than right: whether this is its answer.
   var explaining: [String: Bool] = [:]
+  /// Mistakes that may explain it, as this case alone cannot tell.
+  var mayExplain: Set<String> = []
   /// What shows it, of the first failures.
   package var evidence: Evidence?
 

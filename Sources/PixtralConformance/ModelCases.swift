@@ -42,6 +42,8 @@ extension Asking {
     ) { tokenizer.vocabulary.pieces.indices.contains($0) ? tokenizer.vocabulary.pieces[$0].text : nil }
     var verdict = verdict(on: comparison, question)
     verdict.explaining = try explaining(comparison, question)
+    // One row is always off by one vector.
+    if verdict.tap == "adapter.w_in", verdict.explaining["A-bias"] == nil { verdict.mayExplain = ["A-bias"] }
     return verdict
   }
 

@@ -78,6 +78,14 @@ struct NamingTests {
     #expect(names([try verdict("a", .failed, ["G-floor": true])] + others).allSatisfy(\.isEmpty))
   }
 
+  @Test("What a case alone cannot tell is named where others can")
+  func mayExplain() throws {
+    var single = try verdict("a", .failed, [:])
+    single.mayExplain = ["A-bias"]
+    #expect(names([single]) == [[]])
+    #expect(names([single, try verdict("b", .failed, ["A-bias": true])]) == [["A-bias"], ["A-bias"]])
+  }
+
   @Test("Forms of one mistake are one")
   func forms() throws {
     let found = names([try verdict("a", .failed, ["T-spacing": true, "T-spacing~doubled": true])])

@@ -103,8 +103,8 @@ struct SketchedAnswers: Sendable {
       // Its bias is any bias: the first of its taps tells all.
       if fault == "A-bias" {
         let tap = "adapter.w_in"
-        if let moved = taps[tap], let limit = limit(tap), moved > limit, let isAlike = isAlike(tap) {
-          explaining[fault] = isAlike
+        if let moved = taps[tap], let limit = limit(tap), moved > limit {
+          explaining[fault] = isAlike(tap)
         }
         continue
       }

@@ -33,7 +33,8 @@ struct Naming {
   }
 
   private func believed(_ verdict: CaseVerdict) -> [String] {
-    verdict.explaining.filter { $0.value && tallies[verdict.kind]?[$0.key]?.isBelieved == true }.map(\.key)
+    let candidates = verdict.explaining.filter(\.value).map(\.key) + verdict.mayExplain
+    return candidates.filter { tallies[verdict.kind]?[$0]?.isBelieved == true }
   }
 
   /// The ids of the mistakes that a failure looks like: those that explain as many failures of its kind as any.

@@ -78,6 +78,7 @@ extension CaseVerdict {
       "distance": number(distance), "limit": number(limit), "detail": detail.map(JSON.string) ?? .null,
       "explaining": .object(
         explaining.sorted { $0.key < $1.key }.map { .init(key: $0.key, value: .bool($0.value)) }),
+      "may_explain": .array(mayExplain.sorted().map(JSON.string)),
     ]
   }
 
@@ -95,6 +96,7 @@ extension CaseVerdict {
     }
     self.init(
       question, verdict, text("detail"), tap: text("tap"), distance: value("distance"), limit: value("limit"))
+    if case .array(let names)? = json["may_explain"] { mayExplain = Set(names.map(\.plainText)) }
     guard case .object(let members)? = json["explaining"] else { return }
     for member in members { explaining[member.key] = member.value == .bool(true) }
   }
