@@ -74,10 +74,10 @@ HIDDEN_IN = {
 # Of one that misbehaves: the cases that it is asked, of which the first and no others of their kind
 # are answered rightly, and the verdict of each.
 ASKED = {
-    "tokens/request/image-alone": "tokens",
-    "tokens/request/image-one-patch": "tokens",
     "image/grid/1025x49": "grid",
     "image/grid/huggingface-1025x49": "huggingface",
+    "tokens/request/image-alone": "tokens",
+    "tokens/request/image-one-patch": "tokens",
     "image/pixels/16x16-noise": "pixels",
     "image/pixels/100x80-noise": "pixels",
     "model/tiny/text": "model",
