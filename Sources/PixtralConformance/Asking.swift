@@ -1,6 +1,7 @@
 import PixtralReference
 import PixtralStorage
 import PixtralText
+import Synchronization
 
 /// Asks a runtime the questions of cases, one after another, and judges its answers.
 package struct Asking {
@@ -101,14 +102,11 @@ package struct Asking {
     guard case .string(let name)? = answer["tensors"] else {
       return .failure(Unusable("no file name under tensors"))
     }
-    let path = try name.hasPrefix("/") ? name : "\(folder(of: question))/\(name)"
+    let path = try name.hasPrefix("/") ? name : "\(runtime.folder(of: question))/\(name)"
     do { return .success(try Safetensors(MappedFile(plain: path))) } catch {
       return .failure(Unusable("\(error)"))
     }
   }
-
-  /// The folder of a question's files.
-  func folder(of question: ConformanceCase) throws -> String { try runtime.folder(of: question) }
 
   /// Why what a runtime sent is no answer.
   struct Unusable: Error {
@@ -118,11 +116,11 @@ package struct Asking {
   }
 }
 
-/// Checkpoints for a runtime, written out when they are first needed.
-package final class CheckpointFolders {
+/// Checkpoints for a runtime, written out when they are first needed, by whichever session needs them.
+package final class CheckpointFolders: Sendable {
   private let folder: String
   private let tokenizerFile: String
-  private var written: Set<String> = []
+  private let written = Mutex<Set<String>>([])
 
   package init(in folder: String, tokenizerFile: String) {
     (self.folder, self.tokenizerFile) = (folder, tokenizerFile)
@@ -134,7 +132,9 @@ package final class CheckpointFolders {
 
   func path(of model: String, layout: CheckpointLayout) throws -> String {
     let path = "\(folder)/\(Self.name(of: model, layout: layout))"
-    if written.insert(path).inserted {
+    // Another session waits until it is whole.
+    try written.withLock { written in
+      guard written.insert(path).inserted else { return }
       try writeCheckpoint(
         Checkpoint(model), layout: layout, to: path, shardBytes: 5 << 30, tokenizer: tokenizerFile)
     }

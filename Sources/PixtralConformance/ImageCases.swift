@@ -221,9 +221,7 @@ extension Asking {
 
 /// Writes a file of the session.
 func write(_ bytes: [UInt8], to path: String) throws {
-  let file = try NewFile(path, room: bytes.count, sparing: [])
-  try file.write(bytes)
-  try file.finish()
+  try NewFile.write(bytes, to: path, sparing: [])
 }
 
 /// A safetensors file of one tensor, of any dtype.

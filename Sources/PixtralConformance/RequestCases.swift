@@ -124,25 +124,9 @@ extension Asking {
           let bytes = try MappedFile(plain: "\(question.folder)/\(path)").withBytes { Array($0) }
           let type = path.hasSuffix(".png") ? "png" : "jpeg"
           return .init(
-            key: member.key, value: .string(PythonString("data:image/\(type);base64,\(base64Text(bytes))")))
+            key: member.key, value: .string(PythonString("data:image/\(type);base64,\(base64(bytes))")))
         })
     default: return value
     }
   }
-}
-
-/// RFC 4648 with padding.
-func base64Text(_ bytes: [UInt8]) -> String {
-  let digits = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
-  var text: [UInt8] = []
-  text.reserveCapacity((bytes.count + 2) / 3 * 4)
-  for start in stride(from: 0, to: bytes.count, by: 3) {
-    let three = (0..<3).map { start + $0 < bytes.count ? UInt32(bytes[start + $0]) : 0 }
-    let value = three[0] << 16 | three[1] << 8 | three[2]
-    for (n, shift) in [18, 12, 6, 0].enumerated() {
-      let isThere = start + n <= bytes.count
-      text.append(isThere ? digits[Int(value >> UInt32(shift) & 63)] : UInt8(ascii: "="))
-    }
-  }
-  return String(decoding: text, as: UTF8.self)
 }

@@ -218,11 +218,7 @@ struct RunConformance: ParsableCommand {
     let verdicts = try run(first, jobs: jobs, another: answering)
     Console.progress("")
     let report = Report(first.description, verdicts, known: known, suite: manifest)
-    if let junit {
-      let file = try NewFile(junit, sparing: [])
-      try file.write(Array(report.junit.utf8))
-      try file.finish()
-    }
+    if let junit { try NewFile.write(Array(report.junit.utf8), to: junit, sparing: []) }
     if let html { try NewFile.write(page(report, cases), to: html, sparing: []) }
     if json { Console.out(report.json.text()) } else { show(report, again: again) }
     if !report.passed { throw ExitCode.comparisonFailed }

@@ -98,6 +98,15 @@ struct SketchedAnswers: Sendable {
     limit: (String) -> Double?, found: (String) -> SketchedTap?, isAlike: (String) -> Bool? = { _ in nil }
   ) throws -> [String: Bool] {
     let sketches = try Safetensors(MappedFile(plain: file))
+    let tensors = Dictionary(uniqueKeysWithValues: sketches.tensors.map { ($0.name, $0) })
+    // Many mistakes move the same taps.
+    var taken: [String: SketchedTap?] = [:]
+    func tap(_ name: String) -> SketchedTap? {
+      if let known = taken[name] { return known }
+      let tap = found(name)
+      taken[name] = .some(tap)
+      return tap
+    }
     var explaining: [String: Bool] = [:]
     for (fault, taps) in moved {
       // Its bias is any bias: the first of its taps tells all.
@@ -108,13 +117,13 @@ struct SketchedAnswers: Sendable {
         }
         continue
       }
-      for (tap, moved) in taps {
-        guard let limit = limit(tap), moved > limit, let found = found(tap) else { continue }
+      for (name, moved) in taps {
+        guard let limit = limit(name), moved > limit, let found = tap(name) else { continue }
         // A file of a suite has those of many cases.
-        let name = ["pixels", "output"].contains(tap) ? "\(`case`)/\(fault)" : "\(fault)/\(tap)"
-        guard let tensor = sketches.tensors.first(where: { $0.name == name }) else {
+        let key = ["pixels", "output"].contains(name) ? "\(`case`)/\(fault)" : "\(fault)/\(name)"
+        guard let tensor = tensors[key] else {
           throw InputError(
-            .wrongRequest, "\(file), tensor \(name)", expected: "the sketch of a mistake", found: "none")
+            .wrongRequest, "\(file), tensor \(key)", expected: "the sketch of a mistake", found: "none")
         }
         let sketch: [Float] = try StoredTensor(tensor, of: sketches.file).vector()
         let isNear = found.distance(to: sketch) < Self.share * moved * found.reference

@@ -52,6 +52,7 @@ package struct Report: Sendable {
   }
 
   package var json: JSON {
+    let contents = contents
     guard case .object(let members) = contents else { preconditionFailure("an object") }
     return .object(members + [.init(key: "sha256", value: .string(Self.hash(of: contents)))])
   }

@@ -7,20 +7,13 @@ package struct SketchedTap {
   /// The norm of the reference's tap.
   package let reference: Double
 
-  init(_ digest: TapDigest, reference: Double) {
+  private init(_ digest: TapDigest, reference: Double) {
     (sketch, isFinite, self.reference) = (digest.sketch, digest.notFinite == 0, reference)
   }
 
   /// Of a tensor beside the one that is right.
   init(_ name: String, _ found: TapView, against expected: TapView) {
-    func digest(_ view: TapView) -> TapDigest {
-      TapDigest(of: name, rows: view.rows, columns: view.columns) { rows, columns in
-        rows.flatMap { view.values($0..<$0 + 1)[columns] }
-      }
-    }
-    let reference = digest(expected)
-    self.init(
-      digest(found), reference: reference.rms * Double(reference.rows * reference.columns).squareRoot())
+    self.init(found.digest(as: name), reference: expected.digest(as: name).norm)
   }
 
   /// Of a matrix of `rows` rows.
@@ -46,24 +39,22 @@ extension Comparison {
   /// - rows: the rows that a case keeps of the tap, where more may have been compared; nil for all.
   /// - Returns: nil for a tap that it lacks, or that has another shape.
   package func sketch(of tap: String, rows: [Int]?) -> SketchedTap? {
-    guard let (found, expected) = judgedViews(of: tap) else { return nil }
-    func digest(_ view: TapView) -> TapDigest? {
-      guard let rows, view.rows > rows.count else { return view.digest() }
-      guard rows.allSatisfy({ (0..<view.rows).contains($0) }) else { return nil }
-      return TapDigest(of: tap, rows: rows.count, columns: view.columns) { kept, columns in
-        kept.flatMap { view.values(rows[$0]..<rows[$0] + 1)[columns] }
-      }
+    guard var (found, expected) = judgedViews(of: tap) else { return nil }
+    if let rows, expected.rows > rows.count {
+      guard rows.allSatisfy({ $0 < expected.rows }) else { return nil }
+      (found, expected) = (found.picking(rows), expected.picking(rows))
     }
-    guard let found = digest(found), let expected = digest(expected) else { return nil }
-    return SketchedTap(found, reference: expected.rms * Double(expected.rows * expected.columns).squareRoot())
+    return SketchedTap(tap, found, against: expected)
   }
 
   /// Whether the candidate's tap is the reference's with one vector added to each row, to a quarter of what is
   /// added: so is a bias.
   ///
-  /// - Returns: nil for a tap that it lacks, or of one row, where anything is such a vector.
+  /// - Returns: nil for a tap that it lacks, a digest, or one row, where anything is such a vector.
   package func addsOneRow(_ tap: String) -> Bool? {
-    guard let (found, expected) = judgedViews(of: tap), expected.rows > 1 else { return nil }
+    guard let (found, expected) = judgedViews(of: tap), expected.rows > 1, found.tensor.digest == nil,
+      expected.tensor.digest == nil
+    else { return nil }
     let columns = expected.columns
     let differences = (0..<expected.rows).map { row in
       zip(found.values(row..<row + 1), expected.values(row..<row + 1)).map { $0 - $1 }
@@ -78,16 +69,8 @@ extension Comparison {
 
   /// The two sides of a tap as they were judged.
   private func judgedViews(of tap: String) -> (found: TapView, expected: TapView)? {
-    guard let pair = pairs.first(where: { $0.name == tap }), var found = pair.found, pair.verdict == nil
-    else {
-      return nil
-    }
-    var expected = pair.expected
-    switch RotaryPart(tap: tap).flatMap({ halfSplit[$0] }) {
-    case let order? where order.side == .candidate: found.headDim = order.headDim
-    case let order?: expected.headDim = order.headDim
-    case nil: break
-    }
-    return (found, expected)
+    guard let pair = pairs.first(where: { $0.name == tap }), let found = pair.found, pair.verdict == nil
+    else { return nil }
+    return pair.views(found, RotaryPart(tap: tap).flatMap { halfSplit[$0] })
   }
 }

@@ -157,13 +157,19 @@ struct TapPair: Sendable {
     return run.name(ofRow: row, of: name, rows: rows, piece: piece)
   }
 
-  private func verdict(of reading: TapView, _ order: HalfSplit?) -> Comparison.Verdict {
+  /// A reading of the candidate and the reference's tap, one of them put from half-split order.
+  func views(_ reading: TapView, _ order: HalfSplit?) -> (found: TapView, expected: TapView) {
     var (found, expected) = (reading, expected)
     switch order?.side {
     case .candidate: found.headDim = order?.headDim
     case .reference: expected.headDim = order?.headDim
     case nil: break
     }
+    return (found, expected)
+  }
+
+  private func verdict(of reading: TapView, _ order: HalfSplit?) -> Comparison.Verdict {
+    let (found, expected) = views(reading, order)
     guard found.tensor.digest != nil || expected.tensor.digest != nil else {
       return judge(found, against: expected, limit)
     }

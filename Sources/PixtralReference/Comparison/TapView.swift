@@ -116,11 +116,13 @@ struct TapView: Sendable {
   }
 
   /// The digest of it, stored or made.
-  func digest() -> TapDigest {
-    tensor.digest
-      ?? TapDigest(of: tensor.name, rows: rows, columns: columns) { rows, columns in
-        columns.count == self.columns ? values(rows) : values(rows.lowerBound, columns: columns)
-      }
+  ///
+  /// - name: which chooses the signs of one that is made; nil for the tensor's.
+  func digest(as name: String? = nil) -> TapDigest {
+    if let stored = tensor.digest { return stored }
+    return TapDigest(of: name ?? tensor.name, rows: rows, columns: columns) { rows, columns in
+      columns.count == self.columns ? values(rows) : values(rows.lowerBound, columns: columns)
+    }
   }
 
   /// The last row of a matrix that is not adjusted, alone.
@@ -129,6 +131,14 @@ struct TapView: Sendable {
     last.rows = 1
     last.selected = [rows - 1]
     return last
+  }
+
+  /// Some rows alone.
+  func picking(_ kept: [Int]) -> TapView {
+    var few = self
+    few.rows = kept.count
+    few.selected = kept.map { selected?[$0] ?? $0 }
+    return few
   }
 
   /// The first rows alone.

@@ -31,6 +31,9 @@ package struct TapDigest: Sendable, Equatable {
     (self.notFinite, self.nan, self.rowNorms, self.sketch) = (notFinite, nan, rowNorms, sketch)
   }
 
+  /// Of the whole matrix.
+  var norm: Double { rms * Double(rows * columns).squareRoot() }
+
   /// Up to 64 rows, evenly spaced from the first to the last.
   static func keptRows(of rows: Int) -> [Int] {
     let count = min(rows, mostRows)
@@ -89,7 +92,6 @@ package struct TapDigest: Sendable, Equatable {
       let error = $1.0 == $1.1 ? 0 : Double($1.0) - Double($1.1)
       return $0 + error * error
     }
-    let norm = rms * Double(rows * columns).squareRoot()
     distance.relF = difference == 0 ? 0 : difference.squareRoot() / norm
     for (n, row) in Self.keptRows(of: rows).enumerated() {
       let (e, a) = (Double(rowNorms[n]), Double(found.rowNorms[n]))
