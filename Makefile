@@ -6,7 +6,7 @@ OUT ?= trace-out
 # Python with the packages of Tools/requirements.txt; needed by the targets below the line only.
 PYTHON ?= python3
 
-.PHONY: trace test build packages install docs suite bench goldens full check check-hf mutants fuzz format clean
+.PHONY: trace test build packages install docs suite judge bench goldens full check check-hf mutants fuzz format clean
 
 # A bundled photo and prompt through the whole of a bundled checkpoint; every activation lands in trace-out.
 trace: build
@@ -87,6 +87,15 @@ format:
 
 clean:
 	rm -rf .build trace-out
+
+# Judges the judge: runtimes of which it is known what is wrong with them, or that nothing is. They need three
+# packages of Python, which are installed below .build.
+JUDGE = .build/judge/bin/python
+judge: build
+	@test -x $(JUDGE) || python3 -m venv .build/judge
+	@grep -E '^(numpy|pillow|safetensors)==' Tools/requirements.txt > .build/judge/requirements.txt
+	@$(JUDGE) -m pip install --quiet --disable-pip-version-check -r .build/judge/requirements.txt
+	@$(JUDGE) Tools/checks/check_conformance.py $(PROGRAM) --numpy
 
 # ---- needs Python ----
 
