@@ -100,13 +100,15 @@ judge: build
 # ---- needs Python ----
 
 # How fast weights are made, their share of a run, and what requests save that share them. Then beside the peers, taking turns: tokens and images on one
-# thread, and the vision encoder at full size.
+# thread, the vision encoder at full size, and what a position of an answer costs.
 bench: build
 	PIXTRAL_BENCH=1 swift build -c release --product products
 	$(PYTHON) Tools/bench/bench_weights.py $(PROGRAM) .build/release/products
 	$(PYTHON) -W ignore Tools/bench/bench_tokens.py $(PROGRAM)
 	$(PYTHON) Tools/bench/bench_images.py $(PROGRAM)
 	$(PYTHON) Tools/bench/bench_vision.py $(PROGRAM)
+	$(PYTHON) Tools/bench/bench_answer.py $(PROGRAM)
+	$(PYTHON) Tools/bench/bench_answer.py $(PROGRAM) --layer --positions 16,256,1024 --tokens 9
 
 # Makes the golden fixtures anew from mistral-common, the oracle and transformers.
 goldens:
@@ -137,6 +139,7 @@ check: build
 	$(PYTHON) Tools/checks/check_checkpoints.py $(PROGRAM) .build/odd-checkpoints
 	$(PYTHON) Tools/checks/check_transformers_taps.py $(PROGRAM)
 	$(PYTHON) Tools/checks/check_transformers_taps.py $(PROGRAM) --checkpoint seeded:small
+	$(PYTHON) Tools/checks/check_generate.py $(PROGRAM)
 	$(PYTHON) Tools/checks/check_conversions.py $(PROGRAM)
 	$(PYTHON) Tools/checks/check_walkthrough.py $(PROGRAM)
 	$(PYTHON) Tools/checks/check_outputs.py $(PROGRAM) --rounds 20

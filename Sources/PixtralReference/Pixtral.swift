@@ -11,6 +11,11 @@ import PixtralText
 ///     pixels ── patches ──▶ VisionEncoder ──▶ features ── Adapter ──▶ image rows
 ///     tokens and image rows ── splicedEmbeddings ──▶ Decoder ──▶ logits
 ///
+/// An answer (`Answer.swift`) begins with the logits of the last position, and goes on a token at a
+/// time, through the key-value cache:
+///
+///     logits ── Sampler ──▶ token ── splicedEmbeddings ──▶ Decoder ──▶ logits ── Sampler ──▶ …
+///
 /// Nothing here chooses a precision: `Pixtral<Float>` and `Pixtral<Double>` compute the same lines.
 /// Call `BLAS.begin()` once before the first run.
 public struct Pixtral<Scalar: BLASScalar>: Sendable {
@@ -145,9 +150,49 @@ extension PromptImage {
   }
 }
 
-// MARK: - A prompt in parts
+// MARK: - What comes next
 
 extension Pixtral {
+  /// A prompt to the logits of what comes next, and a cache that holds its keys and values.
+  ///
+  /// - Parameters:
+  ///   - prompt: tokens and images; its images are encoded here, once.
+  ///   - cache: an empty one.
+  ///   - trace: sees every activation.
+  /// - Returns: (1, vocab_size).
+  /// - Throws: `InputError` if tokens and images do not fit one another or the model; what the
+  ///   trace's recorder throws.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
+  public func prefill(
+    _ prompt: Prompt, cache: KeyValueCache<Scalar>, trace: Trace = Trace()
+  ) throws -> Matrix<Scalar> {
+    precondition(cache.count == 0, "an empty cache")
+    try prompt.check(against: checkpoint.parameters)
+    return try logits(embed([prompt], trace), cache: cache, logitRows: 1, trace: trace)
+  }
+
+  /// The next tokens of an answer to logits, through the cache of those before them: one position
+  /// costs what one position costs, however many there were.
+  ///
+  /// - Parameters:
+  ///   - tokens: ids of the vocabulary; an `[IMG]` is embedded like any other.
+  ///   - cache: what came before; these tokens are added to it.
+  ///   - trace: sees every activation.
+  /// - Returns: (tokens, vocab_size).
+  /// - Throws: what the trace's recorder throws.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
+  public func logits(
+    of tokens: [Int], cache: KeyValueCache<Scalar>, trace: Trace = Trace()
+  ) throws -> Matrix<Scalar> {
+    let rows: Matrix<Scalar> = splicedEmbeddings(
+      tokens, imageRows: nil, table: checkpoint.tensor("tok_embeddings.weight"),
+      imageToken: checkpoint.parameters.vision.imageToken)
+    return try logits(
+      trace.dividing(rows: [tokens.count])(.embeddings, rows), cache: cache, trace: trace)
+  }
+
   /// The decoder's input for a whole prompt, images encoded: what `logits(_:cache:)` takes, a part
   /// at a time.
   ///
@@ -166,10 +211,15 @@ extension Pixtral {
   /// - Parameters:
   ///   - rows: embeddings of the next tokens: (n, dim).
   ///   - cache: what the parts before have left; this part is added to it.
-  /// - Returns: (n, vocab_size).
+  ///   - logitRows: how many of the last positions get logits; nil for all.
+  ///   - trace: sees every activation.
+  /// - Returns: (logitRows, vocab_size).
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
-  public func logits(_ rows: Matrix<Scalar>, cache: KeyValueCache<Scalar>) throws -> Matrix<Scalar> {
-    try Decoder<Scalar>(checkpoint: checkpoint)(rows, prompts: [rows.rows], cache: cache, trace: Trace())
+  public func logits(
+    _ rows: Matrix<Scalar>, cache: KeyValueCache<Scalar>, logitRows: Int? = nil, trace: Trace = Trace()
+  ) throws -> Matrix<Scalar> {
+    try Decoder<Scalar>(checkpoint: checkpoint)(
+      rows, prompts: [rows.rows], cache: cache, logitRows: logitRows, trace: trace)
   }
 }

@@ -5,7 +5,7 @@ import PixtralStorage
 /// list is that list. Nothing but the ids is kept.
 ///
 /// - Throws: `InputError`; of kind `wrongTokens` if there are none.
-func readTokens(_ path: String) throws -> [Int] {
+package func readTokens(_ path: String) throws -> [Int] {
   try MappedFile(path).withBytes { text in
     var reader = try JSONReader(text, place: path)
     let tokens = try list(&reader, try reader.next(), path, text.count)

@@ -10,6 +10,12 @@ enum Console {
   /// Text for people, or JSON; line feeds stay.
   static func out(_ text: String) { write(readable("\(text)\n"), STDOUT_FILENO) }
 
+  /// A piece of a text that goes on. A terminal obeys no character of it but line feeds; a file or a
+  /// pipe gets it byte by byte.
+  static func stream(_ text: String) {
+    write(isatty(STDOUT_FILENO) != 0 ? readable(text) : Array(text.utf8), STDOUT_FILENO)
+  }
+
   /// Lines for programs, byte by byte.
   static func out(bytes: [UInt8]) { write(bytes, STDOUT_FILENO) }
 

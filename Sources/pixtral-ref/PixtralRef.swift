@@ -15,8 +15,8 @@ struct PixtralRef: ParsableCommand {
       """,
     version: version,
     subcommands: [
-      TraceCommand.self, TokensCommand.self, ImageCommand.self, CompareCommand.self, CheckpointCommand.self,
-      ConformanceCommand.self, DemoCommand.self,
+      TraceCommand.self, GenerateCommand.self, TokensCommand.self, ImageCommand.self, CompareCommand.self,
+      CheckpointCommand.self, ConformanceCommand.self, DemoCommand.self,
     ])
 
   /// Also in `trace.json`.

@@ -2,7 +2,7 @@
 /// columns.
 public struct Matrix<Scalar: BLASScalar>: Sendable {
   /// Rows: patches, tokens or positions.
-  public let rows: Int
+  public private(set) var rows: Int
   /// Columns: the width.
   public let columns: Int
   /// `rows · columns` values, row-major.
@@ -63,6 +63,13 @@ public struct Matrix<Scalar: BLASScalar>: Sendable {
     if range == 0..<rows { return self }
     let part = values[range.lowerBound * columns..<range.upperBound * columns]
     return Matrix(rows: range.count, columns: columns, values: Array(part))
+  }
+
+  /// Adds rows behind the last. Room grows by doubling: a row costs what a row costs.
+  mutating func append(_ other: Matrix) {
+    precondition(other.columns == columns, "matrices of one width")
+    values += other.values
+    rows += other.rows
   }
 
   /// Changes the first `count` values of a row.

@@ -169,7 +169,7 @@ public struct Trace {
       try trace.show("\(prefix).\(tap.rawValue)", value)
     }
 
-    /// The maps of attention, (n, heads · n) a prompt, made only for a recorder that wants one of them.
+    /// The maps of attention, (n, heads · m) a prompt, made only for a recorder that wants one of them.
     func maps<Scalar: BLASScalar>(
       of q: Matrix<Scalar>, _ k: Matrix<Scalar>, heads: Heads, _ view: View<Scalar>
     ) throws {
@@ -181,7 +181,9 @@ public struct Trace {
         let own = view.segments.filter(rows.overlaps).map {
           $0.lowerBound - rows.lowerBound..<$0.upperBound - rows.lowerBound
         }
-        let maps = attentionMaps(q.rows(rows), k.rows(rows), heads: heads, segments: own, causal: view.causal)
+        // Behind a cache, where there is one prompt alone, there are more keys than queries.
+        let keys = rows.lowerBound..<rows.upperBound + k.rows - q.rows
+        let maps = attentionMaps(q.rows(rows), k.rows(keys), heads: heads, segments: own, causal: view.causal)
         if witness.wants(scores) { _ = try witness.record(scores, maps.scores) }
         if witness.wants(weights) { _ = try witness.record(weights, maps.weights) }
       }

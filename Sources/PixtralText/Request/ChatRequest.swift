@@ -84,6 +84,21 @@ public struct ChatRequest: Sendable, Equatable {
     let parameters: PythonValue
   }
 
+  /// How an answer is to be: nil where the request does not say.
+  public struct Settings: Sendable, Equatable {
+    /// From 0 to 1; 0 takes the most likely token.
+    public var temperature: Double?
+    /// From 0 to 1: what the tokens to choose from come to, the most likely first.
+    public var topP: Double?
+    /// The most tokens.
+    public var maxTokens: UInt64?
+    /// What random numbers begin with.
+    public var randomSeed: UInt64?
+
+    /// Says nothing.
+    public init() {}
+  }
+
   /// The conversation so far.
   public var messages: [Message]
   /// Tools that the model may call.
@@ -95,6 +110,8 @@ public struct ChatRequest: Sendable, Equatable {
   public var truncates = false
   /// `reasoning_effort`, which V7 has no tokens for.
   var reasoningEffort: String?
+  /// How the answer is to be, where the request says so.
+  public var settings = Settings()
   /// What relative image paths are relative to.
   public var folder = "."
 

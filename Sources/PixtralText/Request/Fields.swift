@@ -68,19 +68,22 @@ struct Fields {
     return name
   }
 
-  mutating func number(_ key: String, in range: ClosedRange<Double>) throws {
-    guard let value = take(key) else { return }
+  mutating func number(_ key: String, in range: ClosedRange<Double>) throws -> Double? {
+    guard let value = take(key) else { return nil }
     guard let number = value.asNumber, range.contains(number) else {
       throw wrong(key, "a number from \(range.lowerBound) to \(range.upperBound)", value.dumped())
     }
+    return number
   }
 
-  /// A whole number from 0 on, or null.
-  mutating func natural(_ key: String) throws {
-    guard let value = take(key), value != .none else { return }
+  /// A whole number from 0 on, or null. One beyond 64 bits counts as the largest of them.
+  mutating func natural(_ key: String) throws -> UInt64? {
+    guard let value = take(key), value != .none else { return nil }
     guard let number = value.asWholeNumber, number >= 0 else {
       throw wrong(key, "a whole number, not negative", value.dumped())
     }
+    if case .integer(let digits) = value, let exact = UInt64(digits) { return exact }
+    return UInt64(exactly: number) ?? .max
   }
 
   /// The elements of an array with their places; nil for null as for no such key.

@@ -18,7 +18,7 @@ public struct FillInRequest: Sendable, Equatable {
   package init(_ value: PythonValue, place: String) throws {
     var fields = try Fields(value, place: place, what: "an object with prompt and suffix")
     let texts = (try fields.pythonString("prompt"), try fields.optionalString("suffix"))
-    try ChatRequest.checkSampling(&fields)
+    _ = try ChatRequest.Settings(&fields)
     try fields.finish()
     guard !texts.0.hasHalfSurrogate, texts.1?.hasHalfSurrogate != true else {
       throw InputError.request(place, "Unicode text", "half of a surrogate pair", "RuntimeError")

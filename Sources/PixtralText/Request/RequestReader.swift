@@ -5,7 +5,8 @@ import PixtralStorage
 /// are, and of which type, with pydantic's own conversions (`"prefix": "yes"` is true,
 /// `"max_tokens": "5"` is 5). Tokens.md 5.
 ///
-/// Only what shows in the tokens is kept; the rest is checked and forgotten.
+/// Only what shows in the tokens, and how an answer is to be, is kept; the rest is checked and
+/// forgotten.
 
 extension ChatRequest {
   /// Reads a request file; relative image paths are relative to it, or to the current folder if it
@@ -57,6 +58,7 @@ extension ChatRequest {
     request.truncates = try fields.boolean("truncate_for_context_length") ?? false
     request.reasoningEffort = try fields.name(
       "reasoning_effort", of: ["none", "minimal", "low", "medium", "high", "xhigh", "max"])
+    request.settings = try Settings(&fields)
     try checkSettings(&fields)
     try fields.finish()
     return request
@@ -117,10 +119,9 @@ extension ChatRequest {
     return last["prefix"]?.asBoolean != true
   }
 
-  /// Settings of sampling and the like change no token, but a wrong one makes the request invalid.
+  /// What changes neither a token nor the answer, but a wrong one makes the request invalid.
   private static func checkSettings(_ fields: inout Fields) throws {
     _ = try fields.optionalString("model")
-    try checkSampling(&fields)
     _ = try fields.boolean("parallel_tool_calls")
     if let choice = fields.take("tool_choice") {
       try check(toolChoice: choice, "\(fields.place), tool_choice")
@@ -165,12 +166,12 @@ extension ChatRequest {
   }
 }
 
-extension ChatRequest {
-  static func checkSampling(_ fields: inout Fields) throws {
-    try fields.number("temperature", in: 0...1)
-    try fields.number("top_p", in: 0...1)
-    try fields.natural("max_tokens")
-    try fields.natural("random_seed")
+extension ChatRequest.Settings {
+  init(_ fields: inout Fields) throws {
+    temperature = try fields.number("temperature", in: 0...1)
+    topP = try fields.number("top_p", in: 0...1)
+    maxTokens = try fields.natural("max_tokens")
+    randomSeed = try fields.natural("random_seed")
   }
 }
 

@@ -25,6 +25,22 @@ struct CacheTests {
     #expect(try distance(prompt, cuts: Array(1..<prompt.tokens.count), Double.self) <= 1e-13)
   }
 
+  @Test("The attention maps of a part have a column for each position before it too")
+  func maps() throws {
+    let prompt = try ModelCase("text").prompt
+    let model = Pixtral<Double>(checkpoint)
+    let whole = MemoryRecorder(onDemand: true)
+    _ = try model(prompt, trace: Trace(whole))
+    let cache = KeyValueCache<Double>(for: checkpoint.parameters)
+    let rows = try model.embeddings(of: prompt)
+    _ = try model.logits(rows.rows(0..<40), cache: cache)
+    let part = MemoryRecorder(onDemand: true)
+    _ = try model.logits(rows.rows(40..<rows.rows), cache: cache, trace: Trace(part))
+    let name = "decoder.layers.1.attention.weights"
+    let (expected, found) = (try #require(whole[name]), try #require(part[name]))
+    #expect(relF(found.values, expected.rows(40..<expected.rows).values) <= 1e-13)
+  }
+
   /// relF of the logits in parts against those in one go.
   private func distance<Scalar: BLASScalar>(_ prompt: Prompt, cuts: [Int], _: Scalar.Type) throws -> Double {
     let model = Pixtral<Scalar>(checkpoint)

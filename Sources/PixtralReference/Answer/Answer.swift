@@ -1,0 +1,162 @@
+import PixtralStorage
+import PixtralText
+
+/// What the assistant says, token by token.
+public struct Answer: Sendable {
+  /// A token of an answer, and what the model said of it.
+  public struct Token: Sendable, Equatable {
+    /// Its id.
+    public let id: Int
+    /// The natural logarithm of its probability, before any temperature.
+    public let logProbability: Double
+    /// As many of the most likely tokens as were asked for, the most likely first.
+    public let best: [Likely]
+  }
+
+  /// A token that might have come.
+  public struct Likely: Sendable, Equatable {
+    /// Its id.
+    public let id: Int
+    /// The natural logarithm of its probability.
+    public let logProbability: Double
+  }
+
+  /// Why there are no more tokens.
+  public enum Finish: String, Sendable {
+    /// `</s>` came, or a text at which to stop.
+    case stop
+    /// As many tokens as were wanted are there.
+    case length
+    /// Every token was given.
+    case forced
+  }
+
+  /// Tokens of the prompt.
+  public let promptTokens: Int
+  /// Its tokens, `</s>` too if it came.
+  public let tokens: [Token]
+  /// What they come to, without control tokens, up to the first stop.
+  public let text: String
+  /// Why it ended.
+  public let finish: Finish
+}
+
+/// What an answer is to be.
+public struct AnswerOptions: Sendable {
+  /// How the next token is chosen.
+  public var sampling = Sampling()
+  /// The most tokens.
+  public var maxTokens = 256
+  /// Texts that end the answer, none of them empty. They are no part of its text.
+  public var stops: [String] = []
+  /// How many of the most likely tokens are kept of each position.
+  public var best = 0
+
+  /// Greedy, 256 tokens at most.
+  public init() {}
+}
+
+extension Pixtral {
+  /// A prompt to its answer: the prompt in one go, its images encoded once, then a token at a time
+  /// through the key-value cache. Answer.md 1.
+  ///
+  /// - Parameters:
+  ///   - prompt: tokens and images.
+  ///   - tokenizer: turns tokens into text.
+  ///   - options: what the answer is to be.
+  ///   - trace: sees every activation of the prompt and of each position; what its recorder throws
+  ///     ends the answer.
+  ///   - each: told of each token, with the text that is certain by then and was not before.
+  /// - Throws: `InputError` if tokens and images do not fit one another or the model, or the model
+  ///   not the tokenizer; of kind `wrongTensors` for logits that are not finite; what the recorder or
+  ///   `each` throws.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
+  public func answer(
+    _ prompt: Prompt, tokenizer: Tokenizer, options: AnswerOptions = AnswerOptions(), trace: Trace = Trace(),
+    each: (Answer.Token, String) throws -> Void = { _, _ in }
+  ) throws -> Answer {
+    try check(tokenizer)
+    let cache = KeyValueCache<Scalar>(for: checkpoint.parameters)
+    var sampler = Sampler(options.sampling)
+    var text = AnswerText(tokenizer, stops: options.stops)
+    var tokens: [Answer.Token] = []
+    var finish = Answer.Finish.length
+
+    var logits = try prefill(prompt, cache: cache, trace: trace)  // (1, V)
+    while tokens.count < options.maxTokens {
+      let prediction = try Prediction(logits.row(0), position: cache.count)
+      let token = Answer.Token(sampler.choose(prediction), prediction, best: options.best)
+      tokens.append(token)
+      let isEnd = token.id == V7Token.endOfSequence.rawValue
+      try each(token, text.append(token.id))
+      if isEnd || text.hasStopped {
+        finish = .stop
+        break
+      }
+      if tokens.count < options.maxTokens {
+        logits = try self.logits(of: [token.id], cache: cache, trace: trace)  // (1, V)
+      }
+    }
+    let rest = text.finish()
+    if !rest.isEmpty, let last = tokens.last { try each(last, rest) }
+    return Answer(promptTokens: prompt.tokens.count, tokens: tokens, text: text.whole, finish: finish)
+  }
+
+  /// What the model says of an answer that is given: its tokens are fed, whatever would have been
+  /// chosen, in one go. Answer.md 5.
+  ///
+  /// - Parameters:
+  ///   - prompt: tokens and images.
+  ///   - tokens: the answer, ids of the vocabulary; an `[IMG]` among them is no image.
+  ///   - tokenizer: turns tokens into text.
+  ///   - best: how many of the most likely tokens are kept of each position.
+  ///   - trace: sees every activation of the prompt, and then of the answer.
+  /// - Throws: as `answer`; of kind `wrongTokens` for a token that is none.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
+  public func answer(
+    _ prompt: Prompt, forced tokens: [Int], tokenizer: Tokenizer, best: Int = 0, trace: Trace = Trace()
+  ) throws -> Answer {
+    try check(tokenizer)
+    if let at = tokens.firstIndex(where: { !(0..<checkpoint.parameters.vocabularySize).contains($0) }) {
+      throw InputError(
+        .wrongTokens, "token \(at) of the answer",
+        expected: "an id from 0 to \(checkpoint.parameters.vocabularySize - 1)", found: "\(tokens[at])")
+    }
+    let cache = KeyValueCache<Scalar>(for: checkpoint.parameters)
+    var logits = [try prefill(prompt, cache: cache, trace: trace)]  // (1, V)
+    // The last token is said to be likely or not; nothing is asked of what comes behind it.
+    if tokens.count > 1 {
+      logits.append(try self.logits(of: Array(tokens.dropLast()), cache: cache, trace: trace))
+    }
+    let rows = Matrix(joining: logits)  // (1 or tokens, V)
+    let answered = try tokens.enumerated().map { n, id in
+      Answer.Token(
+        id, try Prediction(rows.row(n), position: prompt.tokens.count + n), best: best)
+    }
+    return Answer(
+      promptTokens: prompt.tokens.count, tokens: answered, text: try tokenizer.decode(tokens),
+      finish: .forced)
+  }
+
+  /// Makes sure that every token which the model may choose has a piece.
+  private func check(_ tokenizer: Tokenizer) throws {
+    let (size, pieces) = (checkpoint.parameters.vocabularySize, tokenizer.vocabulary.pieces.count)
+    guard size <= pieces else {
+      throw InputError(
+        .wrongParameters, "vocab_size of \(checkpoint.name)",
+        expected: "at most \(pieces), the pieces of the tokenizer", found: "\(size)",
+        advice: "pixtral-ref trace needs no pieces")
+    }
+  }
+}
+
+extension Answer.Token {
+  init(_ id: Int, _ prediction: Prediction, best: Int) {
+    let likely = best == 0 ? [] : prediction.best(best)
+    self.init(
+      id: id, logProbability: prediction.logProbability(of: id),
+      best: likely.map { Answer.Likely(id: $0, logProbability: prediction.logProbability(of: $0)) })
+  }
+}

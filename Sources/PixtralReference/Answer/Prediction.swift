@@ -1,0 +1,40 @@
+import Glibc
+import PixtralStorage
+
+/// What the model says of the token that comes next: its logits, as probabilities. Answer.md 2.
+///
+/// Everything is computed in float64, whatever the precision of the run was.
+public struct Prediction: Sendable {
+  /// vocab_size logits, as the output head gives them: before any temperature.
+  public let logits: [Double]
+  /// `ln Σ exp(logit)`, in the order of the ids.
+  private let logSum: Double
+
+  /// - Parameters:
+  ///   - logits: vocab_size of them.
+  ///   - position: of the token that comes next, counted from 0; for the error.
+  /// - Throws: `InputError` of kind `wrongTensors` if one of them is not finite.
+  init<Scalar: BLASScalar>(_ logits: some Collection<Scalar>, position: Int) throws {
+    self.logits = logits.map(Double.init)
+    if let id = self.logits.firstIndex(where: { !$0.isFinite }) {
+      throw InputError(
+        .wrongTensors, "logits of position \(position)", expected: "finite numbers",
+        found: "\(numberText(self.logits[id])) for token \(id)",
+        advice: "pixtral-ref trace names the first tap that is not finite")
+    }
+    let largest = self.logits.max()!
+    logSum = largest + log(self.logits.reduce(0) { $0 + exp($1 - largest) })
+  }
+
+  /// The natural logarithm of a token's probability.
+  public func logProbability(of id: Int) -> Double { logits[id] - logSum }
+
+  /// The ids with the largest logits, the largest first; of equal ones the lowest id first.
+  public func best(_ count: Int) -> ArraySlice<Int> {
+    if count == 1 { return [logits.indices.max { (logits[$0], $1) < (logits[$1], $0) }!] }
+    return order.prefix(count)
+  }
+
+  /// All ids in this order.
+  var order: [Int] { logits.indices.sorted { (logits[$0], $1) > (logits[$1], $0) } }
+}
