@@ -52,12 +52,30 @@ extension JSON {
   /// number that no double comes near.
   ///
   /// - place: named in the error, a file or a line.
+  /// - values: so many at most, with those inside others: text such as `[{},{},…]` takes thirty times its
+  ///   memory as a tree.
   /// - Throws: `InputError` of kind `malformedJSON`.
-  package init(parsing text: UnsafeRawBufferPointer, place: String) throws {
+  package init(parsing text: UnsafeRawBufferPointer, place: String, values limit: Int = .max) throws {
     var reader = try JSONReader(text, place: place)
+    var room = Room(left: limit, limit: limit, place: place)
     let first = try reader.next()
-    self = try JSON(first, &reader)
+    self = try JSON(first, &reader, &room)
     _ = try reader.next()
+  }
+
+  /// How many values may still come.
+  private struct Room {
+    var left: Int
+    let limit: Int
+    let place: String
+
+    mutating func take() throws(InputError) {
+      left -= 1
+      guard left >= 0 else {
+        throw InputError(
+          .malformedJSON, place, expected: "JSON text of at most \(limit) values", found: "more")
+      }
+    }
   }
 
   package init(parsing text: String, place: String) throws {
@@ -68,18 +86,25 @@ extension JSON {
   /// The whole content of a small file as one JSON value.
   ///
   /// - upTo: bytes; a tree may take thirty times the memory of its text.
-  package init(file path: String, upTo limit: Int = 1 << 20) throws {
-    self = try MappedFile(path).withBytes { text in
+  /// - values: so many at most.
+  package init(file path: String, upTo limit: Int = 1 << 20, values: Int = .max) throws {
+    try self.init(file: MappedFile(path), upTo: limit, values: values)
+  }
+
+  /// The same of a file that is open.
+  package init(file: MappedFile, upTo limit: Int = 1 << 20, values: Int = .max) throws {
+    self = try file.withBytes { text in
       guard text.count <= limit else {
         throw InputError(
-          .malformedJSON, path, expected: "at most \(limit) bytes of JSON", found: "\(text.count)")
+          .malformedJSON, file.path, expected: "at most \(limit) bytes of JSON", found: "\(text.count)")
       }
-      return try JSON(parsing: text, place: path)
+      return try JSON(parsing: text, place: file.path, values: values)
     }
   }
 
   /// The value whose first token has been read.
-  private init(_ first: JSONReader.Token, _ reader: inout JSONReader) throws {
+  private init(_ first: JSONReader.Token, _ reader: inout JSONReader, _ room: inout Room) throws {
+    try room.take()
     switch first {
     case .null: self = .null
     case .bool(let value): self = .bool(value)
@@ -90,7 +115,7 @@ extension JSON {
       while true {
         let token = try reader.next()
         if case .endArray = token { break }
-        values.append(try JSON(token, &reader))
+        values.append(try JSON(token, &reader, &room))
       }
       self = .array(values)
     case .beginObject:
@@ -98,7 +123,7 @@ extension JSON {
       while case .key(let literal) = try reader.next() {
         let key = reader.string(literal)
         let token = try reader.next()
-        members.append(Member(key: key, value: try JSON(token, &reader)))
+        members.append(Member(key: key, value: try JSON(token, &reader, &room)))
       }
       self = .object(members)
     case .key, .endObject, .endArray, .end: preconditionFailure("\(first) begins no value")

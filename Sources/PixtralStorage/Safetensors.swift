@@ -31,11 +31,13 @@ package struct Safetensors: Sendable {
   package init(_ path: String) throws { try self.init(MappedFile(path)) }
 
   /// The same of a file that is open.
-  package init(_ file: MappedFile) throws {
+  ///
+  /// - headerUpTo: bytes; names and shapes may take ten times the memory of their text.
+  package init(_ file: MappedFile, headerUpTo limit: Int = 100_000_000) throws {
     let path = file.path
     self.file = file
     (header, tensors) = try file.withBytes { bytes in
-      let header = try headerRange(bytes, path)
+      let header = try headerRange(bytes, path, limit)
       let data = header.upperBound..<bytes.count
       var reader = try SafetensorsHeader(UnsafeRawBufferPointer(rebasing: bytes[header]), path, data: data)
       return (header, try sideBySide(try reader.tensors(), data, path))
@@ -54,7 +56,7 @@ package struct Safetensors: Sendable {
 }
 
 /// Where the header lies in the file.
-private func headerRange(_ bytes: UnsafeRawBufferPointer, _ path: String) throws -> Range<Int> {
+private func headerRange(_ bytes: UnsafeRawBufferPointer, _ path: String, _ limit: Int) throws -> Range<Int> {
   func refuse(_ expected: String, _ found: String, _ advice: String = "") -> InputError {
     let format = FileFormat(of: bytes)
     return InputError(
@@ -68,7 +70,11 @@ private func headerRange(_ bytes: UnsafeRawBufferPointer, _ path: String) throws
       "a header of at most \(bytes.count - 8) bytes", "a header length of \(length)",
       "the file is cut off or is no safetensors file")
   }
-  guard length <= 100_000_000 else { throw refuse("a header of at most 100,000,000 bytes", "\(length)") }
+  // It is a safetensors file; it is too much of one.
+  guard length <= limit else {
+    throw InputError(
+      .malformedSafetensors, path, expected: "a header of at most \(limit) bytes", found: "\(length)")
+  }
   return 8..<8 + Int(length)
 }
 

@@ -241,4 +241,13 @@ struct JSONTests {
     #expect(text.contains(#"~\u007f\u0080"#) && text.hasSuffix(#"\u009f""#))
     #expect(try parse(text) == .string(all))
   }
+
+  @Test("A text may be held to a number of values, with those inside others")
+  func fewValues() throws {
+    let text = Array(#"[1, {"a": [2]}]"#.utf8)
+    try text.withUnsafeBytes { bytes in
+      _ = try JSON(parsing: bytes, place: "line", values: 5)
+      #expect(try refusal { try JSON(parsing: bytes, place: "line", values: 4) }.found == "more")
+    }
+  }
 }
