@@ -102,11 +102,17 @@ package struct Asking {
     guard case .string(let name)? = answer["tensors"] else {
       return .failure(Unusable("no file name under tensors"))
     }
+    guard runtime.mayName(name) else {
+      return .failure(Unusable("tensors is \(shortened(name)), which is not in the folder of the question"))
+    }
     let path = try name.hasPrefix("/") ? name : "\(runtime.folder(of: question))/\(name)"
-    do { return .success(try Safetensors(MappedFile(plain: path))) } catch {
+    do { return .success(try Safetensors(MappedFile(plain: path), headerUpTo: Self.longestHeader)) } catch {
       return .failure(Unusable("\(error)"))
     }
   }
+
+  /// Bytes; a trace of all layers of the full model has a tenth of that.
+  private static let longestHeader = 1 << 22
 
   /// Why what a runtime sent is no answer.
   struct Unusable: Error {

@@ -37,9 +37,24 @@ extension Asking {
   func judged(_ path: String, against reference: TraceFile, _ question: ConformanceCase) throws
     -> CaseVerdict
   {
-    let comparison = try Comparison(
-      reference: reference, candidate: TraceFile(path), .init(arithmetic: runtime.description.arithmetic)
-    ) { tokenizer.vocabulary.pieces.indices.contains($0) ? tokenizer.vocabulary.pieces[$0].text : nil }
+    // A file may say that it is a digest, and be none.
+    let candidate: TraceFile
+    do { candidate = try TraceFile(path) } catch {
+      return CaseVerdict(question, .malformed, "\(error)")
+    }
+    guard candidate.names.contains(where: reference.taps.contains) else {
+      return CaseVerdict(question, .malformed, "no tap in \(path)")
+    }
+    let comparison: Comparison
+    do {
+      comparison = try Comparison(
+        reference: reference, candidate: candidate, .init(arithmetic: runtime.description.arithmetic)
+      ) { tokenizer.vocabulary.pieces.indices.contains($0) ? tokenizer.vocabulary.pieces[$0].text : nil }
+    } catch {
+      // A file that became shorter is its runtime's fault, and no end of the run.
+      do { try candidate.checkWhole() } catch { return CaseVerdict(question, .malformed, "\(error)") }
+      throw error
+    }
     var verdict = verdict(on: comparison, question)
     verdict.explaining = try explaining(comparison, question)
     // One row is always off by one vector.

@@ -104,7 +104,8 @@ extension Asking {
     }
   }
 
-  private static let mostTokens = 4_096
+  /// The longest case has 1,047; of as many as these the logits alone take 300 MB.
+  private static let mostTokens = 1_280
 
   private func chatRequest(of question: ConformanceCase) throws -> PythonValue {
     let path = try file(question.inputs["request"] ?? .none, of: question)

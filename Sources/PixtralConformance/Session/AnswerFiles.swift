@@ -24,9 +24,10 @@ package final class AnswerFiles: Answering {
     let file = "\(root)/\(Self.runtimeName)"
     description =
       exists(file)
-      ? try RuntimeDescription(JSON(file: file, upTo: 1 << 20), place: file)
+      ? try RuntimeDescription(JSON(file: MappedFile(plain: file), upTo: 1 << 20), place: file)
       : RuntimeDescription(
-        name: fileName(of: root), version: "", arithmetic: .float32, features: Self.features)
+        name: root.split(separator: "/").last.map(String.init) ?? root, version: "", arithmetic: .float32,
+        features: Self.features)
   }
 
   /// What a runtime may have of which only its answers tell: everything but transformers' own ways.
@@ -48,20 +49,37 @@ package final class AnswerFiles: Answering {
     _ question: ConformanceCase, _ op: String, _ members: [(key: String, json: [UInt8])]
   ) -> Answer {
     let folder = folder(of: question)
-    for (name, key) in [("answer.json", nil), ("tokens.json", "tokens")] as [(String, String?)]
-    where exists("\(folder)/\(name)") {
-      do {
-        // A pipe would never end.
-        _ = try MappedFile(plain: "\(folder)/\(name)")
-        let json = try JSON(file: "\(folder)/\(name)", upTo: 1 << 23)
-        if let key, case .array = json { return .value([key: json]) }
-        guard case .object = json else { return .malformed("\(name) holds no object") }
-        return Answer(json)
-      } catch { return .malformed("\(error)") }
+    let (whole, tokens, output) = ("answer.json", "tokens.json", "output.safetensors")
+    let found = [whole, tokens, output].filter { exists("\(folder)/\($0)") }
+    if found.isEmpty { return .unsupported("there is no answer in \(folder)") }
+    // A pipe would never end.
+    func json(_ name: String) throws -> JSON {
+      try JSON(file: MappedFile(plain: "\(folder)/\(name)"), upTo: 1 << 23)
     }
-    let output = "output.safetensors"
-    return exists("\(folder)/\(output)")
-      ? .value(["tensors": .string(output)]) : .unsupported("there is no answer in \(folder)")
+    do {
+      if found.contains(whole) {
+        let json = try json(whole)
+        guard case .object = json else { return .malformed("\(whole) holds no object") }
+        // Of two answers none is taken for the runtime's.
+        if let other = found.dropFirst().first(where: { json["tensors"] != .string($0) }) {
+          return .malformed("\(whole) and \(other) are two answers")
+        }
+        return Answer(json)
+      }
+      var members: [JSON.Member] = []
+      if found.contains(tokens) {
+        let json = try json(tokens)
+        guard case .array = json else { return .malformed("\(tokens) holds no array") }
+        members.append(.init(key: "tokens", value: json))
+      }
+      if found.contains(output) { members.append(.init(key: "tensors", value: .string(output))) }
+      return .value(.object(members))
+    } catch { return .malformed("\(error)") }
+  }
+
+  /// The answer to a question lies in its folder, or it would not be the answer to that one.
+  package func mayName(_ file: String) -> Bool {
+    !file.hasPrefix("/") && !file.split(separator: "/").contains("..")
   }
 }
 

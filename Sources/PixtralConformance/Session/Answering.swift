@@ -6,6 +6,10 @@ package protocol Answering: AnyObject {
   var description: RuntimeDescription { get }
   /// Where the files of an answer are.
   func folder(of question: ConformanceCase) throws -> String
+  /// Whether an answer may have its tensors in a file of this name.
+  func mayName(_ file: String) -> Bool
+  /// Whether the questions go on to somebody who has no file of the suite.
+  var isSentOn: Bool { get }
   /// Where the files of a question are put.
   func inputFolder(of question: ConformanceCase) throws -> String
   /// Asks one question.
@@ -23,6 +27,11 @@ package protocol Answering: AnyObject {
 
 extension Answering {
   package func inputFolder(of question: ConformanceCase) throws -> String { try folder(of: question) }
+
+  /// A process may put its files where it likes.
+  package func mayName(_ file: String) -> Bool { true }
+
+  package var isSentOn: Bool { false }
 
   /// The layout that it takes: Mistral's if both or neither.
   var layout: CheckpointLayout {
@@ -48,9 +57,17 @@ package enum Answer {
   init(_ json: JSON) {
     // Some write null for what is not there.
     if let reject = json["reject"], reject != .null {
+      guard case .object = reject else {
+        self = .malformed("reject is \(shortened(reject.text(), to: 40)), and has to be an object")
+        return
+      }
       self = .rejected(reject["message"]?.plainText ?? reject["type"]?.plainText ?? "")
     } else if let why = json["unsupported"], why != .null {
-      self = .unsupported(why.plainText)
+      guard case .string(let why) = why else {
+        self = .malformed("unsupported is \(shortened(why.text(), to: 40)), and has to be a string")
+        return
+      }
+      self = .unsupported(why)
     } else {
       self = .value(json)
     }

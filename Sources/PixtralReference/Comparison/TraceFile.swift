@@ -14,6 +14,8 @@ package struct TraceFile: Sendable {
   private let files: [Safetensors]
   /// The names of its taps, in the order of computation.
   package var taps: [String] { tensors.map(\.name).filter { !TapPlace.isPixels($0) } }
+  /// The names of all that it has.
+  package var names: [String] { tensors.map(\.name) + others.map(\.name) }
   /// What the vision encoder was given of each image, as far as it has that: image0, image1, …
   package var images: [StoredTensor] { tensors.filter { TapPlace.isPixels($0.name) } }
 
@@ -75,5 +77,5 @@ package struct TraceFile: Sendable {
   /// Makes sure that no file has become shorter since it was opened.
   ///
   /// - Throws: `InputError` of kind `unreadableFile`.
-  func checkWhole() throws { for file in files { try file.file.checkWhole() } }
+  package func checkWhole() throws { for file in files { try file.file.checkWhole() } }
 }
