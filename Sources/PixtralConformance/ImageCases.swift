@@ -12,7 +12,9 @@ extension Asking {
       path = try "\(runtime.inputFolder(of: question))/image"
       try write(try decoded(bytes, question, "inputs.base64"), to: path)
     } else {
-      path = try file(question.inputs, of: question)
+      let own = try file(question.inputs, of: question)
+      path = runtime.isSentOn ? try "\(runtime.inputFolder(of: question))/image" : own
+      if path != own { try write(MappedFile(plain: own).withBytes { Array($0) }, to: path) }
     }
     return try judged(question, runtime.ask(question, "rgb", [("file", JSON.string(path).bytes)])) {
       answer in

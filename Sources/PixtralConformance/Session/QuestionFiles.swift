@@ -13,6 +13,8 @@ package final class QuestionFiles: Answering {
   /// - root: a folder that is not there yet, or is empty.
   /// - Throws: `InputError` for one with something in it, or that cannot be made.
   package init(_ root: String, layout: CheckpointLayout) throws {
+    // A name such as new/.. is that of a folder only when new is there.
+    try makeFolders(root)
     guard fileNames(in: root)?.isEmpty ?? true else {
       throw InputError(
         .unwritable, root, expected: "a new folder, or an empty one", found: "one with files in it",
@@ -23,7 +25,6 @@ package final class QuestionFiles: Answering {
     description = RuntimeDescription(
       name: "", version: "", arithmetic: .float32,
       features: AnswerFiles.features.subtracting(["layout.\(other.rawValue)"]))
-    try makeFolders(root)
     let template: JSON = [
       "name": "the name of your runtime", "version": "", "arithmetic": "float32",
       "features": .array(description.features.sorted().map(JSON.string)),
@@ -37,6 +38,8 @@ package final class QuestionFiles: Answering {
     return folder
   }
 
+  package var isSentOn: Bool { true }
+
   package func load(_ question: ConformanceCase, _ folder: (CheckpointLayout) throws -> String) throws
     -> Answer?
   {
@@ -49,12 +52,12 @@ package final class QuestionFiles: Answering {
   ) throws -> Answer {
     let folder = try folder(of: question)
     var line = Array(#"{"op":"\#(op)""#.utf8)
+    // Files are named from the folder that they are in. Byte by byte, for what is written may be no text.
+    let start = JSON.string("\(folder)/").bytes.dropLast()
     for member in members {
-      // Files are named from the folder that they are in.
-      let text = String(decoding: member.json, as: UTF8.self)
       let named =
-        text.hasPrefix("\"\(folder)/")
-        ? Array("\"\(text.dropFirst(folder.utf8.count + 2))".utf8) : member.json
+        member.json.starts(with: start)
+        ? [UInt8(ascii: "\"")] + member.json[start.count...] : member.json[...]
       line += Array(#","\#(member.key)":"#.utf8) + named
     }
     if let model = question.model, op == "trace" {
