@@ -5,12 +5,14 @@ import PixtralStorage
 /// The verdicts of a run as they come, a line each, so that a run that is interrupted can be resumed.
 ///
 /// The first line says which runtime and which suite; what does not begin with the same is refused. A last line that
-/// is not whole is left out.
+/// is not whole is left out. One run at a time has it.
 package final class RunLog {
   /// What has been decided before, by the id of the case.
   package let done: [String: CaseVerdict]
   private let descriptor: Int32
   private let path: String
+  /// Bytes; a run of the whole suite writes a few million.
+  private static let largest = 1 << 26
 
   /// - Throws: `InputError` for a log of another run, or one that cannot be written.
   package init(_ path: String, _ runtime: RuntimeDescription, suite: String, cases: [ConformanceCase]) throws
@@ -19,13 +21,25 @@ package final class RunLog {
     let header: JSON = [
       "log": "pixtral-ref conformance run", "runtime": .string(runtime.name),
       "version": .string(runtime.version),
-      "arithmetic": .string(runtime.arithmetic.rawValue), "suite": .string(suite),
+      "arithmetic": .string(runtime.arithmetic.rawValue),
+      // What it does not claim was not asked.
+      "features": .array(runtime.features.sorted().map(JSON.string)), "suite": .string(suite),
     ]
-    descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o666)
-    guard descriptor >= 0 else {
-      throw InputError(.unwritable, path, expected: "a file for the log of a run", found: systemMessage())
+    func refuse(_ found: String, _ advice: String = "") -> InputError {
+      InputError(
+        .unwritable, path, expected: "a file for the log of a run", found: found, advice: advice)
     }
-    let bytes = try MappedFile(plain: path).withBytes { Array($0) }
+    descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NONBLOCK, 0o666)
+    guard descriptor >= 0 else { throw refuse(systemMessage()) }
+    // Where there are no locks, nobody can say whether another run has it.
+    guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK else {
+      throw refuse("one that another run writes", "wait for that to end, or give another file with --resume")
+    }
+    let file = try MappedFile(plain: path)
+    guard file.bytes.count <= Self.largest else {
+      throw refuse("one of \(file.bytes.count) bytes", "give another file with --resume")
+    }
+    let bytes = file.withBytes { Array($0) }
     let end = bytes.lastIndex(of: UInt8(ascii: "\n")).map { $0 + 1 } ?? 0
     let lines = bytes[..<end].split(separator: UInt8(ascii: "\n"))
     // A file of something else stays as it is, whether it has lines or not.
@@ -42,14 +56,16 @@ package final class RunLog {
     let byId = Dictionary(cases.map { ($0.id, $0) }) { first, _ in first }
     var done: [String: CaseVerdict] = [:]
     for (n, line) in lines.dropFirst().enumerated() {
-      let json = try JSON(parsing: String(decoding: line, as: UTF8.self), place: "\(path), line \(n + 2)")
+      let json = try line.withUnsafeBytes {
+        try JSON(parsing: $0, place: "\(path), line \(n + 2)", values: 1 << 16)
+      }
       guard case .string(let id)? = json["id"], let question = byId[id] else { continue }
       done[id] = CaseVerdict(question, json)
     }
     self.done = done
     // What was cut off is written over.
     guard ftruncate(descriptor, off_t(end)) == 0, lseek(descriptor, 0, SEEK_END) >= 0 else {
-      throw InputError(.unwritable, path, expected: "a file for the log of a run", found: systemMessage())
+      throw refuse(systemMessage())
     }
     if lines.isEmpty { try append(header) }
   }
