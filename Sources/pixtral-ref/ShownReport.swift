@@ -7,7 +7,8 @@ import PixtralStorage
 /// - again: the command that repeats the run, to which a case can be added.
 func show(_ report: Report, again: String) {
   let runtime = report.runtime
-  Console.out("\(runtime.name) \(runtime.version), \(runtime.arithmetic.rawValue)\n")
+  let name = [runtime.name, runtime.version].filter { !$0.isEmpty }.map { onOneLine(shortened($0)) }
+  Console.out("\(name.joined(separator: " ")), \(runtime.arithmetic.rawValue)\n")
   let shown = CaseVerdict.Verdict.allCases.filter { report.count($0) > 0 }
   let rows = Stage.allCases.filter { stage in report.verdicts.contains { $0.stage == stage } }.map { stage in
     [stage.rawValue] + shown.map { "\(report.count($0, of: stage))" }
@@ -23,13 +24,24 @@ func show(_ report: Report, again: String) {
     for verdict in failures.prefix(20) { show(verdict, again: again) }
     if failures.count > 20 { Console.out("\n… and \(failures.count - 20) more; --json has all") }
   }
-  for verdict in report.unexpectedPasses {
-    Console.out("\n\(verdict.id) passes, and is known to fail: \(report.known[verdict.id] ?? "")")
+  let surprises = report.unexpectedPasses
+  for verdict in surprises.prefix(20) {
+    Console.out("\n\(verdict.id) passes, and is known to fail: \(onOneLine(report.known[verdict.id] ?? ""))")
   }
-  Console.out(
-    report.isEmpty
-      ? "\nnothing was asked: the runtime claims no feature of these cases"
-      : "\n\(report.passed ? "nothing failed" : "\(counted(failures.count, "case")) failed")")
+  if surprises.count > 20 { Console.out("\n… and \(surprises.count - 20) more") }
+  Console.out("\n\(end(of: report))")
+}
+
+/// Whether it has passed, and what is in the way.
+private func end(of report: Report) -> String {
+  if report.isEmpty {
+    return "nothing was asked: the runtime claims no feature of these cases, or has no answer"
+  }
+  let (failures, surprises) = (report.failures.count, report.unexpectedPasses.count)
+  let unexpected = "\(counted(surprises, "case")) passed that \(surprises == 1 ? "is" : "are") known to fail"
+  let sentences =
+    (failures > 0 ? ["\(counted(failures, "case")) failed"] : []) + (surprises > 0 ? [unexpected] : [])
+  return sentences.isEmpty ? "nothing failed" : sentences.joined(separator: ", ")
 }
 
 private func show(_ verdict: CaseVerdict, again: String) {
@@ -42,6 +54,3 @@ private func show(_ verdict: CaseVerdict, again: String) {
   if let detail = verdict.detail { text += "\n  \(onOneLine(detail))" }
   Console.out(text + "\n  again: \(again) --cases \(quoted(verdict.id))")
 }
-
-/// A word for a shell.
-func quoted(_ word: String) -> String { "'\(word.replacing("'", with: "'\\''"))'" }

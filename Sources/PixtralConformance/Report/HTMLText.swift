@@ -1,7 +1,7 @@
 import Glibc
 import PixtralStorage
 
-/// A text as text of a page, whatever is in it: marks of HTML, control characters, what turns the
+/// A text as text of a page or of XML, whatever is in it: marks of HTML, control characters, what turns the
 /// direction of writing, code points that are no characters.
 ///
 /// - keepingLines: line feeds stay.
@@ -55,7 +55,14 @@ func shellWord(_ text: String) -> String {
     default: "-_./:,".utf8.contains($0)
     }
   }
-  return isPlain && !text.isEmpty ? text : "'\(text.replacing("'", with: #"'\''"#))'"
+  return isPlain && !text.isEmpty ? text : quoted(text)
+}
+
+/// The same in quotes.
+package func quoted(_ text: String) -> String {
+  // By scalars: an accent behind a quote makes one character of both.
+  let quote: Unicode.Scalar = "'"
+  return "'\(text.unicodeScalars.map { $0 == quote ? #"'\''"# : String($0) }.joined())'"
 }
 
 /// One digit before the point and one behind: `3.4e-07`.

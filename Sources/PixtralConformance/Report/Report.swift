@@ -26,7 +26,7 @@ package struct Report: Sendable {
   package var failures: [CaseVerdict] { verdicts.filter(isUnannouncedFailure) }
   /// Cases that were to fail and passed.
   package var unexpectedPasses: [CaseVerdict] {
-    verdicts.filter { $0.verdict == .passed && known[$0.id] != nil }
+    verdicts.filter(isUnexpectedPass)
   }
   /// A run of which nothing passed or was decided shows nothing.
   package var isEmpty: Bool { !verdicts.contains { $0.verdict != .unsupported } }
@@ -34,6 +34,10 @@ package struct Report: Sendable {
 
   private func isUnannouncedFailure(_ verdict: CaseVerdict) -> Bool {
     verdict.verdict.isFailure && known[verdict.id] == nil
+  }
+
+  private func isUnexpectedPass(_ verdict: CaseVerdict) -> Bool {
+    verdict.verdict == .passed && known[verdict.id] != nil
   }
 
   package func count(_ verdict: CaseVerdict.Verdict, of stage: Stage? = nil) -> Int {
@@ -104,17 +108,20 @@ package struct Report: Sendable {
     for stage in Stage.allCases {
       let cases = verdicts.filter { $0.stage == stage }
       guard !cases.isEmpty else { continue }
-      let failed = cases.count(where: isUnannouncedFailure)
+      let failed = cases.count { isUnannouncedFailure($0) || isUnexpectedPass($0) }
       lines.append(
         #"  <testsuite name="\#(stage.rawValue)" tests="\#(cases.count)" failures="\#(failed)">"#)
       for verdict in cases {
-        let detail = escaped([verdict.tap, verdict.detail].compactMap(\.self).joined(separator: ": "))
+        let detail = html([verdict.tap, verdict.detail].compactMap(\.self).joined(separator: ": "))
         let inside =
           isUnannouncedFailure(verdict)
           ? #"<failure message="\#(verdict.verdict.rawValue)">\#(detail)</failure>"#
-          : verdict.verdict == .passed ? "" : #"<skipped message="\#(verdict.verdict.rawValue) \#(detail)"/>"#
+          : isUnexpectedPass(verdict)
+            ? #"<failure message="passed, and is known to fail">\#(html(known[verdict.id] ?? ""))</failure>"#
+            : verdict.verdict == .passed
+              ? "" : #"<skipped message="\#(verdict.verdict.rawValue) \#(detail)"/>"#
         lines.append(
-          #"    <testcase classname="\#(stage.rawValue)" name="\#(escaped(verdict.id))">\#(inside)</testcase>"#
+          #"    <testcase classname="\#(stage.rawValue)" name="\#(html(verdict.id))">\#(inside)</testcase>"#
         )
       }
       lines.append("  </testsuite>")
@@ -131,10 +138,4 @@ private func looksLike(_ verdict: CaseVerdict) -> JSON {
 func number(_ value: Double?) -> JSON {
   guard let value else { return .null }
   return value.isFinite ? .number(value) : .string(numberText(value))
-}
-
-/// Text of XML 1.0, which has no control characters.
-private func escaped(_ text: String) -> String {
-  onOneLine(text).replacing("&", with: "&amp;").replacing("<", with: "&lt;").replacing(">", with: "&gt;")
-    .replacing("\"", with: "&quot;")
 }
