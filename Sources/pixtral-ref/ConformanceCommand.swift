@@ -53,9 +53,13 @@ struct ChosenCases: ParsableArguments {
   @Option(help: "Ids, shell patterns separated by commas; * matches slashes too.")
   var cases: String?
 
+  /// Every case of the suite.
+  func all() throws -> [ConformanceCase] { try CaseFiles(suite.folder()).cases }
+
   /// - Throws: `InputError` if there are none, or a word names nothing.
-  func read() throws -> [ConformanceCase] {
-    let all = try CaseFiles(suite.folder()).cases
+  func read() throws -> [ConformanceCase] { try read(from: all()) }
+
+  func read(from all: [ConformanceCase]) throws -> [ConformanceCase] {
     let stages = try stage?.split(separator: ",").map { word in
       guard let stage = Stage(rawValue: String(word)) else {
         throw InputError(
@@ -174,6 +178,14 @@ struct RunConformance: ParsableCommand {
     guard (runtime == nil) != (results == nil) else {
       throw ValidationError("Give one of --runtime and --results.")
     }
+    if results != nil, resume != nil {
+      throw ValidationError("--resume goes with --runtime: answers in files are judged anew each time.")
+    }
+    for (a, b) in [(junit, html), (junit, resume), (html, resume)] {
+      if let a, let b, a == b || isSamePlace(a, b) {
+        throw ValidationError("--junit, --html and --resume must name different files.")
+      }
+    }
     guard (1...64).contains(jobs) else { throw ValidationError("--jobs must be from 1 to 64.") }
     if let shard, parts(of: shard) == nil {
       throw ValidationError("--shard must be like 2/8: which part, of how many.")
@@ -190,13 +202,25 @@ struct RunConformance: ParsableCommand {
   }
 
   func run() throws {
-    var cases = try chosen.read()
-    if let (part, count) = shard.flatMap(parts) {
+    let all = try chosen.all()
+    var cases = try chosen.read(from: all)
+    if let shard, let (part, count) = parts(of: shard) {
+      let whole = cases.count
       // Every eighth, so that parts take as long as each other.
       cases = cases.enumerated().filter { $0.offset % count == part - 1 }.map(\.element)
+      guard !cases.isEmpty else {
+        throw InputError(
+          .wrongArgument, "--shard \(shard)", expected: "a part with a case in it", found: "none of \(whole)",
+          advice: "divide by less")
+      }
     }
-    let known = try known.map(readKnown) ?? [:]
+    let known = try known.map { try readKnown($0, ids: Set(all.map(\.id))) } ?? [:]
     let manifest = try chosen.suite.manifest()
+    // Before anything is asked: whether they can be written.
+    let inputs = [self.known, resume, tokenizer.tokenizer].compactMap(\.self)
+    let (junitFile, htmlFile) = (
+      try junit.map { try NewFile($0, sparing: inputs) }, try html.map { try NewFile($0, sparing: inputs) }
+    )
     let folder = try ScratchFolder("pixtral-ref-conformance")
     func answering(_ n: Int) throws -> any Answering {
       if let results { return try AnswerFiles(results, scratch: folder.part(n)) }
@@ -218,9 +242,16 @@ struct RunConformance: ParsableCommand {
     let verdicts = try run(first, jobs: jobs, another: answering)
     Console.progress("")
     let report = Report(first.description, verdicts, known: known, suite: manifest)
-    if let junit { try NewFile.write(Array(report.junit.utf8), to: junit, sparing: []) }
-    if let html { try NewFile.write(page(report, cases), to: html, sparing: []) }
+    // What was found out is said first: there may be no room for files.
     if json { Console.out(report.json.text()) } else { show(report, again: again) }
+    if let junitFile {
+      try junitFile.write(Array(report.junit.utf8))
+      try junitFile.finish()
+    }
+    if let htmlFile {
+      try htmlFile.write(page(report, cases))
+      try htmlFile.finish()
+    }
     if !report.passed { throw ExitCode.comparisonFailed }
   }
 
@@ -248,17 +279,35 @@ struct RunConformance: ParsableCommand {
     return Array(HTMLPage(report, context).text.utf8)
   }
 
-  private func readKnown(_ path: String) throws -> [String: String] {
-    let text = try MappedFile(path).withBytes { String(decoding: $0, as: UTF8.self) }
+  /// - ids: of all cases of the suite.
+  private func readKnown(_ path: String, ids: Set<String>) throws -> [String: String] {
+    let file = try MappedFile(path)
+    let limit = 1 << 24
+    guard file.bytes.count <= limit else {
+      throw InputError(
+        .wrongArgument, path, expected: "a list of at most \(limit) bytes", found: "\(file.bytes.count)")
+    }
+    let lines = file.withBytes {
+      $0.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).map(Array.init)
+    }
     var known: [String: String] = [:]
-    for (n, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
+    for (n, bytes) in lines.enumerated() {
+      // Windows ends lines in two characters.
+      let line = String(
+        decoding: bytes.last == UInt8(ascii: "\r") ? bytes.dropLast() : bytes[...], as: UTF8.self)
       let words = line.split(separator: " ", maxSplits: 1)
       if words.isEmpty || words[0].hasPrefix("#") { continue }
-      guard words.count == 2 else {
-        throw InputError(
-          .wrongArgument, "\(path), line \(n + 1)", expected: "an id and a reason", found: "\"\(line)\"")
+      func refuse(_ expected: String, _ found: some StringProtocol, _ advice: String = "") -> InputError {
+        InputError(
+          .wrongArgument, "\(path), line \(n + 1)", expected: expected, found: "\"\(found)\"", advice: advice)
       }
-      known[String(words[0])] = String(words[1])
+      guard words.count == 2 else { throw refuse("an id and a reason", line) }
+      let id = String(words[0])
+      // One that is misspelt would excuse nothing, and one that is gone would stay for ever.
+      guard ids.contains(id) else {
+        throw refuse("the id of a case", id, "pixtral-ref conformance list shows them")
+      }
+      guard known.updateValue(String(words[1]), forKey: id) == nil else { throw refuse("each id once", id) }
     }
     return known
   }
