@@ -48,9 +48,10 @@ struct DemoCommand: ParsableCommand {
                     \(Console.scientific(distance)) away, right runs stay below \(Console.scientific(limit))
       looks like:   \(first.looksLike.joined(separator: " or ")) (Docs/Faults.md has who made it, what hides it, the remedy)
 
-      Now yours. A runtime is any program that answers JSON lines (Docs/Tutorial.md):
+      Now yours. A runtime is any program that answers JSON lines (Docs/Tutorial.md has one to copy). Here pixtral-ref \
+      is the runtime:
 
-        pixtral-ref conformance run --runtime 'python3 Tools/runtimes/minimal_session.py'
+        pixtral-ref conformance run --runtime 'pixtral-ref conformance session'
       """)
   }
 }
