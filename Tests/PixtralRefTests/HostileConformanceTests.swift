@@ -247,6 +247,25 @@ struct HostileConformanceTests {
     #expect(try command("run --runtime 'sh runtime pixels' \(run)").code == 2)
   }
 
+  @Test(
+    "A log whose lines were changed, put in or taken out is refused",
+    arguments: ["s/failed/passed/", "2d", "2p", "3p"])
+  func changedLog(edit: String) throws {
+    let answer = #"while read q; do n=$((n + 1)); echo "{\"id\":$n,\"columns\":1,\"rows\":1}"; done"#
+    try folder.write(
+      "runtime", #"read q; echo '{"name":"a","arithmetic":"float32","features":["grid"]}'; "# + answer)
+    let run = "run --runtime 'sh runtime' --cases 'image/grid/1[67]x1[67]' --resume log"
+    _ = try command(run)
+    #expect(try command(run).code == 1)
+    let before = try read("log")
+    _ = try shell("sed -i '\(edit)' log", in: folder.path)
+    #expect(try read("log") != before)
+    let result = try command(run)
+    #expect(result.code == 2)
+    #expect(
+      result.error.contains("expected the line that a run wrote behind the one before it"), "\(result.error)")
+  }
+
   @Test("A log of more than 64 MiB is refused")
   func longLog() throws {
     let result = try shell(

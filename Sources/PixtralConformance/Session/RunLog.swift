@@ -5,12 +5,15 @@ import PixtralStorage
 /// The verdicts of a run as they come, a line each, so that a run that is interrupted can be resumed.
 ///
 /// The first line says which runtime and which suite; what does not begin with the same is refused. A last line that
-/// is not whole is left out. One run at a time has it.
+/// is not whole is left out. One run at a time has it. Each line has a hash of itself and of that before it, so that
+/// none is changed, put in or taken out without being noticed.
 package final class RunLog {
   /// What has been decided before, by the id of the case.
   package let done: [String: CaseVerdict]
   private let descriptor: Int32
   private let path: String
+  /// The hash of the last line.
+  private var last = ""
   /// Bytes; a run of the whole suite writes a few million.
   private static let largest = 1 << 26
 
@@ -55,26 +58,48 @@ package final class RunLog {
     }
     let byId = Dictionary(cases.map { ($0.id, $0) }) { first, _ in first }
     var done: [String: CaseVerdict] = [:]
+    var last = ""
     for (n, line) in lines.dropFirst().enumerated() {
       let json = try line.withUnsafeBytes {
         try JSON(parsing: $0, place: "\(path), line \(n + 2)", values: 1 << 16)
       }
+      last = Self.hash(of: json, after: last)
+      guard json["sha256"] == .string(last) else {
+        throw InputError(
+          .wrongRequest, "\(path), line \(n + 2)",
+          expected: "the line that a run wrote behind the one before it",
+          found: "another", advice: "give another file with --resume")
+      }
+      // Of a case that was not chosen now.
       guard case .string(let id)? = json["id"], let question = byId[id] else { continue }
       done[id] = CaseVerdict(question, json)
     }
-    self.done = done
+    (self.done, self.last) = (done, last)
     // What was cut off is written over.
     guard ftruncate(descriptor, off_t(end)) == 0, lseek(descriptor, 0, SEEK_END) >= 0 else {
       throw refuse(systemMessage())
     }
-    if lines.isEmpty { try append(header) }
+    if lines.isEmpty { try write(header) }
   }
 
   deinit { close(descriptor) }
 
-  package func append(_ verdict: CaseVerdict) throws { try append(verdict.logged) }
+  package func append(_ verdict: CaseVerdict) throws {
+    guard case .object(let members) = verdict.logged else { preconditionFailure("an object") }
+    last = Self.hash(of: verdict.logged, after: last)
+    try write(.object(members + [.init(key: "sha256", value: .string(last))]))
+  }
 
-  private func append(_ json: JSON) throws {
+  /// Of a line without its own hash.
+  private static func hash(of json: JSON, after last: String) -> String {
+    guard case .object(let members) = json else { return "" }
+    let hash = SHA256()
+    hash.update(Array(last.utf8))
+    hash.update(Array(JSON.object(members.filter { $0.key != "sha256" }).text().utf8))
+    return hash.hexDigest()
+  }
+
+  private func write(_ json: JSON) throws {
     let line = Array("\(json.text())\n".utf8)
     var sent = 0
     while sent < line.count {
