@@ -117,6 +117,7 @@ goldens:
 	$(PYTHON) Tools/goldens/make_image_cases.py
 	$(PYTHON) Tools/goldens/make_rgb_cases.py
 	$(PYTHON) Tools/goldens/make_step_cases.py
+	$(PYTHON) Tools/goldens/make_answer_cases.py
 	$(PYTHON) Tools/goldens/releases.py --fetch
 	$(PYTHON) Tools/goldens/make_token_cases.py
 	$(PYTHON) Tools/checks/check_chat_template.py

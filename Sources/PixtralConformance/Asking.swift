@@ -44,6 +44,7 @@ package struct Asking {
     case .pixels: try pixels(question)
     case .steps: try step(question)
     case .model: try model(question)
+    case .answer: try answer(question)
     }
   }
 

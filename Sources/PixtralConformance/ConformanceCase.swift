@@ -4,14 +4,14 @@ import PixtralText
 
 /// The stages of the data, in its order.
 package enum Stage: String, Sendable, CaseIterable {
-  case rgb, grid, tokens, pixels, model
+  case rgb, grid, tokens, pixels, model, answer
   /// Each operation alone, on golden inputs: it says what all is wrong, where a model says what is wrong first.
   case steps
 
   /// What a runtime that does it lists among its features.
   var feature: String {
     switch self {
-    case .tokens, .grid, .rgb, .pixels: rawValue
+    case .tokens, .grid, .rgb, .pixels, .answer: rawValue
     case .steps: "step"
     case .model: "trace"
     }

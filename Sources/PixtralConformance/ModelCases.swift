@@ -9,11 +9,7 @@ extension Asking {
     guard let model = question.model, question.expect["tensors"] != nil else {
       return CaseVerdict(question, .unsupported, "the full shape is not written out for a session")
     }
-    if let failure = try runtime.load(question, { try checkpoints.path(of: model, layout: $0) }) {
-      var verdict = judged(question, failure) { _ in preconditionFailure("a value of what failed") }
-      if case .rejected(let why) = failure { verdict.explaining = faults.explaining(refusal: why, of: model) }
-      return verdict
-    }
+    if let failure = try load(model, for: question) { return failure }
     let golden = try TraceFile(question.folder)
     if asksRequests { return try request(question, golden) }
     let answer = try runtime.ask(
@@ -32,6 +28,16 @@ extension Asking {
         return try judged(file.file.path, against: golden, question)
       }
     }
+  }
+
+  /// - Returns: nil if the checkpoint is loaded; else a verdict on what became of it.
+  func load(_ model: String, for question: ConformanceCase) throws -> CaseVerdict? {
+    guard let failure = try runtime.load(question, { try checkpoints.path(of: model, layout: $0) }) else {
+      return nil
+    }
+    var verdict = judged(question, failure) { _ in preconditionFailure("a value of what failed") }
+    if case .rejected(let why) = failure { verdict.explaining = faults.explaining(refusal: why, of: model) }
+    return verdict
   }
 
   func judged(_ path: String, against reference: TraceFile, _ question: ConformanceCase) throws

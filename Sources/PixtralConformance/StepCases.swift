@@ -16,8 +16,15 @@ extension Asking {
         ("stage", (subject?["step"]).jsonBytes), ("parameters", (subject?["parameters"]).jsonBytes),
         ("tensors", JSON.string(input).bytes),
       ])
-    return try judged(question, answer) { answer in
-      switch try tensors(of: answer, question).flatMap(output) {
+    return try judged(question, answer, output: "output")
+  }
+
+  /// A verdict on one tensor of an answer, by the noise that the case has of right runs.
+  ///
+  /// - output: its name.
+  func judged(_ question: ConformanceCase, _ answer: Answer, output: String) throws -> CaseVerdict {
+    try judged(question, answer) { answer in
+      switch try tensors(of: answer, question).flatMap({ self.output(output, $0) }) {
       case .failure(let unusable): CaseVerdict(question, .malformed, unusable.why)
       case .success(let found): try judged(found, question)
       }
@@ -25,7 +32,7 @@ extension Asking {
   }
 
   /// The tensors of a case in a file of their own, under the names that the stage has for them.
-  private func writeInputs(of question: ConformanceCase, to path: String) throws {
+  func writeInputs(of question: ConformanceCase, to path: String) throws {
     guard case .dictionary(let names)? = question.inputs["tensors"] else {
       throw refusal(question, "inputs.tensors", "an object of names")
     }
@@ -61,12 +68,12 @@ extension Asking {
     InputError(.wrongRequest, "\(question.id), \(key)", expected: expected, found: "something else")
   }
 
-  private func output(_ file: Safetensors) -> Result<StoredTensor, Unusable> {
-    guard let tensor = file.tensors.first(where: { $0.name == "output" }) else {
-      return .failure(Unusable("no tensor output in \(file.file.path)"))
+  private func output(_ name: String, _ file: Safetensors) -> Result<StoredTensor, Unusable> {
+    guard let tensor = file.tensors.first(where: { $0.name == name }) else {
+      return .failure(Unusable("no tensor \(name) in \(file.file.path)"))
     }
     guard tensor.dtype != nil else {
-      return .failure(Unusable("output is \(tensor.typeName), and has to be F64, F32, F16 or BF16"))
+      return .failure(Unusable("\(name) is \(tensor.typeName), and has to be F64, F32, F16 or BF16"))
     }
     do { return .success(try StoredTensor(tensor, of: file.file)) } catch {
       return .failure(Unusable("\(error)"))

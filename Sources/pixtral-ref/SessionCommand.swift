@@ -97,6 +97,7 @@ private final class Session {
         answer.add("unsupported", "the stage \(question["stage"]?.text ?? "none")")
       }
     case "trace": answer.add("tensors", try trace(question))
+    case "answer": answer.add("tensors", try logProbabilities(question))
     case let other: answer.add("unsupported", "the operation \(other ?? "none")")
     }
   }
@@ -108,6 +109,7 @@ private final class Session {
     answer.add("arithmetic", precision.rawValue)
     let features = [
       "tokens", "tokens.fim", "tokens.truncation", "grid", "rgb", "pixels", "pixels.sizes", "step", "trace",
+      "answer",
       "layout.mistral",
       "layout.hf", "image.png", "image.jpeg", "image.alpha", "multi-image", "resize.opencv-cubic",
       "resize.opencv-portable",
@@ -147,15 +149,36 @@ private final class Session {
       "pixels", "F32", [3, pixels.height, pixels.width], pixels.values.withUnsafeBytes { Array($0) })
   }
 
-  private func trace(_ question: PythonValue) throws -> String {
+  /// The prompt of a question, and the checkpoint that is to take it.
+  private func prompt(_ question: PythonValue) throws -> (Prompt, Checkpoint) {
     guard let checkpoint else {
-      throw InputError(.wrongRequest, "trace", expected: "a checkpoint that is loaded", found: "none")
+      throw InputError(
+        .wrongRequest, question["op"]?.text ?? "op", expected: "a checkpoint that is loaded", found: "none")
     }
     guard let tokens = question["tokens"]?.integers else {
       throw refusal("tokens", "an array of integers", question["tokens"])
     }
     let images = question["tensors"].flatMap { $0 == .none ? nil : $0 }
-    let prompt = try Prompt(tokens: tokens, pixelsFile: images.map { try path($0, "tensors") })
+    return (try Prompt(tokens: tokens, pixelsFile: images.map { try path($0, "tensors") }), checkpoint)
+  }
+
+  /// Of each token of an answer that is given, token by token through the cache: [1, tokens].
+  private func logProbabilities(_ question: PythonValue) throws -> String {
+    let (prompt, checkpoint) = try prompt(question)
+    guard let given = question["answer"]?.integers, !given.isEmpty else {
+      throw refusal("answer", "an array of integers", question["answer"])
+    }
+    let answer =
+      switch precision {
+      case .float32: try Pixtral<Float>(checkpoint).answer(prompt, forced: given, tokenizer: tokenizer)
+      case .float64: try Pixtral<Double>(checkpoint).answer(prompt, forced: given, tokenizer: tokenizer)
+      }
+    let values = answer.tokens.map(\.logProbability)
+    return try store("logprobs", "F64", [1, values.count], values.withUnsafeBytes { Array($0) })
+  }
+
+  private func trace(_ question: PythonValue) throws -> String {
+    let (prompt, checkpoint) = try prompt(question)
     let out = TraceFolder("\(folder)/answer-\(next())", dtype: precision.dtype, sparing: [])
     do {
       switch precision {

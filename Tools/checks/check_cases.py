@@ -189,6 +189,8 @@ def tensors(case: dict, place: Place):
         yield from stored(case["expect"], case["subject"]["patch_size"], place)
     elif case["stage"] == "steps":
         yield from step(case, place)
+    elif case["stage"] == "answer":
+        yield from answer(case, place)
     elif case["stage"] == "model":
         yield from enveloped(case, place)
         yield from digested(case, place) if "digest" in case["expect"] else traced(case, place)
@@ -225,6 +227,28 @@ def step(case: dict, place: Place):
             yield f"{path.name} has no tensor {stored} of F32, which is to be {name}."
         elif any((data := values(path, entry["data_offsets"]))[0::4] + data[1::4]):
             yield f"{stored} has values that bfloat16 does not have."
+    if {*case["hides"]} & {*case["faults"]}:
+        yield "it hides a fault that it shows."
+    yield from shown(case, place)
+
+
+def answer(case: dict, place: Place):
+    """The tensors of a given answer: a log-probability for each token, and the likeliest tokens."""
+    expect, count = case["expect"], len(case["inputs"]["answer"])
+    path = place.folder / expect["file"]
+    if expect["shape"] != [1, count]:
+        yield f"its answer is of shape {expect['shape']}, expected {[1, count]}."
+    width = header(path).get(expect["top"][0], {}).get("shape", [0, 0])[-1]
+    yield from tensor(path, expect["top"][0], "I32", [count, width])
+    yield from tensor(path, expect["top"][1], "F64", [count, width])
+    for name, stored in case["inputs"].get("tensors", {}).items():
+        if header(place.folder / case["inputs"]["file"]).get(stored, {}).get("dtype") != "F32":
+            yield f"{case['inputs']['file']} has no tensor {stored} of F32, which is to be {name}."
+    yield from shown(case, place)
+
+
+def shown(case: dict, place: Place):
+    """The answer is there, and the mistakes that are claimed are far in float32."""
     expect = case["expect"]
     yield from tensor(place.folder / expect["file"], expect["tensor"], "F64", expect["shape"])
     noise = max(2.0**-26, *case["compare"]["relF"]["float32"].values())
@@ -233,8 +257,6 @@ def step(case: dict, place: Place):
             yield f"{fault} moves it by {moved}, which is less than 8 times the noise {noise} of float32."
     if sorted(case["faults"]) != sorted(case["exposes"]):
         yield "its exposes are not its faults."
-    if {*case["hides"]} & {*case["faults"]}:
-        yield "it hides a fault that it shows."
 
 
 def values(path: Path, offsets: list[int]) -> bytes:

@@ -55,7 +55,7 @@ def judge(case, answer, folder="", arithmetic="float32"):  # (verdict, a model's
         elif case["stage"] in ("tokens", "grid"):
             keys = [key for key in ("tokens", "columns", "rows") if key in expect] or ["text"]
             right = all(answer[key] == expect[key] for key in keys)
-        elif case["stage"] in ("model", "steps"):
+        elif case["stage"] in ("model", "answer", "steps"):
             return judge_taps(case, tensors(folder, answer["tensors"]), arithmetic)
         else:
             dtype, shape, data = tensors(folder, answer["tensors"])[case["stage"]]
@@ -77,10 +77,10 @@ def judge_taps(case, found, arithmetic):
     expect, compare, results = case["expect"], case["compare"], {"malformed": ""}
     golden = tensors(case["folder"], expect.get("tensors", expect.get("file")))
     envelope = "envelope" in compare and json.loads(open(f"{case['folder']}/{compare['envelope']}").read())
-    if case["stage"] == "steps":  # one tap, whose noise stands in the case
-        golden = {"output": golden[expect["tensor"]]}
+    if "relF" in compare:  # one tensor, whose noise stands in the case
+        tap = "output" if case["stage"] == "steps" else "logprobs"
         noise = {a: {"relF": {s: [n] for s, n in of.items()}} for a, of in compare["relF"].items()}
-        envelope = {"taps": ["output"], "arithmetics": noise}
+        golden, envelope = {tap: golden[expect["tensor"]]}, {"taps": [tap], "arithmetics": noise}
     for n, tap in ((n, tap) for n, tap in enumerate(envelope["taps"]) if tap in found):
         own = max(found[tap][0].lower().replace("f", "float"), arithmetic, key=[*LEAST].index)  # the narrower
         noise = max(LEAST[own], *(row[n] for row in envelope["arithmetics"][own]["relF"].values()))

@@ -27,6 +27,7 @@ sys.path.insert(0, str(ROOT / "Fixtures" / "oracle"))
 sys.path.insert(0, str(ROOT / "Tools" / "checks"))
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before numpy
 
+import answer as oracle_answer  # noqa: E402
 import checkpoint  # noqa: E402
 import image  # noqa: E402
 import numpy as np  # noqa: E402
@@ -45,7 +46,7 @@ try:
 except ImportError:
     PIL = None
 
-FEATURES = ["tokens", "tokens.fim", "tokens.truncation", "grid", "pixels", "pixels.sizes", "step",
+FEATURES = ["tokens", "tokens.fim", "tokens.truncation", "grid", "pixels", "pixels.sizes", "step", "answer",
             "layout.mistral", "multi-image", "resize.opencv-cubic", "resize.opencv-portable"]  # fmt: skip
 RGB_FEATURES = ["rgb", "image.png", "image.jpeg", "image.alpha"]
 MODEL_FAULTS = faults.FAULTS | faults.FORMS
@@ -71,7 +72,7 @@ class Session:
 
     def answer(self, question):
         id = {"id": question["id"]} if "id" in question else {}
-        operation = getattr(self, question["op"], None) if question["op"] in OPERATIONS else None
+        operation = getattr(self, OPERATIONS.get(question["op"], ""), None)
         if not operation:
             return id | {"unsupported": f"the operation {question['op']}"}
         try:
@@ -161,20 +162,35 @@ class Session:
     def trace(self, question):
         if not self.checkpoint:
             raise Rejected("ValueError", "no checkpoint is loaded")
-        ids, pixels, found = question.get("tokens"), [], {}
+        ids, pixels, found = question.get("tokens"), self.images(question), {}
         if "request" in question:
             ids, pixels = self.rendered(question["request"])
             found = {f"image{n}": image for n, image in enumerate(pixels)}
-        elif question["tensors"]:
-            images = load_file(self.folder / question["tensors"])
-            pixels = [images[f"image{n}"] for n in range(len(images))]
+        found |= self.taps(ids, pixels, question["taps"])
+        return self.store(found) | ({"tokens": ids} if "request" in question else {})
+
+    def answer_given(self, question):
+        """The log-probabilities of the tokens of an answer, [1, tokens]."""
+        if not self.checkpoint:
+            raise Rejected("ValueError", "no checkpoint is loaded")
+        ids, given = question["tokens"], question["answer"]
+        logits = self.taps([*ids, *given[:-1]], self.images(question), ["logits"])["logits"]
+        logits = logits[len(ids) - 1 :].astype(np.float64)
+        said = oracle_answer.log_probabilities(logits)[np.arange(len(given)), given]
+        return self.store({"logprobs": said[None]})
+
+    def images(self, question):
+        images = load_file(self.folder / question["tensors"]) if question.get("tensors") else {}
+        return [images[f"image{n}"] for n in range(len(images))]
+
+    def taps(self, ids, pixels, wanted):
+        found = {}
         trace = oracle.Trace(
-            lambda name, matrix: found.setdefault(name, self.rounding.rounded(plain(matrix))),
-            question["taps"],
+            lambda name, matrix: found.setdefault(name, self.rounding.rounded(plain(matrix))), wanted
         )
         with self.computing():
             oracle.forward(self.checkpoint, ids, pixels, trace)
-        return self.store(found) | ({"tokens": ids} if "request" in question else {})
+        return found
 
     def rendered(self, request):
         """The tokens of a request, and the pixels of its images."""
@@ -213,7 +229,22 @@ class Session:
         return {"tensors": str(path)}
 
 
-OPERATIONS = ("hello", "render", "fim", "encode", "decode", "grid", "rgb", "pixels", "load", "step", "trace")
+OPERATIONS = {
+    name: name
+    for name in (
+        "hello",
+        "render",
+        "fim",
+        "encode",
+        "decode",
+        "grid",
+        "rgb",
+        "pixels",
+        "load",
+        "step",
+        "trace",
+    )
+} | {"answer": "answer_given"}
 
 
 def main():

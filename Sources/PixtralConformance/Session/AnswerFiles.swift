@@ -33,7 +33,7 @@ package final class AnswerFiles: Answering {
   /// What a runtime may have of which only its answers tell: everything but transformers' own ways.
   package static let features: Set<String> = [
     "tokens", "tokens.fim", "tokens.truncation", "grid", "rgb", "pixels", "pixels.sizes", "step", "trace",
-    "layout.mistral", "layout.hf", "image.png", "image.jpeg", "image.alpha", "multi-image",
+    "answer", "layout.mistral", "layout.hf", "image.png", "image.jpeg", "image.alpha", "multi-image",
     "resize.opencv-cubic", "resize.opencv-portable",
   ]
 

@@ -60,7 +60,7 @@ package final class QuestionFiles: Answering {
         ? [UInt8(ascii: "\"")] + member.json[start.count...] : member.json[...]
       line += Array(#","\#(member.key)":"#.utf8) + named
     }
-    if let model = question.model, op == "trace" {
+    if let model = question.model, op == "trace" || op == "answer" {
       let up = String(repeating: "../", count: question.id.split(separator: "/").count)
       let path = "\(up)\(CheckpointFolders.name(of: model, layout: layout))"
       line += Array(#","checkpoint":\#(JSON.string(path).text()),"layout":"\#(layout.rawValue)""#.utf8)

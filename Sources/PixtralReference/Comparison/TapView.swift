@@ -62,8 +62,8 @@ struct TapView: Sendable {
       return [view]
     }
     var shape = tensor.shape
-    // The logits of one position.
-    if shape == [view.columns], view.isLogits { shape.insert(1, at: 0) }
+    // The logits of one position, the log-probabilities of one answer.
+    if shape == [view.columns], view.isLogits || view.tensor.name == "logprobs" { shape.insert(1, at: 0) }
     while true {
       let readings = [view.rowsFirst(shape, kept, total), view.headsFirst(shape, kept, total, heads)]
         .compactMap(\.self)
