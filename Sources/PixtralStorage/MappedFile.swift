@@ -59,7 +59,10 @@ package final class MappedFile: @unchecked Sendable {
       bytes = try Self.map(descriptor, Int(status.st_size), path)
       CutOffFiles.add(bytes, of: path)
     } else {
-      guard mayBeStream else { throw unreadable(path, "something that is no plain file") }
+      let isFolder = status.st_mode & S_IFMT == S_IFDIR
+      guard mayBeStream else {
+        throw unreadable(path, isFolder ? "a folder" : "something that is no plain file")
+      }
       let stream = Stream(
         descriptor: descriptor, path: path, kind: status.st_mode & S_IFMT, isOpened: inherited == nil)
       if let inherited {

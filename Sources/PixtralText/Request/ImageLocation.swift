@@ -65,7 +65,9 @@ enum ImageLocation: Equatable {
     case systemMessage(ENOENT): "FileNotFoundError"
     case systemMessage(EACCES), systemMessage(EPERM): "PermissionError"
     case systemMessage(ENOTDIR): "NotADirectoryError"
-    case "something that is no plain file": "IsADirectoryError"
+    case "a folder": "IsADirectoryError"
+    // Python reads it, and finds no image in what a device gives.
+    case "something that is no plain file": "UnidentifiedImageError"
     default: "OSError"
     }
   }
@@ -99,6 +101,7 @@ func dataURLPayload(_ url: Substring.UTF8View) -> Substring.UTF8View? {
 ///
 /// - Returns: nil if the padding is not there, or a character is not ASCII.
 func decodeBase64(_ text: Substring.UTF8View) -> [UInt8]? {
+  guard text.allSatisfy({ $0 < 0x80 }) else { return nil }
   var bytes: [UInt8] = []
   bytes.reserveCapacity(text.count / 4 * 3)
   var bits: UInt32 = 0
@@ -115,7 +118,6 @@ func decodeBase64(_ text: Substring.UTF8View) -> [UInt8]? {
       pads += 1
       if digits >= 2 && digits + pads >= 4 { return bytes }
       continue
-    case 0x80...: return nil
     default: continue
     }
     pads = 0

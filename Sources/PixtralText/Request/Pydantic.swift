@@ -30,14 +30,16 @@ extension PythonValue {
     }
   }
 
-  /// pydantic's lax number: a boolean too, or a string of one with white space around it.
+  /// pydantic's lax number: a boolean too, or a string of one, either with white space around it or
+  /// with single `_` inside. Tokens.md 5.13.
   var asNumber: Double? {
     switch self {
     case .boolean(let value): return value ? 1 : 0
     case .integer(let digits): return Double(digits)
     case .float(let value): return value
     case .string(let value):
-      let groups = value.text.trimmed.split(separator: "_", omittingEmptySubsequences: false)
+      let parts = value.text.split(separator: "_", omittingEmptySubsequences: false)
+      let groups = parts.count > 1 ? parts : [Substring(value.text.trimmed)]
       // Swift reads hexadecimal numbers too, pydantic does not.
       let isDecimal = groups.allSatisfy {
         !$0.isEmpty && !$0.unicodeScalars.contains { "xXpP".unicodeScalars.contains($0) }

@@ -23,7 +23,7 @@ struct ImageLocationTests {
     "A broken data: URL is refused",
     arguments: [
       "data:image/png,abc", "data:image/png;base64,", "data:;base64,a", "data:;base64,ab",
-      "data:;base64,äbcd",
+      "data:;base64,äbcd", "data:;base64,YQ==ä",
     ])
   func brokenData(url: String) throws {
     #expect(try refusal { try ImageLocation(url, place: "request", folder: ".") }.type == "ValueError")
@@ -56,7 +56,7 @@ struct ImageLocationTests {
     arguments: [
       ("\(fixtures)/none.png", "FileNotFoundError"), (fixtures, "IsADirectoryError"),
       ("\(fixtures)/images/model-left.jpg/x", "NotADirectoryError"),
-      ("/\(String(repeating: "x", count: 300))", "OSError"),
+      ("/\(String(repeating: "x", count: 300))", "OSError"), ("/dev/null", "UnidentifiedImageError"),
     ])
   func noFile(path: String, raised: String) throws {
     #expect(try exception("file://\(path)") == raised)
