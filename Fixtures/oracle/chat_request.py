@@ -439,17 +439,27 @@ def image_data(url, reading: bool) -> bytes:
         raise Refused("RuntimeError" if reading else "ValueError") from error
 
 
+# A marker of a JPEG that begins a segment, and the segment's length. What is no such marker lies between
+# segments: bytes that fill up, restart markers.
+SEGMENT = re.compile(rb"\xff([^\x00\xd0-\xd9\xff])(..)", re.DOTALL)
+FRAME = re.compile(rb"[\xc0-\xc3\xc5-\xc7\xc9-\xcb\xcd-\xcf]")
+
+
 def size(data: bytes) -> tuple[int, int] | None:
-    """Width and height, from the header of a PNG or JPEG; None if it has none."""
-    if data.startswith(b"\x89PNG\r\n\x1a\n") and data[12:16] == b"IHDR" and len(data) >= 24:
+    """Width and height, from the header of a PNG or the frame of a JPEG; None if it has none, or if a PNG
+    has no samples behind it.
+    """
+    if data.startswith(b"\x89PNG\r\n\x1a\n") and data[12:16] == b"IHDR" and b"IDAT" in data:
         return struct.unpack(">II", data[16:24])
-    at = 2 if data.startswith(b"\xff\xd8\xff") else len(data)
-    while at + 9 <= len(data) and data[at] == 0xFF:
-        marker, length = data[at + 1], int.from_bytes(data[at + 2 : at + 4], "big")
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            height, width = struct.unpack(">HH", data[at + 5 : at + 9])
-            return width, height
-        at += 2 + length
+    found = SEGMENT.search(data, 2) if data.startswith(b"\xff\xd8\xff") else None
+    while found:
+        length = int.from_bytes(found[2], "big")
+        if FRAME.match(found[1]):
+            frame = data[found.end(1) :][:length]
+            if len(frame) != length:  # cut off
+                return None
+            return int.from_bytes(frame[5:7], "big"), int.from_bytes(frame[3:5], "big")
+        found = SEGMENT.search(data, found.end(1) + length)
     return None
 
 
