@@ -8,9 +8,14 @@ newest release's answer; `releases` says for which releases that holds, and what
 The suites: rules, each case one rule and chosen by hand; corpus, random ones from corpus.py.
 """
 
+import base64
 import importlib.metadata
+import io
 import random
+import struct
+import zlib
 
+import PIL.Image
 from sentencepiece import SentencePieceProcessor
 
 import corpus
@@ -71,6 +76,58 @@ def tool(parameters=None, name="weather", **more):
             **more,
         },
     }
+
+
+def behind(data):
+    """An image chunk of a file's bytes."""
+    return {"type": "image_url", "image_url": "data:;base64," + base64.b64encode(data).decode()}
+
+
+def at(url):
+    return {"type": "image_url", "image_url": {"url": url}}
+
+
+def png():
+    return base64.b64decode(corpus.picture(40, 20).split(",")[1])
+
+
+def small_window():
+    """A PNG of 16 by 16 black pixels whose samples are compressed with a window of 512 bytes."""
+    packer = zlib.compressobj(wbits=9)
+    samples = packer.compress(bytes(16 * (1 + 16 * 3))) + packer.flush()
+    parts = (b"IHDR" + struct.pack(">IIBBBBB", 16, 16, 8, 2, 0, 0, 0), b"IDAT" + samples, b"IEND")
+    chunks = (struct.pack(">I", len(p) - 4) + p + struct.pack(">I", zlib.crc32(p)) for p in parts)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def jpeg(size=(40, 20), **options):
+    """Black pixels: JFIF's segment, the tables of the samples, a frame, tables of codes, a scan."""
+    file = io.BytesIO()
+    PIL.Image.new("RGB", size).save(file, "JPEG", **options)
+    return file.getvalue()
+
+
+def segments(data):
+    """The segments of a JPEG in front of its scan, by their marker, and the scan."""
+    found, place = [], 2
+    while data[place + 1] != 0xDA:
+        end = place + 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+        found.append((data[place + 1], data[place:end]))
+        place = end
+    return found, data[place:]
+
+
+def jpeg_with(*more, drop=(), codes_first=False):
+    """A JPEG with segments in front of its others, or without some, or with its codes before its frame."""
+    found, scan = segments(jpeg())
+    found = sorted(found, key=lambda one: one[0] == 0xC0) if codes_first else found
+    kept = [segment for marker, segment in found if marker not in drop]
+    return b"\xff\xd8" + b"".join(more) + b"".join(kept) + scan
+
+
+def like_a_frame(marker):
+    """A segment that holds what a frame of 16 by 16 pixels does."""
+    return bytes([0xFF, marker]) + bytes.fromhex("001108 0010 0010 03 012200 021101 031101")
 
 
 A, B = picture(16, 16), picture(40, 20)
@@ -377,6 +434,277 @@ RULES = [
     ("reject-order-first", "The order of messages is looked at before their content.", say(HI, assistant("a", [call(id="x")]), system("b"), HI), []),
     ("reject-messages-first", "Messages are looked at before tools.", say(HI, assistant("a", [call(id="x")]), result(), BYE, tools=[tool(name="a b")]), []),
     ("reject-schema-first", "A tool's schema is looked at before its name.", with_tool(tool({"type": "x"}, name="a b")), []),
+    # booleans
+    *((f"prefix-{word}", f"prefix may be the word {word}.", say(HI, assistant("a", prefix=word)), []) for word in ("1", "on", "t", "true", "y")),
+    ("prefix-upper-case", "prefix may be a word in upper case.", say(HI, assistant("a", prefix="YES")), []),
+    ("prefix-words-false", "prefix may be any of six words for false.", say(HI, *(assistant("a", prefix=word) for word in ("0", "off", "f", "false", "n", "no")), BYE), []),
+    ("prefix-number", "prefix may be the number 1.", say(HI, assistant("a", prefix=1)), []),
+    ("prefix-float", "prefix may be the number 1.0.", say(HI, assistant("a", prefix=1.0)), []),
+    ("prefix-zero", "prefix may be the number 0.", say(HI, assistant("a", prefix=0), BYE), []),
+    ("reject-prefix-number", "prefix is no number but 0 and 1.", say(HI, assistant("a", prefix=2)), []),
+    ("reject-prefix-word", "prefix is no word but those for true and false.", say(HI, assistant("a", prefix="ja")), []),
+    ("reject-prefix-spaces", "No space stands around a word for true.", say(HI, assistant("a", prefix=" yes")), []),
+    ("reject-prefix-null", "prefix is not null.", say(HI, assistant("a", prefix=None), BYE), []),
+    ("reject-prefix-list", "prefix is no list.", say(HI, assistant("a", prefix=[True])), []),
+    ("reject-strict", "strict of a tool is a boolean.", with_tool(tool(strict="strict")), []),
+    ("reject-parallel-tool-calls", "parallel_tool_calls is a boolean.", say(HI, parallel_tool_calls="parallel"), []),
+    ("parallel-tool-calls", "parallel_tool_calls changes no token.", say(HI, parallel_tool_calls=False), []),
+    ("truncate-false", "truncate_for_context_length may be false.", say(HI, truncate_for_context_length=False), []),
+    ("reject-truncate-type", "truncate_for_context_length is a boolean.", say(HI, truncate_for_context_length=[]), []),
+    ("reject-thinking-closed", "closed of a thinking chunk is a boolean.", say(system({"type": "thinking", "thinking": "a", "closed": 3}), HI), []),
+    # numbers
+    ("temperature-text", "temperature may be a string of a number.", say(HI, temperature="0.5"), []),
+    ("temperature-bare-points", "A number in a string may begin or end with its point.", say(HI, temperature=".5", top_p="1."), []),
+    ("temperature-text-spaces", "White space may stand around a number in a string.", say(HI, temperature=" \t\n\v\f\r\x85\xa0\u1680\u2000\u200a\u2028\u2029\u202f\u205f\u30000.5\u3000"), []),
+    ("temperature-text-underscore", "Single underscores of a number in a string do not count.", say(HI, temperature="0.2_5"), []),
+    ("temperature-text-exponent", "A number in a string may have an exponent in upper case.", say(HI, temperature="5E-1"), []),
+    ("temperature-text-sign", "A number in a string may have a sign.", say(HI, temperature="+1"), []),
+    ("temperature-ends", "temperature and top_p may be 0 and 1.", say(HI, temperature=0, top_p=1), []),
+    ("temperature-boolean", "temperature may be true.", say(HI, temperature=True), []),
+    ("reject-temperature-negative", "temperature is at least 0.", say(HI, temperature=-0.5), []),
+    ("reject-temperature-null", "temperature is not null.", say(HI, temperature=None), []),
+    ("reject-temperature-list", "temperature is no list.", say(HI, temperature=[0.5]), []),
+    ("reject-temperature-nan", "temperature is not NaN.", say(HI, temperature=float("nan")), []),
+    ("reject-temperature-text-nan", "A temperature of NaN in a string is refused for its range.", say(HI, temperature="NAN"), []),
+    ("reject-temperature-text", "A number in a string has nothing else around it.", say(HI, temperature="0.5x"), []),
+    ("reject-temperature-empty", "No number is an empty string.", say(HI, temperature=""), []),
+    ("reject-temperature-text-large", "temperature in a string is at most 1.", say(HI, temperature="1.5"), []),
+    ("reject-temperature-zero-width", "A zero-width space is no white space of a number.", say(HI, temperature="0.5\u200b"), []),
+    ("reject-temperature-no-space", "U+1FFF, just before spaces, is no white space of a number.", say(HI, temperature="\u1fff0.5"), []),
+    ("reject-temperature-digits", "The digits of a number in a string are those of ASCII.", say(HI, temperature="\u0660.\u0665"), []),
+    ("reject-temperature-underscore-first", "A number in a string does not begin with an underscore.", say(HI, temperature="_1"), []),
+    ("reject-temperature-underscores", "Two underscores do not stand side by side in a number.", say(HI, temperature="0.2__5"), []),
+    ("reject-temperature-underscore-space", "A number in a string has no underscore beside white space.", say(HI, temperature=" 0.2_5"), []),
+    ("reject-top-p", "top_p is at most 1.", say(HI, top_p=1.25), []),
+    ("max-tokens-text", "max_tokens may be a string of a whole number.", say(HI, max_tokens=" +05.00\n"), []),
+    ("max-tokens-zero", "max_tokens may be 0.", say(HI, max_tokens=0), []),
+    ("max-tokens-null", "max_tokens may be null.", say(HI, max_tokens=None), []),
+    ("max-tokens-float", "max_tokens may be a float without fraction.", say(HI, max_tokens=5.0), []),
+    ("max-tokens-minus-zero", "max_tokens may be a zero with a minus in a string.", say(HI, max_tokens="-0"), []),
+    ("max-tokens-large", "max_tokens may be an integer of more than 64 bits.", say(HI, max_tokens=2**64), []),
+    ("max-tokens-digits", "A whole number in a string may have 4300 digits.", say(HI, max_tokens="1" * 4300), []),
+    ("max-tokens-underscores", "Underscores of a whole number do not count as digits.", say(HI, max_tokens="_".join("1" * 2200)), []),
+    ("max-tokens-float-large", "max_tokens may be a float just below 2 to the 63.", say(HI, max_tokens=2.0**63 - 1024), []),
+    ("random-seed-null", "random_seed may be null.", say(HI, random_seed=None), []),
+    ("reject-max-tokens-text", "max_tokens is no word.", say(HI, max_tokens="many"), []),
+    ("reject-max-tokens-negative", "max_tokens is at least 0.", say(HI, max_tokens=-1), []),
+    ("reject-max-tokens-text-negative", "max_tokens in a string is at least 0.", say(HI, max_tokens="-1"), []),
+    ("reject-max-tokens-fraction", "max_tokens has no fraction.", say(HI, max_tokens=1.5), []),
+    ("reject-max-tokens-text-fraction", "max_tokens in a string has no fraction.", say(HI, max_tokens="1.5"), []),
+    ("reject-max-tokens-2-63", "A float of 2 to the 63 is no whole number.", say(HI, max_tokens=2.0**63), []),
+    ("reject-max-tokens-underscores", "Two underscores do not stand side by side in a whole number.", say(HI, max_tokens="1__0"), []),
+    ("reject-max-tokens-exponent", "A whole number in a string has no exponent.", say(HI, max_tokens="1e1"), []),
+    ("reject-max-tokens-list", "max_tokens is no list.", say(HI, max_tokens=[5]), []),
+    ("reject-random-seed", "random_seed is at least 0.", say(HI, random_seed=-5), []),
+    # words, and what is no string or object
+    *((f"reject-reasoning-effort-{word}", f"V7 has no tokens for a reasoning_effort of {word}.", say(HI, reasoning_effort=word), []) for word in ("none", "minimal", "low", "medium", "xhigh", "max")),
+    ("reject-reasoning-effort-word", "reasoning_effort is one of seven words.", say(HI, reasoning_effort="most"), []),
+    ("reasoning-effort-null", "reasoning_effort may be null.", say(HI, reasoning_effort=None), []),
+    *((f"tool-choice-{word}", f"tool_choice may be {word}.", say(HI, tool_choice=word), []) for word in ("auto", "none", "required")),
+    ("tool-choice-function", "tool_choice may name a function.", say(HI, tool_choice={"type": "function", "function": {"name": "f"}}), []),
+    ("reject-tool-choice-word", "tool_choice is one of four words.", say(HI, tool_choice="one"), []),
+    ("reject-tool-choice-number", "tool_choice is a word or an object.", say(HI, tool_choice=5), []),
+    ("reject-tool-choice-list", "tool_choice is no list.", say(HI, tool_choice=["auto"]), []),
+    ("reject-tool-choice-no-function", "An object as tool_choice has a function.", say(HI, tool_choice={"type": "function"}), []),
+    ("reject-tool-choice-no-name", "A function in tool_choice has a name.", say(HI, tool_choice={"function": {}}), []),
+    ("reject-tool-choice-type", "type of tool_choice is function.", say(HI, tool_choice={"type": "tool", "function": {"name": "f"}}), []),
+    ("model-null", "model may be null.", say(HI, model=None), []),
+    ("reject-model", "model is a string.", say(HI, model=7), []),
+    ("reject-request-number", "A request is an object.", 5, []),
+    ("reject-request-list", "A request is no list, whatever is in it.", ["continue_final_message"], []),
+    ("reject-messages-object", "messages is a list.", {"messages": HI}, []),
+    ("reject-message-text", "A message is an object.", say("Hi"), []),
+    ("reject-message-no-role", "A message has a role.", say({"content": "Hi"}), []),
+    ("reject-message-no-content", "A user message without the key content is refused.", say({"role": "user"}), []),
+    ("reject-chunk-text", "A chunk is an object.", say(user("a", "b")), []),
+    ("reject-chunk-no-type", "A chunk has a type.", say(user({"text": "a"})), []),
+    ("reject-chunk-type", "A chunk has one of six types.", say(user({"type": "video", "video": "a"})), []),
+    ("reject-chunk-no-text", "A text chunk has a text.", say(user({"type": "text"})), []),
+    ("reject-chunk-null-text", "The text of a chunk is not null.", say(user({"type": "text", "text": None})), []),
+    ("reject-chunk-key", "A chunk with a key that nobody knows is refused.", say(user({"type": "text", "text": "a", "x": 1})), []),
+    ("reject-image-url-number", "image_url is a string or an object.", say(user({"type": "image_url", "image_url": 5})), []),
+    ("reject-image-url-no-url", "image_url as an object has a URL.", say(user({"type": "image_url", "image_url": {"detail": "high"}})), []),
+    ("reject-image-url-key", "image_url as an object with a key that nobody knows is refused.", say(user({"type": "image_url", "image_url": {"url": corpus.picture(16, 16), "x": 1}})), []),
+    ("image-detail-null", "detail of an image may be null.", say(user({"type": "image_url", "image_url": {"url": corpus.picture(16, 16), "detail": None}})), []),
+    ("reject-image-detail", "detail of an image is a string.", say(user({"type": "image_url", "image_url": {"url": corpus.picture(16, 16), "detail": 1}})), []),
+    ("reject-tools-object", "tools is a list.", say(HI, tools=tool()), []),
+    ("reject-tool-list", "A tool is an object.", say(HI, tools=[[]]), []),
+    ("reject-tool-key", "A tool with a key that nobody knows is refused.", with_tool({**tool(), "x": 1}), []),
+    ("reject-tool-type", "type of a tool is function.", with_tool({**tool(), "type": "web"}), []),
+    ("reject-tool-type-null", "type of a tool is not null.", with_tool({**tool(), "type": None}), []),
+    ("reject-tool-no-function", "A tool has a function.", with_tool({"type": "function"}), []),
+    ("reject-tool-no-name", "A function of a tool has a name.", with_tool({"function": {"parameters": {}}}), []),
+    ("reject-tool-description-null", "description of a tool is not null.", with_tool({"function": {"name": "f", "parameters": {}, "description": None}}), []),
+    ("reject-calls-object", "tool_calls is a list.", say(HI, assistant("a", call()), BYE), []),
+    ("reject-call-text", "A call is an object.", after(["weather"]), []),
+    ("reject-call-key", "A call with a key that nobody knows is refused.", after(call(x=1)), []),
+    ("reject-call-type", "type of a call is function.", after({**call(), "type": "tool"}), []),
+    ("reject-call-type-null", "type of a call is not null.", after({**call(), "type": None}), []),
+    ("reject-call-no-function", "A call has a function.", after({"id": "abcDEF123"}), []),
+    ("reject-call-no-arguments", "A call has arguments.", after({"id": "abcDEF123", "function": {"name": "f"}}), []),
+    ("reject-call-id-null", "A call's id is not null.", after(call(id=None)), []),
+    ("reject-call-name-null", "A call's name is a string.", after(call(name=None)), []),
+    ("reject-calls-of-user", "A user message has no calls.", say({**HI, "tool_calls": []}), []),
+    ("result-name-null", "The name of a tool message may be null.", say(HI, assistant(calls=[call()]), result(name=None), BYE), []),
+    ("result-no-chunks", "A result without chunks is nothing between its brackets.", say(HI, assistant(calls=[call()]), result([]), BYE), []),
+    ("reject-result-id-null", "A tool_call_id of null is none.", say(HI, assistant(calls=[call()]), result(id=None), BYE), []),
+    ("reject-result-id-number", "A tool_call_id is a string.", say(HI, assistant(calls=[call()]), result(id=123456789), BYE), []),
+    ("reject-result-null", "A result has content.", say(HI, assistant(calls=[call()]), result(None), BYE), []),
+    ("response-format-text", "response_format may be of type text.", with_format(type="text"), []),
+    ("response-format-no-type", "response_format may lack its type.", with_format(), []),
+    ("response-format-custom-schema", "response_format may have a custom_schema in place of its schema.", with_format(type="json_schema", json_schema={"name": "n", "custom_schema": {}}), []),
+    ("response-format-description-null", "description in response_format may be null.", with_format(type="json_schema", json_schema={"name": "n", "schema": {}, "description": None, "strict": "yes"}), []),
+    ("reject-response-format-text", "response_format is an object.", say(HI, response_format="json_object"), []),
+    ("reject-response-format-list", "response_format is no list.", say(HI, response_format=[]), []),
+    ("reject-response-format-type", "type of response_format is one of three words.", with_format(type="xml"), []),
+    ("reject-response-format-key", "response_format with a key that nobody knows is refused.", with_format(type="text", x=1), []),
+    ("reject-response-format-json-schema", "json_schema in response_format is an object.", with_format(type="text", json_schema=5), []),
+    ("reject-response-format-no-name", "json_schema in response_format has a name.", with_format(type="json_schema", json_schema={"schema": {}}), []),
+    ("reject-response-format-boolean", "A schema in response_format is not just true.", with_format(type="json_schema", json_schema={"name": "n", "schema": True}), []),
+    ("reject-response-format-nothing", "json_schema in response_format has a schema.", with_format(type="json_schema", json_schema={"name": "n"}), []),
+    ("reject-response-format-strict", "strict in response_format is a boolean.", with_format(type="json_schema", json_schema={"name": "n", "schema": {}, "strict": None}), []),
+    # continue_final_message
+    ("continue-word", "continue_final_message may be a word for true.", say(HI, assistant("Once"), continue_final_message="true"), []),
+    ("continue-later", "The last of several messages of the assistant is continued.", say(HI, assistant("a"), BYE, assistant("Once"), continue_final_message=True), []),
+    ("reject-continue-word", "continue_final_message is a boolean.", say(HI, assistant("Once"), continue_final_message="always"), []),
+    ("reject-continue-null", "continue_final_message is not null.", say(HI, continue_final_message=None), []),
+    ("reject-continue-empty", "Without messages none is continued.", say(continue_final_message=True), []),
+    ("reject-continue-text", "A message that is no object is not continued.", say("Hi", continue_final_message=True), []),
+    ("reject-continue-messages", "Messages that are no list are not continued.", {"messages": HI, "continue_final_message": True}, []),
+    ("continue-prefix-false", "A message is continued although its prefix is false.", say(HI, assistant("Once", prefix=False), continue_final_message=True), []),
+    ("reject-continue-prefix", "prefix of a message that is continued is a boolean.", say(HI, assistant("Once", prefix="maybe"), continue_final_message=True), []),
+    # audio and thinking
+    ("reject-audio-system", "Audio of a user is refused beside a system message, before it is refused at all.", say(system("a"), user({"type": "input_audio", "input_audio": "AAAA"})), []),
+    ("reject-audio-url-system", "The URL of audio is refused beside a system message as audio is.", say(system("a"), user({"type": "audio_url", "audio_url": "a.wav"})), []),
+    ("reject-audio-system-later", "Audio of a user is refused beside a system message of later.", say(user({"type": "input_audio", "input_audio": "AAAA"}), system("a")), []),
+    ("reject-audio-url", "V7 has no audio at a URL.", say(user({"type": "audio_url", "audio_url": {"url": "a.wav"}})), []),
+    ("reject-audio-data", "V7 has no audio whose data is in an object.", say(user({"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}})), []),
+    ("reject-audio-number", "Audio is a string or an object.", say(user({"type": "input_audio", "input_audio": 5})), []),
+    ("reject-audio-no-data", "Audio in an object has data.", say(user({"type": "input_audio", "input_audio": {"format": "wav"}})), []),
+    ("reject-audio-url-number", "The URL of audio is a string or an object.", say(user({"type": "audio_url", "audio_url": 5})), []),
+    ("reject-audio-url-no-url", "An object with the URL of audio has one.", say(user({"type": "audio_url", "audio_url": {}})), []),
+    ("reject-audio-of-system", "A system message has audio only until it becomes tokens.", say(system({"type": "input_audio", "input_audio": "AAAA"}), HI), []),
+    ("reject-audio-url-of-system", "A system message has no audio at a URL.", say(system({"type": "audio_url", "audio_url": "a.wav"}), HI), []),
+    ("reject-audio-of-assistant", "An assistant message has no audio.", say(HI, assistant([{"type": "input_audio", "input_audio": "AAAA"}]), BYE), []),
+    ("reject-audio-result", "A result has no audio.", say(HI, assistant(calls=[call()]), result([{"type": "input_audio", "input_audio": "AAAA"}]), BYE), []),
+    ("reject-audio-url-result", "A result has no audio at a URL.", say(HI, assistant(calls=[call()]), result([{"type": "audio_url", "audio_url": "a.wav"}]), BYE), []),
+    ("reject-audio-result-system", "Audio of a result may stand beside a system message, and is refused as a result's.", say(system("a"), HI, assistant(calls=[call()]), result([{"type": "input_audio", "input_audio": "AAAA"}]), BYE), []),
+    ("reject-thinking-system", "A system message thinks only until it becomes tokens.", say(system({"type": "thinking", "thinking": "a"}), HI), []),
+    ("reject-thinking-user", "A user message does not think.", say(user({"type": "thinking", "thinking": "a"})), []),
+    ("reject-thinking-number", "What is thought is a string.", say(system({"type": "thinking", "thinking": 5}), HI), []),
+    ("reject-thinking-result", "A result does not think.", say(HI, assistant(calls=[call()]), result([{"type": "thinking", "thinking": "a"}]), BYE), []),
+    ("reject-image-chunk-result", "A result has no image chunk.", say(HI, assistant(calls=[call()]), result([{"type": "image", "image": corpus.picture(16, 16)}]), BYE), []),
+    ("reject-image-chunk-system", "A system message has no image chunk.", say(system({"type": "image", "image": corpus.picture(16, 16)}), HI), []),
+    # the order in which faults are looked for
+    ("reject-digits-first", "Arguments are looked at before a half of a text is.", say(user("\ud800"), assistant(calls=[call("9" * 4301)]), BYE), []),
+    ("reject-digits-second-call", "Arguments of each call are looked at.", after([call(), call("[" + "9" * 4301 + "]")]), []),
+    ("reject-nested-arguments", "Arguments do not nest 2,000 deep.", with_arguments("[" * 2000), []),
+    ("reject-schema-before-effort", "A tool's name is looked at before reasoning_effort is.", with_tool(tool(name="a b")) | {"reasoning_effort": "low"}, []),
+    ("reject-effort-before-truncation", "reasoning_effort is looked at before the number of tokens is.", say(HI, reasoning_effort="low", truncate_for_context_length=True), []),
+    ("reject-half-last", "A text that ends with the last of the halves is refused.", say(user("a\udfff")), []),
+    ("half-border-low", "A text may have U+D7FF, before the first half.", say(user("\ud7ff")), []),
+    ("half-border-high", "A text may have U+E000, behind the last half.", say(user("\ue000")), []),
+    # schemas
+    ("tool-schema-numbers", "maximum, minimum and their exclusive forms are numbers.", with_tool(tool({"maximum": 1, "exclusiveMaximum": 1.5, "minimum": -1, "exclusiveMinimum": 0})), []),
+    *((f"reject-tool-{key}", f"{key} of a schema is a number.", with_tool(tool({key: "1"})), []) for key in ("maximum", "exclusiveMaximum", "minimum", "exclusiveMinimum")),
+    ("reject-tool-maximum-true", "true is no number in a schema.", with_tool(tool({"maximum": True})), []),
+    ("reject-tool-multipleOf-zero", "multipleOf of a schema is not 0.", with_tool(tool({"multipleOf": 0})), []),
+    ("reject-tool-multipleOf-text", "multipleOf of a schema is a number.", with_tool(tool({"multipleOf": "2"})), []),
+    ("reject-tool-multipleOf-true", "multipleOf of a schema is not true.", with_tool(tool({"multipleOf": True})), []),
+    ("tool-multipleOf-nan", "multipleOf of a schema may be NaN.", with_tool(tool({"multipleOf": float("nan")})), []),
+    ("tool-multipleOf-small", "multipleOf of a schema may be below 1.", with_tool(tool({"multipleOf": 0.5})), []),
+    ("tool-counts", "Counts of a schema are whole numbers from 0.", with_tool(tool({"maxLength": 0, "minLength": 1, "maxItems": 2, "minItems": 0, "maxProperties": 3, "minProperties": 0})), []),
+    ("tool-count-float", "A count of a schema may be a float without fraction.", with_tool(tool({"minLength": 2.0})), []),
+    *((f"reject-tool-{key}", f"{key} of a schema is not below 0.", with_tool(tool({key: -1})), []) for key in ("maxLength", "minLength", "maxItems", "minItems", "maxProperties", "minProperties")),
+    ("reject-tool-count-fraction", "A count of a schema has no fraction.", with_tool(tool({"maxItems": 1.5})), []),
+    ("reject-tool-count-true", "true is no count in a schema.", with_tool(tool({"maxItems": True})), []),
+    ("reject-tool-count-text", "A count of a schema is no string.", with_tool(tool({"maxItems": "3"})), []),
+    ("reject-tool-count-negative-float", "A float below 0 is no count in a schema.", with_tool(tool({"minItems": -1.0})), []),
+    *((f"reject-tool-{key.replace('$', 'dollar-')}", f"{key} of a schema is a string.", with_tool(tool({key: 5})), []) for key in ("$id", "$schema", "$ref", "$comment", "title", "description", "format", "contentMediaType", "contentEncoding")),
+    ("tool-schema-strings", "Strings of a schema may be empty.", with_tool(tool({key: "" for key in ("$id", "$schema", "$ref", "$comment", "title", "description", "format", "contentMediaType", "contentEncoding")})), []),
+    *((f"reject-tool-{key}", f"{key} of a schema is a boolean.", with_tool(tool({key: 1})), []) for key in ("readOnly", "uniqueItems")),
+    ("tool-booleans", "readOnly and uniqueItems of a schema may be true or false.", with_tool(tool({"readOnly": True, "uniqueItems": False})), []),
+    ("tool-write-only", "writeOnly of a schema may be anything.", with_tool(tool({"writeOnly": 5, "$defs": 5})), []),
+    ("tool-pattern", "A pattern of a schema may match anything.", with_tool(tool({"pattern": "^[a-z]+(?:-[0-9]{1,3})*$"})), []),
+    ("reject-tool-pattern-number", "A pattern of a schema is a string.", with_tool(tool({"pattern": 5})), []),
+    *((f"reject-tool-{key}", f"{key} of a schema is a schema.", with_tool(tool({key: 5})), []) for key in ("additionalItems", "contains", "additionalProperties", "propertyNames", "if", "then", "else", "not")),
+    ("tool-schemas", "Eight keys of a schema hold a schema.", with_tool(tool({key: {} for key in ("additionalItems", "contains", "additionalProperties", "propertyNames", "if", "then", "else", "not")})), []),
+    ("tool-items", "items of a schema may be a schema.", with_tool(tool({"items": {"type": "string"}})), []),
+    ("tool-items-list", "items of a schema may be a list of schemas.", with_tool(tool({"items": [{"type": "string"}]})), []),
+    ("reject-tool-items-empty", "items of a schema is no empty list.", with_tool(tool({"items": []})), []),
+    ("reject-tool-items-number", "items of a schema is no number.", with_tool(tool({"items": 5})), []),
+    ("reject-tool-items-element", "Each of items of a schema is a schema.", with_tool(tool({"items": [{}, 5]})), []),
+    *((f"tool-{key}", f"{key} of a schema may be a list of one schema.", with_tool(tool({key: [{}]})), []) for key in ("allOf", "anyOf", "oneOf")),
+    *((f"reject-tool-{key}-empty", f"{key} of a schema is no empty list.", with_tool(tool({key: []})), []) for key in ("allOf", "anyOf", "oneOf")),
+    ("tool-anyOf-equal", "Schemas of a list may be equal.", with_tool(tool({"anyOf": [{}, {}]})), []),
+    ("reject-tool-anyOf-object", "anyOf of a schema is a list.", with_tool(tool({"anyOf": {"0": {}}})), []),
+    ("tool-required-empty", "required of a schema may be empty.", with_tool(tool({"required": []})), []),
+    ("reject-tool-required-number", "Each of required of a schema is a string.", with_tool(tool({"required": ["a", 5]})), []),
+    ("reject-tool-required-text", "required of a schema is a list.", with_tool(tool({"required": "ab"})), []),
+    ("tool-definitions", "definitions of a schema are schemas by their names.", with_tool(tool({"definitions": {"a": {}, "b": True}})), []),
+    ("reject-tool-definitions", "Each of definitions of a schema is a schema.", with_tool(tool({"definitions": {"a": {}, "b": 5}})), []),
+    ("reject-tool-definitions-list", "definitions of a schema is an object.", with_tool(tool({"definitions": [{}]})), []),
+    ("reject-tool-properties-list", "properties of a schema is an object.", with_tool(tool({"properties": []})), []),
+    ("tool-pattern-properties", "patternProperties of a schema are schemas by patterns.", with_tool(tool({"patternProperties": {"^a": {}}})), []),
+    ("reject-tool-pattern-properties-key", "A key of patternProperties of a schema is a pattern.", with_tool(tool({"patternProperties": {"^a": {}, "(": {}}})), []),
+    ("reject-tool-pattern-properties-value", "Each of patternProperties of a schema is a schema.", with_tool(tool({"patternProperties": {"^a": 5}})), []),
+    ("reject-tool-pattern-properties-list", "patternProperties of a schema is an object.", with_tool(tool({"patternProperties": ["^a"]})), []),
+    ("tool-dependencies", "dependencies of a schema are schemas or lists of names.", with_tool(tool({"dependencies": {"a": {}, "b": ["a"], "c": []}})), []),
+    ("reject-tool-dependencies", "A list of names in dependencies of a schema has none twice.", with_tool(tool({"dependencies": {"a": ["b", "b"]}})), []),
+    ("reject-tool-dependencies-number", "Each of dependencies of a schema is a schema or a list.", with_tool(tool({"dependencies": {"a": 5}})), []),
+    ("tool-enum", "enum and examples of a schema are any lists.", with_tool(tool({"enum": [1, 1, None], "examples": []})), []),
+    *((f"reject-tool-{key}", f"{key} of a schema is a list.", with_tool(tool({key: "ab"})), []) for key in ("enum", "examples")),
+    *((f"tool-type-{word}", f"A schema may be of type {word}.", with_tool(tool({"type": word})), []) for word in ("array", "boolean", "integer", "null", "number", "object", "string")),
+    ("tool-type-list", "A schema may be of a list of one type.", with_tool(tool({"type": ["integer"]})), []),
+    ("tool-types", "A schema may be of several types.", with_tool(tool({"type": ["string", "null"]})), []),
+    ("reject-tool-type-list-empty", "A schema is not of an empty list of types.", with_tool(tool({"type": []})), []),
+    ("reject-tool-type-twice", "A schema is not of one type twice.", with_tool(tool({"type": ["string", "string"]})), []),
+    ("reject-tool-type-element", "Each type of a list is one.", with_tool(tool({"type": ["string", "text"]})), []),
+    ("reject-tool-type-number", "A type of a schema is no number.", with_tool(tool({"type": 5})), []),
+    ("reject-tool-schema-number", "A schema inside of another is no number.", with_tool(tool({"properties": {"a": 5}})), []),
+    # images
+    ("image-jpeg", "An image may be a JPEG.", say(user(behind(jpeg()))), []),
+    ("image-jpeg-progressive", "A JPEG may be progressive.", say(user(behind(jpeg(progressive=True)))), []),
+    ("image-jpeg-extended", "A JPEG may have a frame of the extended kind.", say(user(behind(jpeg().replace(b"\xff\xc0", b"\xff\xc1")))), []),
+    ("image-jpeg-bare", "A JPEG may lack the segment of JFIF.", say(user(behind(jpeg_with(drop=(0xE0,))))), []),
+    ("image-jpeg-codes-first", "Tables of codes of a JPEG may stand before its frame.", say(user(behind(jpeg_with(codes_first=True)))), []),
+    ("image-jpeg-conditioning", "A segment of arithmetic coding is no frame of a JPEG.", say(user(behind(jpeg_with(b"\xff\xcc\x00\x08\x00\x10\x01\x10\x10\x05")))), []),
+    ("image-jpeg-comment", "A comment of a JPEG may hold what looks like a frame.", say(user(behind(jpeg_with(b"\xff\xfe\x00\x17" + like_a_frame(0xC0) + b"\xff\xc0")))), []),
+    ("image-jpeg-long-comment", "A comment of a JPEG may be longer than 255 bytes.", say(user(behind(jpeg_with(b"\xff\xfe\x01\x04" + b"a" * 258)))), []),
+    ("image-jpeg-like-frames", "Segments of a JPEG with markers just below and above those of frames are none.", say(user(behind(jpeg_with(like_a_frame(0xE1), like_a_frame(0xEF))))), []),
+    ("image-jpeg-fill", "Bytes that fill up before a marker of a JPEG do not count in a request.", say(user(behind(jpeg_with(b"\xff\xff\xff")))), []),
+    ("image-jpeg-junk", "A byte between two segments of a JPEG makes no marker with the one before it.", say(user(behind(jpeg_with(b"\xff\xfe\x00\x03\xff", b"\xc0")))), []),
+    ("image-jpeg-large", "The sides of a JPEG have two bytes.", say(user(behind(jpeg(size=(272, 264))))), []),
+    ("image-png-window", "A PNG may be compressed with a small window.", say(user(behind(small_window()))), []),
+    ("image-two-texts", "Texts behind an image are one text.", say(user(A, text("a"), text("b"))), []),
+    ("image-jpeg-restart", "A restart marker before the frame of a JPEG has no segment.", say(user(behind(jpeg_with(b"\xff\xd0", b"\xff\xd7")))), []),
+    *((f"reject-jpeg-{kind}", f"{title} of a JPEG without a frame is none.", say(user(behind(b"\xff\xd8" + like_a_frame(marker) + bytes(20)))), []) for kind, title, marker in (("codes", "A table of codes", 0xC4), ("extension", "An extension", 0xC8), ("conditioning", "A segment of arithmetic coding", 0xCC), ("application", "An application's segment", 0xE1))),
+    ("reject-jpeg-alone", "The first bytes of a JPEG are no image.", say(user(behind(b"\xff\xd8\xff"))), []),
+    ("reject-jpeg-cut", "A JPEG that is cut off in its frame is no image.", say(user(behind(jpeg()[: jpeg().index(b"\xff\xc0") + 8]))), []),
+    ("reject-jpeg-cut-late", "A JPEG whose frame lacks its last byte is no image.", say(user(behind(jpeg()[: jpeg().index(b"\xff\xc0") + 18]))), []),
+    ("reject-jpeg-cut-early", "A JPEG that is cut off before its frame is no image.", say(user(behind(jpeg()[: jpeg().index(b"\xff\xc0")]))), []),
+    ("reject-jpeg-begin", "A JPEG begins with its own marker.", say(user(behind(b"\x00" + jpeg()[1:]))), []),
+    ("reject-png-cut", "A PNG that is cut off in its header is no image.", say(user(behind(png()[:20]))), []),
+    ("reject-png-cut-late", "A PNG that is cut off behind its header is no image.", say(user(behind(png()[:33]))), []),
+    ("reject-png-signature", "A PNG begins with its own eight bytes.", say(user(behind(png().replace(b"\r\n", b"\n\n", 1)))), []),
+    ("reject-png-header", "A PNG has a header.", say(user(behind(png()[:8] + png()[33:]))), []),
+    ("reject-image-chunk-no-image", "What an image chunk holds is an image.", say(user({"type": "image", "image": "AAAA"})), []),
+    ("reject-image-chunk-empty", "An image chunk that begins as a data: URL has a payload.", say(user({"type": "image", "image": "data:image/png;base64,"})), []),
+    ("image-chunk-data-url", "An image chunk may hold a data: URL.", say(user({"type": "image", "image": corpus.picture(40, 20)})), []),
+    ("image-chunk-last", "One image chunk behind one text is put before it.", say(user(text("a"), {"type": "image", "image": corpus.picture(16, 16)})), []),
+    ("image-data-url-any-type", "The type that a data: URL names is not looked at.", say(user(at("data:text/plain;x=1;base64," + corpus.picture(40, 20).split(",")[1]))), []),
+    ("image-base64-odd", "Characters of base64 that are none of its digits are skipped.", say(user(at(corpus.picture(40, 20).replace("i", " i\n-_.", 3)))), []),
+    ("reject-image-base64-ascii", "base64 has no character outside of ASCII.", say(user(at(corpus.picture(40, 20) + "\u00e9"))), []),
+    ("reject-image-base64-cut", "base64 does not end inside of a group.", say(user(at("data:;base64,iVBORw0KGgo"))), []),
+    ("reject-data-url-empty", "A data: URL is not empty.", say(user(at("data:image/png;base64,"))), []),
+    ("reject-data-url-no-comma", "A data: URL has a comma.", say(user(at("data:image/png;base64"))), []),
+    ("reject-file-device", "What a file:// URL names is an image.", say(user(at("file:///dev/null"))), []),
+    ("reject-file-directory", "A file:// URL names no folder.", say(user(at("file:///"))), []),
+    ("reject-file-host", "A file:// URL has no host: its path begins behind the second slash.", say(user(at("file://localhost/no/such/image.png"))), []),
+    ("reject-url-file", "A URL of a file has two slashes.", say(user(at("file:/no/such/image.png"))), []),
+    ("reject-url-scheme", "An image is not fetched by FTP.", say(user(at("ftp://127.0.0.1/image.png"))), []),
+    ("reject-url-none", "The URL of an image is not empty.", say(user(at(""))), []),
+    ("reject-url-nobody", "An image is not fetched where nobody answers.", say(user(at("http://127.0.0.1:1/image.png"))), []),
 ]  # fmt: skip
 
 LONG = [
@@ -408,6 +736,18 @@ TRUNCATED = [
         10,
     ),
     ("image", "An image's tokens count.", [user(A, text("a")), assistant("b"), BYE], 5),
+    (
+        "calls-first",
+        "Calls in front go alone, and their result stays as long as it fits.",
+        [assistant(calls=[call()]), result(), HI],
+        17,
+    ),
+    (
+        "result-first",
+        "A result in front goes alone.",
+        [result("one two three"), assistant("a"), user("b")],
+        7,
+    ),
 ]
 
 FILLED = [
@@ -487,6 +827,12 @@ TEXTS = [
         "[REFERENCE_DOC_1]0 [REFERENCE_DOC_10]",
         [],
     ),
+    (
+        "reference-document-last",
+        "The longest of the user-defined pieces are pieces wherever they stand.",
+        "[REFERENCE_DOC_19][REFERENCE_DOC_10] [REFERENCE_DOC_19]",
+        [],
+    ),
     ("user-defined-cut", "Half of a user-defined piece is ordinary text.", "[REF", []),
     ("user-defined-case", "A user-defined piece in lower case is ordinary text.", "[ref]", []),
     ("byte-string", "The name of a byte piece in text is ordinary text.", "<0x0A>", []),
@@ -543,8 +889,20 @@ DECODED = [
     ("bytes-surrogate", "Half of a surrogate pair in UTF-8 is no character.", ["<0xED>", "<0xA0>", "<0x80>"]),
     ("bytes-overlong", "An overlong form in UTF-8 is no character.", ["<0xC0>", "<0xAF>"]),
     ("bytes-emoji", "Four bytes are one character.", ["<0xF0>", "<0x9F>", "<0x98>", "<0x80>"]),
+    (
+        "bytes-emojis",
+        "Eight bytes may be two characters of four.",
+        ["<0xF0>", "<0x9F>", "<0x98>", "<0x80>", "<0xF0>", "<0x9F>", "<0x9A>", "<0x80>"],
+    ),
     ("bytes-then-space", "Bytes in front keep the ▁ behind them.", ["<0x41>", "▁b"]),
     ("unknown", "<unk> is U+2047 between spaces.", ["<unk>", "▁a"]),
+]
+
+# name, what it shows, ids
+IDS = [
+    ("last-id", "The last of the ids is 32767.", [32767]),
+    ("reject-id-behind", "An id behind the last piece is none.", [16127, 32768]),
+    ("reject-id-negative", "An id below 0 is none.", [16127, -1]),
 ]
 
 # ---- writing ----
@@ -694,7 +1052,12 @@ def texts() -> None:
 
 def decoded() -> None:
     def made(name, title, tokens, importance="high"):
-        return case(f"decode/{name}", title, "decode tokens", {"tokens": tokens}, {"text": PROCESSOR.decode(tokens)}, "SentencePieceProcessor.decode", SENTENCEPIECE,
+        try:
+            expect = {"text": PROCESSOR.decode(tokens)}
+        except IndexError as error:
+            expect = {"reject": type(error).__name__}
+        assert name.startswith("reject-") == ("reject" in expect), (name, expect)
+        return case(f"decode/{name}", title, "decode tokens", {"tokens": tokens}, expect, "SentencePieceProcessor.decode", SENTENCEPIECE,
                     importance=importance)  # fmt: skip
 
     first = PROCESSOR.piece_to_id("<0x00>")
@@ -715,6 +1078,7 @@ def decoded() -> None:
         tokens = [PROCESSOR.piece_to_id(piece) for piece in pieces]
         assert [PROCESSOR.id_to_piece(token) for token in tokens] == pieces, name
         cases.append(made(name, title, tokens))
+    cases += [made(*entry) for entry in IDS]
     cases += [
         made(
             f"random-{number:03}",
