@@ -234,6 +234,10 @@ STRETCHES = [
     # a source of fewer than four lines, whose positions OpenCV rounds to float32; visible where the
     # other side is long and positions are not exact in float32 anyway
     *((width, height, 1024, 16, "noise") for width, height in [(999, 3), (1, 777), (1, 12345)]),
+    # and one of just four lines, whose positions it does not round
+    (999, 4, 1024, 16, "noise"),
+    # the smallest of the images that have a row of patches less where the longest side is 1023
+    (1055, 17, 1024, 16, "noise"),
 ]  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """Makes Fixtures/cases/steps: one operation or stage of the model on golden inputs, a suite a stage.
 
-    python make_step_cases.py [STAGE ...]
+    python make_step_cases.py [--new] [STAGE ...]
 
 The answers are the float64 oracle's (Fixtures/oracle/steps.py); PyTorch in float64 is the witness, by other
 operations (step_schedules.py). Inputs and weights are exact in bfloat16, so that every arithmetic has
@@ -10,6 +10,9 @@ the same ones, but are stored as float32. A case has
   in which each operation takes a random one;
 - `faults`: how far every mistake of Docs/Faults.md moves the answer that this stage can have and that
   shows in float32; `hides`: those which cannot be seen in it, in any arithmetic.
+
+--new makes the cases that are not there yet and leaves the others as they are: on another processor the
+last digits of what is measured are others.
 
 Prints for each fault its cases: relF over the noise in float32 and in bfloat16. Exit 1 if one has fewer than
 two, none that decides it in bfloat16 (UNDECIDED says why), or none that hides it.
@@ -28,7 +31,7 @@ import step_schedules
 import suites
 import torch
 from make_noise import BITS, rounded_up
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 sys.path.insert(0, str(suites.CASES.parent.parent / "Tools" / "checks"))
 import faults  # noqa: E402
@@ -299,6 +302,17 @@ def attention():
     )
     flat = {"k": exact(np.ones((6, 20)))}
     yield from case("equal-keys", "Of equal scores the weights are equal.", 3, 1, 20, [6], True, x=flat)
+    large = {"q": exact(np.full((6, 60), 180))} | flat
+    yield from case(
+        "scores-800",
+        "Scores of more than 800 do not overflow even in float64, for the row's maximum is subtracted.",
+        3,
+        1,
+        20,
+        [6],
+        True,
+        x=large,
+    )
 
 
 def silu_product():
@@ -684,9 +698,13 @@ def digits(x):
     return float(rounded_up(x)) if x else 0.0
 
 
-def make(stage):
+def make(stage, kept):
+    """- kept: whether cases that are there stay as they are."""
     folder, stored, cases, known = suites.CASES / "steps" / stage, {}, [], {}
     folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "cases.safetensors"
+    there = {case["id"]: case for case in suites.read(f"steps/{stage}/cases")} if kept else {}
+    tensors_there = load_file(path) if kept else {}
 
     def keep(name, array):
         """Equal tensors are stored once."""
@@ -695,6 +713,11 @@ def make(stage):
         return known[key]
 
     for name, title, parameters, tensors in globals()[stage]():
+        if case := there.get(f"steps/{stage}/{name}"):
+            for key in (*case["inputs"]["tensors"].values(), case["expect"]["tensor"]):
+                keep(key, tensors_there[key])
+            cases.append(case)
+            continue
         right = steps.answer(stage, parameters, tensors)
         witness = step_schedules.witness(
             stage, parameters, {n: torch.tensor(t).double() for n, t in tensors.items()}
@@ -732,7 +755,6 @@ def make(stage):
             "since": SINCE,
             "retired": None,
         })  # fmt: skip
-    path = folder / "cases.safetensors"
     save_file(stored, path)
     path.chmod(0o644)  # safetensors makes files that only their owner may read
     for case in cases:
@@ -771,9 +793,11 @@ def judged(cases):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("stages", nargs="*", choices=[*TAPS, []], help="all without")
-    stages = parser.parse_args().stages
+    parser.add_argument("--new", action="store_true", help="leave the cases that are there as they are")
+    arguments = parser.parse_args()
+    stages = arguments.stages
     torch.set_num_threads(1)
-    cases = [case for stage in stages or TAPS for case in make(stage)]
+    cases = [case for stage in stages or TAPS for case in make(stage, arguments.new)]
     problems = judged(cases) if not stages else []
     farthest = max(cases, key=lambda case: case["witnesses"][0]["distance"])
     print(
