@@ -12,11 +12,13 @@ INTRODUCTION = """\
 Which cases see each step of [Model.md](Model.md), [Tokens.md](Tokens.md) and [Images.md](Images.md). Made by
 `make mutants`, which puts one small mistake at a time into the oracle (Fixtures/oracle): another constant,
 another operator, operands or arguments the other way round, off by one, a term or a statement dropped, a
-comparison at its edge. Each such *mutant* is asked the cases that run through its line, until one fails.
+comparison at its edge. Each such *mutant* is asked the cases that run through its line, until one fails: of
+image.py those of grid and pixels, of tokens.py and chat_request.py those of tokens, of oracle.py steps and
+`model/tiny` and `model/small`, of seeded.py these models and the values of Fixtures/seeded.
 
 **{killed:,} of {made:,} mutants die.** Of the {survived} that survive, {equivalent} change no answer at all,
-and for {holes} a case is lacking; all are listed at the end, with the case that would see them. Most are in
-chat_request.py: odd requests, which `make check` draws at random, and which cases have too few of.
+and for {holes} a case is lacking; all are listed at the end, with the reason, or the case that would see
+them.
 
 {files}
 
@@ -86,7 +88,7 @@ def page(found, marks, cases, document_steps, reason, suite_sizes):
     through = collections.defaultdict(set)
     for file, own in cases.items():
         for case in own:
-            if case.in_corpus:
+            if case.in_corpus or case.id.startswith("Fixtures/"):
                 continue
             for line in case.lines[file]:
                 for step in marks[file].get(line, []):
