@@ -85,15 +85,12 @@ def shown(tokens: list[int], at: int, before: int = 3, behind: int = 3) -> str:
 
 
 def row(case: dict, verdict: str, found: list[int] | None, error: str) -> str:
-    """Where the two part: the first token that differs, or the exception of the one that refuses."""
-    expected = case["expect"]
+    """Where the two part: the first token that differs, or the exception of the template that refuses."""
     if verdict == "other tokens":
-        wanted = without_grids(expected["tokens"])
+        wanted = without_grids(case["expect"]["tokens"])
         pairs = zip(wanted, found)
         at = next((n for n, (a, b) in enumerate(pairs) if a != b), min(len(wanted), len(found)))
         cells = shown(wanted, at), shown(found, at)
-    elif verdict == "accepted":
-        cells = f"*{expected['reject']}*", "tokens"
     else:
         cells = "tokens", f"*{error}*"
     title = case["title"].replace("<", "&lt;")
@@ -136,6 +133,15 @@ def summary(answers: list[tuple]) -> str:
         template lets {count["accepted"]} through"""
 
 
+def let_through(answers: list[tuple]) -> list[tuple[str, list[str]]]:
+    """The names of cases that a template accepts, by the exception that refuses them, the most first."""
+    found = collections.defaultdict(list)
+    for case, verdict, _, _ in answers:
+        if verdict == "accepted":
+            found[case["expect"]["reject"]].append(f"`{case['id'].split('/')[-1].removeprefix('reject-')}`")
+    return sorted(found.items(), key=lambda entry: (-len(entry[1]), entry[0]))
+
+
 def versions(*packages: str) -> str:
     return ", ".join(f"{package} {importlib.metadata.version(package)}" for package in packages)
 
@@ -160,14 +166,18 @@ def main() -> None:
         that pixtral-ref writes.""",
         f"""{summary(answers)}: a template cannot be relied on to validate.""",
         """Each row shows where the two part: the first token that differs, in bold, with the pieces around
-        it, or the exception of the one that refuses. An image is one `[IMG]` here.""",
+        it, or the exception of the template that refuses. An image is one `[IMG]` here.""",
     ]
     table = [
         "| case | rule | with the template | mistral-common | the template |",
         "|---|---|---|---|---|",
-        *(row(*answer) for answer in answers if answer[1] not in ("same", "both refuse")),
+        *(row(*answer) for answer in answers if answer[1] in ("other tokens", "refused")),
     ]
-    body = "\n\n".join(["# Chat templates beside mistral-common", *map(prose, paragraphs), "\n".join(table)])
+    lists = [prose("And these are the requests that the template lets through, by mistral-common's exception:")]
+    lists.append("\n".join(f"- *{name}*: {', '.join(cases)}." for name, cases in let_through(answers)))
+    body = "\n\n".join(
+        ["# Chat templates beside mistral-common", *map(prose, paragraphs), "\n".join(table), *lists]
+    )
     _, heading, own = DOCUMENT.read_text(encoding="utf-8").partition(OWN)
     DOCUMENT.write_text(f"{body}\n\n{heading}{own}".rstrip("\n") + "\n", encoding="utf-8")
     print(" ".join(summary(answers).split()))

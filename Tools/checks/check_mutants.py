@@ -136,6 +136,7 @@ EQUIVALENT = {
 
 # And these are mistakes that no case sees: which one would.
 HOLES = {
+    "chat_request.py, continued: not isinstance(request, dict) or": "A request that is no object: a session asks none (Conformance.md).",
     "oracle.py, adapter: True → False": "A checkpoint whose params.json lacks `adapter_bias` (Model.md 1): runtimes load those with a name, and all of these have it.",
     "seeded.py, tensor_shapes: True → False": "A checkpoint whose params.json lacks `adapter_bias` (Model.md 1): runtimes load those with a name, and all of these have it.",
 }
@@ -152,6 +153,7 @@ class Case:
     def __init__(self, case, ask):
         self.id, self.ask, self.seconds = case["id"], ask, 0.0
         self.lines = {}  # by file: those it runs through; of a random case, its functions
+        self.lost = set()  # files of which some lines are not known
         self.in_corpus = False
 
 
@@ -296,9 +298,16 @@ def valued(seeded, name):
 
 def right_values(tensor, right):
     places = {"first": 0, "middle": right["middle_index"]}
-    return list(tensor.shape) == right["shape"] and all(
-        [f"0x{bits:04x}" for bits in tensor.bits(place, place + 4)] == right[key]
-        for key, place in places.items()
+    return (
+        list(tensor.shape) == right["shape"]
+        and all(
+            [f"0x{bits:04x}" for bits in tensor.bits(place, place + 4)] == right[key]
+            for key, place in places.items()
+        )
+        and (
+            "sum_of_bits" not in right
+            or int(tensor.bits(0, tensor.count).sum(dtype=np.uint64)) == right["sum_of_bits"]
+        )
     )
 
 
@@ -384,9 +393,6 @@ def wrong_world(world, sources, file, mutant):
 # ---- which lines a case runs through ----
 
 
-EVERY_LINE = set(range(10_000))
-
-
 def cover(cases, world, file):
     """Notes of each case its seconds and its lines of a file (of a random one its functions, which takes
     less time); its answer must be right.
@@ -417,18 +423,21 @@ def cover(cases, world, file):
             was_lost = sys.gettrace() is None
             sys.settrace(None)
         case.seconds = time.perf_counter() - start
-        # Where calls are nested too deep for Python, they are too deep for noting them.
-        case.lines[file] = EVERY_LINE if was_lost else lines
+        case.lines[file] = lines
+        if was_lost:  # where calls are nested too deep for Python, they are too deep to be noted
+            case.lost.add(file)
 
 
 def cases_for(file, mutant, cases):
-    """Those that run through it, cheapest first; then random ones. Where it is in no function, all of
-    them behind those: what has run when the module was made, such as a table of types, may be in any.
+    """Those that run through it, cheapest first; then random ones. Behind those all others, where it has run
+    before any case: when the module was made with its tables, the tokenizer, or a checkpoint.
     """
     lines = {*range(mutant.line, mutant.end + 1)}
-    through = {case: bool(case.lines[file] & (lines | {mutant.function})) for case in cases}
-    asked = cases if not mutant.function or not any(through.values()) else filter(through.get, cases)
-    return sorted(asked, key=lambda case: (case.in_corpus, not through[case], case.seconds))
+    through = {case for case in cases if case.lines[file] & (lines | {mutant.function})}
+    is_early = not mutant.function or not through or file == "seeded"
+    through |= {case for case in cases if file in case.lost}
+    asked = cases if is_early else through
+    return sorted(asked, key=lambda case: (case.in_corpus, case not in through, case.seconds))
 
 
 # ---- a mutant's end ----

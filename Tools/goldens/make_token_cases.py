@@ -80,7 +80,8 @@ def tool(parameters=None, name="weather", **more):
 
 def behind(data):
     """An image chunk of a file's bytes."""
-    return {"type": "image_url", "image_url": "data:;base64," + base64.b64encode(data).decode()}
+    kind = "png" if data[1:4] == b"PNG" else "jpeg"
+    return at(f"data:image/{kind};base64," + base64.b64encode(data).decode())
 
 
 def at(url):
@@ -510,8 +511,6 @@ RULES = [
     ("reject-tool-choice-type", "type of tool_choice is function.", say(HI, tool_choice={"type": "tool", "function": {"name": "f"}}), []),
     ("model-null", "model may be null.", say(HI, model=None), []),
     ("reject-model", "model is a string.", say(HI, model=7), []),
-    ("reject-request-number", "A request is an object.", 5, []),
-    ("reject-request-list", "A request is no list, whatever is in it.", ["continue_final_message"], []),
     ("reject-messages-object", "messages is a list.", {"messages": HI}, []),
     ("reject-message-text", "A message is an object.", say("Hi"), []),
     ("reject-message-no-role", "A message has a role.", say({"content": "Hi"}), []),
@@ -695,7 +694,7 @@ RULES = [
     ("image-data-url-any-type", "The type that a data: URL names is not looked at.", say(user(at("data:text/plain;x=1;base64," + corpus.picture(40, 20).split(",")[1]))), []),
     ("image-base64-odd", "Characters of base64 that are none of its digits are skipped.", say(user(at(corpus.picture(40, 20).replace("i", " i\n-_.", 3)))), []),
     ("reject-image-base64-ascii", "base64 has no character outside of ASCII.", say(user(at(corpus.picture(40, 20) + "\u00e9"))), []),
-    ("reject-image-base64-cut", "base64 does not end inside of a group.", say(user(at("data:;base64,iVBORw0KGgo"))), []),
+    ("reject-image-base64-cut", "base64 does not end inside of a group.", say(user(at("data:image/png;base64,iVBORw0KGgo"))), []),
     ("reject-data-url-empty", "A data: URL is not empty.", say(user(at("data:image/png;base64,"))), []),
     ("reject-data-url-no-comma", "A data: URL has a comma.", say(user(at("data:image/png;base64"))), []),
     ("reject-file-device", "What a file:// URL names is an image.", say(user(at("file:///dev/null"))), []),
