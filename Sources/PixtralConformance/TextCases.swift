@@ -9,7 +9,17 @@ extension Asking {
     let inputs = question.inputs
     let ask: (op: String, members: [(key: String, json: [UInt8])])
     switch question.operation {
-    case "render a V7 request": ask = ("render", [("request", question.request ?? [])])
+    case "render a V7 request":
+      let request = (key: "request", json: question.request ?? [])
+      switch inputs["form"]?.text {
+      case nil: ask = ("render", [request])
+      case "openai":
+        guard runtime.description.features.contains("tokens.openai") else {
+          return lacks(question, "tokens.openai")
+        }
+        ask = ("render", [request, ("form", inputs["form"].jsonBytes)])
+      case let form?: return lacks(question, "requests of the form \(form)")
+      }
     case "cut a V7 request to a number of tokens":
       guard runtime.description.features.contains("tokens.truncation") else {
         return lacks(question, "tokens.truncation")

@@ -9,6 +9,8 @@ extension Precision: ExpressibleByArgument {}
 
 extension CheckpointLayout: ExpressibleByArgument {}
 
+extension ChatRequest.Form: ExpressibleByArgument {}
+
 /// How large an image may be.
 struct PixelLimit: ParsableArguments {
   @Option(help: "Refuse images of more pixels than this, before they are decoded.")

@@ -12,7 +12,8 @@ struct SessionCommand: ParsableCommand {
     abstract: "Answer the questions of a conformance session, as a runtime does.",
     discussion: """
       Reads JSON, an object a line, from standard input, and answers each on standard output, until its end. \
-      Docs/Conformance.md has the protocol.
+      Docs/Conformance.md has the protocol. A question with "form": "openai" has its request in OpenAI's form; \
+      one with "release": "\(Release.earliest)" is answered as that release of mistral-common does.
       """)
 
   @Option(help: "The arithmetic, float32 or float64.")
@@ -64,7 +65,7 @@ private final class Session {
   private func reply(to question: PythonValue, _ answer: inout JSONLine) throws {
     switch question["op"]?.text {
     case "hello": hello(question, &answer)
-    case "render": answer.add("tokens", try render(question))
+    case "render": try render(question, &answer)
     case "fim":
       answer.add("tokens", tokenizer.encode(try FillInRequest(question["fim"] ?? .none, place: "fim")))
     case "encode":
@@ -108,8 +109,8 @@ private final class Session {
     answer.add("version", PixtralRef.version)
     answer.add("arithmetic", precision.rawValue)
     let features = [
-      "tokens", "tokens.fim", "tokens.truncation", "grid", "rgb", "pixels", "pixels.sizes", "step", "trace",
-      "answer",
+      "tokens", "tokens.openai", "tokens.fim", "tokens.truncation", "grid", "rgb", "pixels", "pixels.sizes",
+      "step", "trace", "answer",
       "layout.mistral",
       "layout.hf", "image.png", "image.jpeg", "image.alpha", "multi-image", "resize.opencv-cubic",
       "resize.opencv-portable",
@@ -118,13 +119,27 @@ private final class Session {
     answer.add("rotary", "adjacent")
   }
 
-  private func render(_ question: PythonValue) throws -> [Int] {
+  /// What is asked in a form or of a release that is not known is unsupported; `null` is as absent.
+  private func render(_ question: PythonValue, _ answer: inout JSONLine) throws {
+    let (form, release) = (question["form"] ?? .none, question["release"] ?? .none)
+    guard let form = form == .none ? .mistral : ChatRequest.Form(rawValue: form.text ?? "") else {
+      return answer.add("unsupported", "a form other than mistral and openai")
+    }
+    guard let release = release == .none ? .current : Release(release.text ?? "") else {
+      return answer.add(
+        "unsupported", "a release that is none from \(Release.earliest) to \(Release.current)")
+    }
+    guard form == .mistral || release.hasOpenAIForm else {
+      return answer.add(
+        "unsupported", "OpenAI's form before the release \(Release.earliestOfOpenAIForm)")
+    }
     let loader = ImageLoader()
     let request = try ChatRequest(
-      question["request"] ?? .none, place: "request", folder: folder, images: loader)
+      question["request"] ?? .none, place: "request", folder: folder, images: loader, form: form)
     let grids = request.loadImages(loader).map { $0.map { ImageRule.m1.grid($0.size) } }
-    let template = V7Template(tokenizer: tokenizer)
-    return try template(request, grids: grids, maxTokens: question["max_tokens"]?.integer).tokens
+    let template = V7Template(tokenizer: tokenizer, release: release)
+    let maxTokens = question["max_tokens"]?.integer
+    answer.add("tokens", try template(request, grids: grids, maxTokens: maxTokens).tokens)
   }
 
   private func pixels(_ question: PythonValue) throws -> String {

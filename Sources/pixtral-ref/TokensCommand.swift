@@ -19,6 +19,10 @@ struct TokensCommand: ParsableCommand {
       What is refused gives {"id", "error": {"type", "message"}}, with the class of mistral-common's \
       exception, and the stream goes on; where no id can come back, "line" is the number of the line. Image \
       paths are relative to the folder that the program runs in.
+
+      With --form openai, requests are OpenAI's: they are turned into mistral-common's as its \
+      ChatCompletionRequest.from_openai does, which drops keys that it does not know, and prefix too. \
+      Docs/Tokens.md has the rules.
       """)
 
   @Option(help: "A chat request as JSON; image paths in it are relative to the file.")
@@ -48,6 +52,9 @@ struct TokensCommand: ParsableCommand {
     })
   var release = Release.current
 
+  @Option(help: "The form of requests.")
+  var form = ChatRequest.Form.mistral
+
   @Option(parsing: .unconditional, help: "What a request with truncate_for_context_length is cut to.")
   var maxTokens: Int?
 
@@ -67,12 +74,15 @@ struct TokensCommand: ParsableCommand {
       throw ValidationError("Give one of --request, --text, --fim, --jsonl and --decode, and only one.")
     }
     guard maxTokens ?? 0 >= 0 else { throw ValidationError("--max-tokens must be 0 or more.") }
+    guard form == .mistral || release.hasOpenAIForm else {
+      throw ValidationError("--form openai is there --as \(Release.earliestOfOpenAIForm) and later.")
+    }
   }
 
   private func mistake(in argument: String) -> String {
     if argument.hasPrefix("-") && argument != "-" {
       let options = [
-        "request", "text", "fim", "jsonl", "decode", "as", "max-tokens", "max-pixels", "tokenizer",
+        "request", "text", "fim", "jsonl", "decode", "as", "form", "max-tokens", "max-pixels", "tokenizer",
       ]
       return
         "There is no option '\(argument)'; there are \(options.map { "--\($0)" }.joined(separator: ", "))."
@@ -91,7 +101,9 @@ struct TokensCommand: ParsableCommand {
 
   func run() throws {
     let template = V7Template(tokenizer: try tokenizer.read(), release: release)
-    let service = TokensService(template, maxPixels: limit.maxPixels, maxTokens: maxTokens) {
+    let service = TokensService(
+      template, form: form, maxPixels: limit.maxPixels, maxTokens: maxTokens
+    ) {
       Console.warn(of: $0.orientation, $1)
     }
     if let request {

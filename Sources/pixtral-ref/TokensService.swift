@@ -5,19 +5,22 @@ import PixtralText
 /// What `pixtral-ref tokens` answers: one question, one line of JSON.
 struct TokensService: Sendable {
   private let template: V7Template
+  private let form: ChatRequest.Form
   private let loader: ImageLoader
   private let maxTokens: Int?
   private let onImage: @Sendable (ImageSize, String) -> Void
   private var tokenizer: Tokenizer { template.tokenizer }
 
+  /// - form: of requests.
   /// - maxPixels: images of more are refused.
   /// - maxTokens: what a request with `truncate_for_context_length` is cut to.
   /// - onImage: gets the size of each image that is read, and its place.
   init(
-    _ template: V7Template, maxPixels: Int = ImageSize.usualMaxPixels, maxTokens: Int? = nil,
+    _ template: V7Template, form: ChatRequest.Form = .mistral, maxPixels: Int = ImageSize.usualMaxPixels,
+    maxTokens: Int? = nil,
     onImage: @escaping @Sendable (ImageSize, String) -> Void = { _, _ in }
   ) {
-    self.template = template
+    (self.template, self.form) = (template, form)
     loader = ImageLoader(maxPixels: maxPixels)
     self.maxTokens = maxTokens
     self.onImage = onImage
@@ -52,7 +55,7 @@ struct TokensService: Sendable {
 
   func answer(requestFile path: String) throws -> [UInt8] {
     var answer = JSONLine()
-    try add(ChatRequest(file: path, images: loader), place: "", to: &answer)
+    try add(ChatRequest(file: path, images: loader, form: form), place: "", to: &answer)
     return answer.finish()
   }
 
@@ -72,7 +75,7 @@ struct TokensService: Sendable {
     let (key, value) = try Self.theQuestion(of: question, place)
     switch (key, value) {
     case ("request", _):
-      let request = try ChatRequest(value, place: "request", folder: ".", images: loader)
+      let request = try ChatRequest(value, place: "request", folder: ".", images: loader, form: form)
       try add(request, place: "\(place), ", to: &answer)
     case ("fim", _): try add(FillInRequest(value, place: "fim"), to: &answer)
     case ("text", .string(let text)):

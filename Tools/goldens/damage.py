@@ -180,7 +180,11 @@ def places(value, found: list) -> list:
 
 @unambiguous
 def damaged(r: random.Random) -> dict:
-    whole = request(r)
+    return harm(request(r), r)
+
+
+def harm(whole: dict, r: random.Random, values: list = VALUES, keys: list = KEYS) -> dict:
+    """A request with a fault or two put into it. - values, keys: what stands in the place of others."""
     for _ in range(r.choice([1, 1, 1, 2, 3])):
         found = places(whole, [])
         if not found:
@@ -191,20 +195,20 @@ def damaged(r: random.Random) -> dict:
         container, key = r.choice(within)
         match r.randrange(6):
             case 0 | 1 | 2:
-                container[key] = copy.deepcopy(r.choice(VALUES))
+                container[key] = copy.deepcopy(r.choice(values))
             case 3:
                 del container[key]
             case 4 if isinstance(container[key], dict):
-                container[key][r.choice(KEYS)] = copy.deepcopy(r.choice(VALUES))
+                container[key][r.choice(keys)] = copy.deepcopy(r.choice(values))
             case 4 if isinstance(container, dict):
-                container[r.choice(KEYS)] = copy.deepcopy(r.choice(VALUES))
+                container[r.choice(keys)] = copy.deepcopy(r.choice(values))
             case 4:
-                container.insert(key, copy.deepcopy(r.choice(VALUES)))
+                container.insert(key, copy.deepcopy(r.choice(values)))
             case _:
                 other, place = r.choice(found)
                 container[key] = copy.deepcopy(other[place])
         if r.random() < 0.1:
-            whole["continue_final_message"] = copy.deepcopy(r.choice(VALUES))
+            whole["continue_final_message"] = copy.deepcopy(r.choice(values))
     return whole
 
 

@@ -53,8 +53,8 @@ def fetch() -> None:
 
 
 def answers(release: str, questions: list[dict]) -> list[dict]:
-    """What a release makes of requests, {"request", "max_tokens"?} or {"fim"}: {"tokens", "text",
-    "images"} or {"reject": class}.
+    """What a release makes of requests, {"request", "form"?, "max_tokens"?} or {"fim"}: {"tokens",
+    "text", "images"} or {"reject": class}. Of the form `openai` it takes what `from_openai` takes.
     """
     lines = "".join(json.dumps(question) + "\n" for question in questions)
     process = subprocess.run(
@@ -99,7 +99,10 @@ def ask(release: str) -> None:
                 found = tokenizer.encode_fim(FIMRequest.model_validate(question["fim"]))
                 answer = {"tokens": found.tokens, "text": found.text}
             else:
-                request = ChatCompletionRequest.model_validate(question["request"])
+                if question.get("form") == "openai":
+                    request = ChatCompletionRequest.from_openai(**question["request"])
+                else:
+                    request = ChatCompletionRequest.model_validate(question["request"])
                 limit = question.get("max_tokens")
                 found = tokenizer.encode_chat_completion(
                     request, **({} if limit is None else {"max_model_input_len": limit})

@@ -32,8 +32,9 @@ package final class AnswerFiles: Answering {
 
   /// What a runtime may have of which only its answers tell: everything but transformers' own ways.
   package static let features: Set<String> = [
-    "tokens", "tokens.fim", "tokens.truncation", "grid", "rgb", "pixels", "pixels.sizes", "step", "trace",
-    "answer", "layout.mistral", "layout.hf", "image.png", "image.jpeg", "image.alpha", "multi-image",
+    "tokens", "tokens.openai", "tokens.fim", "tokens.truncation", "grid", "rgb", "pixels", "pixels.sizes",
+    "step", "trace", "answer",
+    "layout.mistral", "layout.hf", "image.png", "image.jpeg", "image.alpha", "multi-image",
     "resize.opencv-cubic", "resize.opencv-portable",
   ]
 

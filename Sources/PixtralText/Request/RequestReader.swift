@@ -15,12 +15,13 @@ extension ChatRequest {
   /// - Parameters:
   ///   - path: the file; `-` is standard input.
   ///   - images: how chunks of type `image` are read, which hold their files.
+  ///   - form: the form that the request is written in.
   /// - Throws: `InputError` of kind `wrongRequest` or `malformedJSON`, with the exception that
   ///   Python or mistral-common raises.
-  public init(file path: String, images: ImageLoader = ImageLoader()) throws {
+  public init(file path: String, images: ImageLoader = ImageLoader(), form: Form = .mistral) throws {
     let value = try MappedFile(path).withBytes { try PythonValue(json: $0, place: path) }
     let folder = MappedFile.descriptor(named: path) == nil ? PixtralStorage.folder(of: path) : "."
-    try self.init(value, place: path, folder: folder, images: images)
+    try self.init(value, place: path, folder: folder, images: images, form: form)
   }
 
   /// Reads a request from JSON text.
@@ -30,38 +31,73 @@ extension ChatRequest {
   ///   - place: named in errors.
   ///   - folder: what relative image paths are relative to.
   ///   - images: how chunks of type `image` are read, which hold their files.
+  ///   - form: the form that the request is written in.
   /// - Throws: as for a file.
   public init(
-    json: String, place: String = "request", folder: String = ".", images: ImageLoader = ImageLoader()
+    json: String, place: String = "request", folder: String = ".", images: ImageLoader = ImageLoader(),
+    form: Form = .mistral
   ) throws {
     var json = json
     let value = try json.withUTF8 { try PythonValue(json: UnsafeRawBufferPointer($0), place: place) }
-    try self.init(value, place: place, folder: folder, images: images)
+    try self.init(value, place: place, folder: folder, images: images, form: form)
   }
 
-  package init(_ value: PythonValue, place: String, folder: String, images: ImageLoader) throws {
-    var value = value
-    let continues = try Self.applyContinuation(&value, place)
-    do { self = try Self.read(value, place, images) } catch let error as InputError {
-      throw error.exception == "ValidationError" ? Self.endingFault(of: value, place, images) ?? error : error
+  package init(
+    _ value: PythonValue, place: String, folder: String, images: ImageLoader, form: Form = .mistral
+  ) throws {
+    switch form {
+    case .mistral: try self.init(mistral: value, place: place, images: images)
+    case .openAI: try self.init(openAI: value, place: place, images: images)
     }
-    continuesFinalMessage = continues
     self.folder = folder
   }
 
-  private static func read(_ value: PythonValue, _ place: String, _ images: ImageLoader) throws -> ChatRequest
-  {
-    var fields = try Fields(value, place: place, what: "an object with messages")
-    guard let messages = try fields.list("messages") else { throw fields.missing("messages", "an array") }
-    var request = ChatRequest(try messages.map { try Message($0, place: $1, images) })
-    request.tools = try fields.list("tools")?.map(Tool.init) ?? []
-    request.truncates = try fields.boolean("truncate_for_context_length") ?? false
-    request.reasoningEffort = try fields.name(
+  private init(mistral value: PythonValue, place: String, images: ImageLoader) throws {
+    var value = value
+    let continues = try Self.applyContinuation(&value, place)
+    self = try Self.endingFaultFirst(of: value, place, images) {
+      var fields = try Fields(value, place: place, what: "an object with messages")
+      guard let messages = try fields.list("messages") else { throw fields.missing("messages", "an array") }
+      var request = ChatRequest(try messages.map { try Message($0, place: $1, images) })
+      request.tools = try fields.list("tools")?.map(Tool.init) ?? []
+      try request.takeSettings(&fields)
+      try fields.finish()
+      return request
+    }
+    continuesFinalMessage = continues
+  }
+
+  /// Reads what a request has beside messages and tools, from an object of its own.
+  mutating func readSettings(_ value: PythonValue, place: String, _ images: ImageLoader) throws {
+    try Self.endingFaultFirst(of: value, place, images) {
+      var fields = try Fields(value, place: place, what: "an object")
+      try takeSettings(&fields)
+      try fields.finish()
+    }
+  }
+
+  /// Most change neither a token nor the answer, but a wrong one makes the request invalid.
+  private mutating func takeSettings(_ fields: inout Fields) throws {
+    truncates = try fields.boolean("truncate_for_context_length") ?? false
+    reasoningEffort = try fields.name(
       "reasoning_effort", of: ["none", "minimal", "low", "medium", "high", "xhigh", "max"])
-    request.settings = try Settings(&fields)
-    try checkSettings(&fields)
-    try fields.finish()
-    return request
+    settings = try Settings(&fields)
+    _ = try fields.optionalString("model")
+    _ = try fields.boolean("parallel_tool_calls")
+    if let choice = fields.take("tool_choice") {
+      try Self.check(toolChoice: choice, "\(fields.place), tool_choice")
+    }
+    if let format = fields.take("response_format") {
+      try Self.check(responseFormat: format, "\(fields.place), response_format")
+    }
+  }
+
+  private static func endingFaultFirst<Read>(
+    of value: PythonValue, _ place: String, _ images: ImageLoader, _ read: () throws -> Read
+  ) throws -> Read {
+    do { return try read() } catch let error as InputError {
+      throw error.exception == "ValidationError" ? endingFault(of: value, place, images) ?? error : error
+    }
   }
 
   /// The fault that ends the reading, whatever else is wrong with a request: pydantic collects what
@@ -117,18 +153,6 @@ extension ChatRequest {
     members[messagesAt].value = .list(messages)
     value = .dictionary(members)
     return last["prefix"]?.asBoolean != true
-  }
-
-  /// What changes neither a token nor the answer, but a wrong one makes the request invalid.
-  private static func checkSettings(_ fields: inout Fields) throws {
-    _ = try fields.optionalString("model")
-    _ = try fields.boolean("parallel_tool_calls")
-    if let choice = fields.take("tool_choice") {
-      try check(toolChoice: choice, "\(fields.place), tool_choice")
-    }
-    if let format = fields.take("response_format") {
-      try check(responseFormat: format, "\(fields.place), response_format")
-    }
   }
 
   private static func check(toolChoice choice: PythonValue, _ place: String) throws {
@@ -189,7 +213,10 @@ extension ChatRequest.Message {
       contentIsString = true
     case .list(let chunks)?:
       content = try chunks.enumerated().map {
-        try ChatRequest.Chunk($1, place: "\(place), chunk \($0)", in: role, images)
+        let place = "\(place), chunk \($0)"
+        let chunk = try ChatRequest.Chunk($1, place: place, images)
+        try role.check($1, place: place)
+        return chunk
       }
     case nil where role == .assistant, PythonValue.none? where role == .assistant: break
     case nil: throw fields.missing("content", "a string or an array of chunks")
@@ -202,18 +229,37 @@ extension ChatRequest.Message {
       }
       isPrefix = try fields.boolean("prefix") ?? false
     }
-    if role == .tool {
-      toolCallID = try fields.optionalString("tool_call_id")?.text
-      self.name = try fields.optionalString("name")?.text
-    }
+    if role == .tool { try takeNames(&fields) }
     try fields.finish()
+  }
+
+  /// What a tool message says of the call that it answers.
+  mutating func takeNames(_ fields: inout Fields) throws {
+    toolCallID = try fields.optionalString("tool_call_id")?.text
+    name = try fields.optionalString("name")?.text
+  }
+}
+
+extension ChatRequest.Role {
+  /// Refuses a chunk that messages of this role may not have. Tokens.md 5.8.
+  ///
+  /// - chunk: one that has been read.
+  func check(_ chunk: PythonValue, place: String) throws {
+    let types =
+      switch self {
+      case .system: ["text", "input_audio", "thinking"]
+      case .user, .tool: ["text", "image_url", "image", "input_audio", "audio_url"]
+      case .assistant: ["text", "thinking"]
+      }
+    guard types.contains(chunk["type"]?.asText ?? "") else {
+      throw InputError.request(
+        "\(place), type", "no such chunk in a message of role \(self)", "one", "ValidationError")
+    }
   }
 }
 
 extension ChatRequest.Chunk {
-  fileprivate init(
-    _ value: PythonValue, place: String, in role: ChatRequest.Role, _ images: ImageLoader
-  ) throws {
+  init(_ value: PythonValue, place: String, _ images: ImageLoader) throws {
     var fields = try Fields(value, place: place, what: "an object with a type")
     switch try fields.string("type") {
     case "text": self = .init(try fields.pythonString("text"))
@@ -241,7 +287,7 @@ extension ChatRequest.Chunk {
         !data.text.unicodeScalars.allSatisfy(isPythonSpace)
       else { throw wrongType("\(place), input_audio", "audio data", audio) }
       self = .audio
-    case "audio_url" where role != .system:
+    case "audio_url":
       let url = try fields.required("audio_url", "a URL, or an object with a url")
       if url.isDictionary {
         var audio = try Fields(url, place: "\(place), audio_url", what: "an object with a url")
@@ -254,15 +300,6 @@ extension ChatRequest.Chunk {
     case let other: throw fields.wrong("type", "text or image_url", other)
     }
     try fields.finish()
-
-    let allowed =
-      switch (self, role) {
-      case (.text, _), (.brokenText, _): true
-      case (.image, _), (.loaded, _): role == .user || role == .tool
-      case (.audio, _): role != .assistant
-      case (.thinking, _): role == .system || role == .assistant
-      }
-    guard allowed else { throw fields.wrong("type", "no such chunk in a message of role \(role)", "one") }
   }
 
   /// A chunk of type `image_url`. Python opens no file whose name holds half of a surrogate pair.
@@ -304,11 +341,11 @@ extension ChatRequest.Chunk {
     }
   }
 
-  fileprivate init(_ text: PythonString) { self = text.hasHalfSurrogate ? .brokenText : .text(text.text) }
+  init(_ text: PythonString) { self = text.hasHalfSurrogate ? .brokenText : .text(text.text) }
 }
 
 extension ChatRequest.ToolCall {
-  fileprivate init(_ value: PythonValue, place: String) throws {
+  init(_ value: PythonValue, place: String) throws {
     var fields = try Fields(value, place: place, what: "an object with id and function")
     id = try fields.string("id", default: "null")
     _ = try fields.name("type", of: ["function"], orAbsent: true)
@@ -329,7 +366,7 @@ extension ChatRequest.ToolCall {
 }
 
 extension ChatRequest.Tool {
-  fileprivate init(_ value: PythonValue, place: String) throws {
+  init(_ value: PythonValue, place: String) throws {
     var fields = try Fields(value, place: place, what: "an object with a function")
     _ = try fields.name("type", of: ["function"], orAbsent: true)
     var function = try Fields(

@@ -12,6 +12,9 @@ public struct Release: Sendable, Comparable, CustomStringConvertible {
   /// The first that has the tokenizer of Pixtral Large.
   public static let earliest = Release([1, 5, 0])
 
+  /// The first that has `ChatCompletionRequest.from_openai`.
+  public static let earliestOfOpenAIForm = Release([1, 6, 0])
+
   private init(_ numbers: [Int]) { self.numbers = numbers }
 
   /// - text: such as `1.8.0`, from `earliest` to `current`.
@@ -25,6 +28,9 @@ public struct Release: Sendable, Comparable, CustomStringConvertible {
   public var description: String { numbers.map(String.init).joined(separator: ".") }
 
   public static func < (a: Release, b: Release) -> Bool { a.numbers.lexicographicallyPrecedes(b.numbers) }
+
+  /// Whether it takes requests in OpenAI's form.
+  public var hasOpenAIForm: Bool { self >= .earliestOfOpenAIForm }
 
   /// `two-images-swapped`: a user message of two images gives them in reverse order.
   var swapsTwoImages: Bool { self >= Release([1, 8, 0]) && self < Release([1, 11, 5]) }
