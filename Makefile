@@ -155,6 +155,7 @@ check: build
 	$(PYTHON) Tools/checks/check_limits.py $(PROGRAM)
 	$(PYTHON) Tools/goldens/releases.py --fetch
 	$(PYTHON) Tools/checks/check_tokens.py $(PROGRAM) 2000
+	$(PYTHON) Tools/checks/check_openai.py $(PROGRAM) 2000 --releases
 
 # Mistakes put into the oracle, one at a time: do the cases see them? Makes Docs/Coverage.md; ten minutes.
 mutants:

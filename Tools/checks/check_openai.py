@@ -70,7 +70,10 @@ VALUES = damage.VALUES + [
     "ab", "developer", "tool", "system", {"role": "user", "content": "a"}, [{"role": "user", "content": "a"}], {"type": "file", "file": {}}, {"type": "refusal", "refusal": "a"},
     {"type": "image", "image": damage.URL}, {"type": "text", "text": "a", "x": 1}, {"url": damage.URL, "x": 1}, {"type": []}, {"type": "x"}, 0.0, -0.0,
 ]  # fmt: skip
-KEYS = damage.KEYS + "messages seed random_seed reasoning reasoning_content developer cls self index refusal continue_final_message max_tokens temperature".split()
+KEYS = (
+    damage.KEYS
+    + "messages seed random_seed reasoning reasoning_content developer cls self index refusal continue_final_message max_tokens temperature".split()
+)
 
 
 def add(target, kind: str, r: random.Random, odds: float, of: dict = EXTRAS) -> None:
@@ -142,13 +145,31 @@ def pairs(r: random.Random) -> dict:
         ["name", "f"], ["parameters", {}], ["parameters", None], ["description", "d"], ["description", None], ["strict", True], ["strict", None], ["x", 1], "ab", "na", {"name": 0, "f": 1},
         {"description": 0, "parameters": 1}, [5, 6], [None, 1], [1.5, []],
     ]  # fmt: skip
-    wrong = [5, None, True, "", "abc", [], ["name"], ["name", "f", "g"], {}, {"name": 1}, [[], 1], [{}, 1], {"a": 1, "b": 2, "c": 3}, "é\u0301a"]
+    wrong = [
+        5,
+        None,
+        True,
+        "",
+        "abc",
+        [],
+        ["name"],
+        ["name", "f", "g"],
+        {},
+        {"name": 1},
+        [[], 1],
+        [{}, 1],
+        {"a": 1, "b": 2, "c": 3},
+        "é\u0301a",
+    ]
     found = r.sample(members, r.randint(0, 5))
     if r.random() < 0.7:
         found.append(["name", "g"])
     for _ in range(r.choice([0, 0, 1, 2])):
         found.insert(r.randint(0, len(found)), r.choice(wrong))
-    return {"messages": [{"role": "user", "content": "a"}], "tools": [{"type": "function", "function": found}]}
+    return {
+        "messages": [{"role": "user", "content": "a"}],
+        "tools": [{"type": "function", "function": found}],
+    }
 
 
 MAKERS = {"whole": (plain, 0.4), "odd": (odd, 0.2), "damaged": (damaged, 0.3), "schemas": (damage.request_with_schema, 0.05), "pairs": (pairs, 0.05)}  # fmt: skip

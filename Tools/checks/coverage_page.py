@@ -57,6 +57,7 @@ ELSEWHERE = {
     "Tokens.md 11": "`tokens/truncation/*`",
     "Tokens.md 12": "`tokens/fim/*`",
     "Tokens.md 13": "`releases` of `tokens/request/*`",
+    "Tokens.md 14": "none: `make check` draws requests (check_openai.py)",
 }
 
 IMAGES = {

@@ -131,14 +131,17 @@ private func compute(_ bytes: UnsafeRawBufferPointer) {
   }
 }
 
-/// Takes the input for a chat request, from JSON to tokens.
+/// Takes the input for a chat request of either form, from JSON to tokens.
 private func render(_ bytes: UnsafeRawBufferPointer) {
   let loader = ImageLoader(maxPixels: 1 << 18)
-  guard let value = try? PythonValue(json: bytes, place: "input"),
-    let request = try? ChatRequest(value, place: "input", folder: ".", images: loader)
-  else { return }
-  let grids = request.loadImages(loader).map { $0.map { ImageRule.m1.grid($0.size) } }
-  _ = try? template(request, grids: grids)
+  guard let value = try? PythonValue(json: bytes, place: "input") else { return }
+  for form in ChatRequest.Form.allCases {
+    guard
+      let request = try? ChatRequest(value, place: "input", folder: ".", images: loader, form: form)
+    else { continue }
+    let grids = request.loadImages(loader).map { $0.map { ImageRule.m1.grid($0.size) } }
+    _ = try? template(request, grids: grids)
+  }
 }
 
 private let template = V7Template(

@@ -42,7 +42,7 @@ extension ChatRequest {
     try readSettings(.dictionary(keywords.compactMap(Self.setting)), place: place, images)
   }
 
-  /// Tokens.md 14.10.
+  /// Tokens.md 14.9.
   private mutating func continueFinalMessage(_ given: PythonValue, _ place: String) throws {
     guard let continues = given.asBoolean else { throw wrongType(place, "a boolean", given) }
     guard continues else { return }
@@ -56,7 +56,7 @@ extension ChatRequest {
   }
 
   /// A setting under mistral-common's name and with the keys that it knows; nil for any other key.
-  /// Tokens.md 14.13.
+  /// Tokens.md 14.12.
   private static func setting(_ member: PythonValue.Member) -> PythonValue.Member? {
     let (key, value) = (member.key.text, member.value)
     let kept: PythonValue
@@ -80,7 +80,7 @@ extension ChatRequest {
 }
 
 extension ChatRequest.Message {
-  /// Tokens.md 14.3 to 14.8.
+  /// Tokens.md 14.4 to 14.8.
   fileprivate init(openAI value: PythonValue, place: String, _ images: ImageLoader) throws {
     guard value.isDictionary else { throw noObject(value, place) }
     let role = value["role"] ?? .none
@@ -209,7 +209,7 @@ extension ChatRequest.Chunk {
 }
 
 extension ChatRequest.Tool {
-  /// Tokens.md 14.11 and 14.12.
+  /// Tokens.md 14.10 and 14.11.
   fileprivate init(openAI value: PythonValue, place: String) throws {
     guard value.isDictionary else { throw noObject(value, place) }
     let kept = try value.keeping("type", "function").replacing("function") { function in
