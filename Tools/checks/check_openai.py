@@ -3,9 +3,9 @@ mistral-common's `ChatCompletionRequest.from_openai` and `encode_chat_completion
 
     python check_openai.py BINARY [COUNT] [--seed SEED] [--releases]     (COUNT of all kinds together; 2,000 unless told)
 
-Requests are of four kinds: whole ones, with what OpenAI's clients send beside the rest; the same
-with a fault or two (damage.py, and what only this form makes of wrong types); schemas; lists of
-pairs where an object belongs.
+Requests are of six kinds: whole ones, with what OpenAI's clients send beside the rest; the same with
+a key that is odd, or with a fault or two (damage.py); several faults at once, of which the first in
+mistral-common's order names the exception; schemas; lists of pairs where an object belongs.
 
 Everything must be the same: tokens, text and grids, or the class of the exception. With --releases
 the requests that the newest release takes go through `--as` and through each older release too:
@@ -54,7 +54,7 @@ ODD = {
         {"tool_choice": {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": []}}}, {"response_format": None}, {"reasoning_effort": "low"}, {"top_p": None},
         {"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {"pattern": "["}}}}, {"continue_final_message": None}, {"cls": 1}, {"self": 1},
         {"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {"pattern": "a{4294967295}"}}}}, {"truncate_for_context_length": True},
-        {"continue_final_message": True}, {"continue_final_message": "on"}, {"parallel_tool_calls": "maybe"}, {"tools": {}}, {"tools": "f"}, {"tools": [None]}, {"tools": [[]]},
+        {"continue_final_message": True}, {"continue_final_message": "on"}, {"parallel_tool_calls": "maybe"}, {"tools": {}}, {"tools": "f"}, {"tools": [None]}, {"tools": [[]]}, {"tools": 0}, {"tools": False},
         {"response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": {}, "strict": None}}}, {"messages": {}}, {"messages": ""}, {"messages": "a"},
     ],
     "assistant": [
@@ -117,12 +117,14 @@ def plain(r: random.Random) -> dict:
 def odd(r: random.Random) -> dict:
     """With a key that no valid request has, or a known one with what is not taken there."""
     whole = plain(r)
-    for _ in range(r.choice([1, 1, 2])):
+    for _ in range(r.choice([1, 1, 2, 3])):
         add(whole, "request", r, 0.4, ODD)
         for message in whole["messages"] if isinstance(whole["messages"], list) else []:
             add(message, "message", r, 0.1, ODD)
             if isinstance(message, dict) and message.get("role") == "assistant":
                 add(message, "assistant", r, 0.2, ODD)
+            if isinstance(message, dict) and message and r.random() < 0.05:
+                del message[r.choice(list(message))]
     return whole
 
 
@@ -137,6 +139,37 @@ def damaged(r: random.Random):
             if isinstance(message["content"], list):
                 message["content"] = [chunk for chunk in message["content"] if chunk["type"] != "image"]
     return damage.harm(whole, r, VALUES, KEYS)
+
+
+# Right and wrong values of each key, one for each way in which it can be wrong.
+CLASHES = {
+    "content": ["a", None, 5, [], [5], [{"type": "x"}], [{"type": "text"}], [{"type": "image_url"}], [{"type": "image"}], [{"type": "thinking", "thinking": "a"}],
+                [{"type": "text", "text": "a"}, 5]],
+    "tool_calls": [None, [], 5, [5], [{"function": {"name": "f"}}], [{"id": "abcdEF123", "function": {"name": "f", "arguments": "{}"}}]],
+    "tool_call_id": ["abcdEF123", None, 5], "name": ["f", None, 5], "reasoning": [None, "a", 5], "reasoning_content": [None, "a", 5], "prefix": [True, 5],
+    "continue_final_message": [True, False, None], "tools": [None, [], 5, "f", [5], [{}], [{"function": 5}], [{"function": [5]}], [{"function": {"name": "f"}}]],
+    "seed": [None, 5, "x"], "random_seed": [5, None], "model": ["m", 5], "temperature": [1, 2], "reasoning_effort": [None, "low", "x"], "tool_choice": ["auto", None], "cls": [1],
+}  # fmt: skip
+
+
+def clash(r: random.Random) -> dict:
+    """Each key is there or not, right or wrong."""
+
+    def some(keys: str, odds: float) -> dict:
+        return {
+            key: copy.deepcopy(r.choice(CLASHES[key][:1] * 3 + CLASHES[key]))
+            for key in keys.split()
+            if r.random() < odds
+        }
+
+    messages: list = [{"role": "user", "content": "a"}]
+    for _ in range(r.choice([0, 1, 1, 2])):
+        role = r.choice(["user", "assistant", "assistant", "tool", "tool", "developer", "system", "robot"])
+        message = {"role": role, **some("content", 0.9), **some("tool_calls tool_call_id", 0.7)}
+        messages.append(message | some("name reasoning reasoning_content prefix", 0.15))
+    whole = {"messages": messages} if r.random() < 0.97 else {}
+    settings = some("seed random_seed model temperature reasoning_effort tool_choice cls", 0.05)
+    return whole | some("continue_final_message tools", 0.3) | settings
 
 
 def pairs(r: random.Random) -> dict:
@@ -166,13 +199,22 @@ def pairs(r: random.Random) -> dict:
         found.append(["name", "g"])
     for _ in range(r.choice([0, 0, 1, 2])):
         found.insert(r.randint(0, len(found)), r.choice(wrong))
+    function = r.choice([0, 0.0, False, "", {}, None, True, "ab"]) if r.random() < 0.2 else found
     return {
         "messages": [{"role": "user", "content": "a"}],
-        "tools": [{"type": "function", "function": found}],
+        "tools": [{"type": "function", "function": function}],
     }
 
 
-MAKERS = {"whole": (plain, 0.4), "odd": (odd, 0.2), "damaged": (damaged, 0.3), "schemas": (damage.request_with_schema, 0.05), "pairs": (pairs, 0.05)}  # fmt: skip
+# And each kind's share.
+MAKERS = {
+    "whole": (plain, 0.4),
+    "odd": (odd, 0.15),
+    "damaged": (damaged, 0.25),
+    "clashes": (clash, 0.1),
+    "schemas": (damage.request_with_schema, 0.05),
+    "pairs": (pairs, 0.05),
+}
 
 
 def ask(binary: str, requests: list, release: str) -> list[dict]:
