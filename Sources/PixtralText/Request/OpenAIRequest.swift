@@ -32,10 +32,12 @@ extension ChatRequest {
     guard value["seed"] == nil || value["random_seed"] == nil else {
       throw InputError.request("\(place), seed", "seed or random_seed", "both", "ValueError")
     }
+    // 14.3
     self.init(try messages.elements("\(place), messages").map { try Message(openAI: $0, place: $1, images) })
     if let continues = value["continue_final_message"] {
       try continueFinalMessage(continues, "\(place), continue_final_message")
     }
+    // 14.10
     if let tools = value["tools"], tools != .none {
       self.tools = try tools.elements("\(place), tools").map { try Tool(openAI: $0, place: $1) }
     }
@@ -101,7 +103,7 @@ extension ChatRequest.Message {
     }
   }
 
-  /// Takes a string or chunks. Each chunk is read before any is looked at for the message's role.
+  /// Takes content: each chunk is read before any is looked at for the message's role. Tokens.md 14.5.
   private mutating func take(_ given: PythonValue, _ place: String, _ images: ImageLoader) throws {
     try read(content: given, place, images)
     try check(content: given, place)
