@@ -266,6 +266,19 @@ struct HostileConformanceTests {
       result.error.contains("expected the line that a run wrote behind the one before it"), "\(result.error)")
   }
 
+  @Test("Lines of another runtime's log are refused")
+  func movedLines() throws {
+    try folder.write(
+      "runtime", #"read q; echo "{\"name\":\"$1\",\"arithmetic\":\"float32\",\"features\":[]}"; read q"#)
+    for name in ["a", "b"] {
+      _ = try command("run --runtime 'sh runtime \(name)' --cases \(grid) --resume \(name)")
+    }
+    _ = try shell("sed 1d a > lines; sed -n 1p b > log; cat lines >> log", in: folder.path)
+    let run = "run --runtime 'sh runtime b' --cases \(grid) --resume"
+    #expect(try command("\(run) b").code == 1)
+    #expect(try command("\(run) log").code == 2)
+  }
+
   @Test("A log of more than 64 MiB is refused")
   func longLog() throws {
     let result = try shell(

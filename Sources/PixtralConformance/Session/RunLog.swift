@@ -58,7 +58,8 @@ package final class RunLog {
     }
     let byId = Dictionary(cases.map { ($0.id, $0) }) { first, _ in first }
     var done: [String: CaseVerdict] = [:]
-    var last = ""
+    // So that lines of another runtime are none of this log's.
+    var last = header.text()
     for (n, line) in lines.dropFirst().enumerated() {
       let json = try line.withUnsafeBytes {
         try JSON(parsing: $0, place: "\(path), line \(n + 2)", values: 1 << 16)
