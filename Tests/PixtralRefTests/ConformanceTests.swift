@@ -47,7 +47,7 @@ struct ConformanceTests {
     #expect(result.json["passed"] == .bool(true))
     #expect(result.json["first_divergence"] == .null)
     #expect(result.json["counts"]?["failed"]?.integer == 0)
-    for stage in ["tokens", "grid", "rgb", "pixels", "steps", "model"] {
+    for stage in ["tokens", "grid", "rgb", "pixels", "steps", "model", "answer"] {
       let cases = result.json["cases"]?.array?.filter { $0["stage"]?.string == stage } ?? []
       #expect(cases.contains { $0["verdict"] == "passed" }, "\(stage)")
     }
