@@ -279,6 +279,16 @@ struct HostileConformanceTests {
     #expect(try command("\(run) log").code == 2)
   }
 
+  @Test(
+    "A log is a plain file, and no pipe is waited for",
+    arguments: ["mkfifo log", "ln -s /dev/null log", "mkdir log"])
+  func noPlainLog(making: String) throws {
+    let result = try shell(
+      #"export PROGRAM="$0"; \#(making); timeout 20 "$0" conformance run \#(own) --resume log"#,
+      in: folder.path)
+    #expect(result.code == 2, "\(result.error)")
+  }
+
   @Test("A log of more than 64 MiB is refused")
   func longLog() throws {
     let result = try shell(
