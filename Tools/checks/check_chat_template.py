@@ -173,7 +173,9 @@ def main() -> None:
         "|---|---|---|---|---|",
         *(row(*answer) for answer in answers if answer[1] in ("other tokens", "refused")),
     ]
-    lists = [prose("And these are the requests that the template lets through, by mistral-common's exception:")]
+    lists = [
+        prose("And these are the requests that the template lets through, by mistral-common's exception:")
+    ]
     lists.append("\n".join(f"- *{name}*: {', '.join(cases)}." for name, cases in let_through(answers)))
     body = "\n\n".join(
         ["# Chat templates beside mistral-common", *map(prose, paragraphs), "\n".join(table), *lists]

@@ -35,6 +35,10 @@ struct TokenizerTests {
     let cases = try suite("tokens/decode/rules")
     expectRight(cases) { entry in
       let tokens = try #require(entry.inputs["tokens"]?.numbers)
+      if let name = entry.expect["reject"]?.text {
+        let error = try refusal { try tokenizer.decode(tokens) }
+        return error.type == name ? nil : "refused with \(error.type)"
+      }
       var stream = tokenizer.textStream
       let streamed = tokens.map { stream.append($0) }.joined() + stream.finish()
       let (whole, expected) = (try tokenizer.decode(tokens), entry.expect["text"]?.text)
