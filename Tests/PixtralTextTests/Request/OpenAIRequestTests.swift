@@ -328,6 +328,13 @@ struct OpenAIRequestTests {
     ])
   func settings(keys: String) throws { #expect(try rendered(asking(keys)) == Self.hi) }
 
+  @Test("seed is mistral-common's random_seed")
+  func seed() throws {
+    let request = try ChatRequest(json: asking(#""seed": 5, "temperature": 0.5"#), form: .openAI)
+    #expect(request.settings.randomSeed == 5)
+    #expect(request.settings.temperature == 0.5)
+  }
+
   @Test(
     "Settings that mistral-common knows are of its types",
     arguments: [
