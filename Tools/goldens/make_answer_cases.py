@@ -37,7 +37,7 @@ import torch_session  # noqa: E402
 NAME = "answer/tiny/cases"
 COUNT, TOP = 64, 20
 FAR = 8  # times the noise
-SINCE = "0.4"
+SINCE = "0.3"
 TOOL = {
     "type": "function",
     "function": {
