@@ -6,8 +6,9 @@ each where it shows first, and call none by a wrong name.
 
 What is right is found without the kit: the oracle with the mistake beside the oracle, in float64. A
 model must fail at the first tap that the mistake moves, unless what it moves there is below NOISE; a
-step that it moves by more than CLEAR must fail; an answer of tokens, a grid or RGB must fail if it is
-another. A name is right where the listed mistake, in one of its forms, has the very answers of the
+step that it moves by more than CLEAR, and than 8 times the noise of float32, must fail; an answer of tokens, a grid or RGB must fail if it is
+another. An answer that is given must fail if a mistake behind the prompt moves it by more than NOISE.
+A name is right where the listed mistake, in one of its forms, has the very answers of the
 stranger: all of the kind of question that either of them moves. Of a stranger that is part of a listed
 mistake (`of`) that may be so: a mistake in layer 0 is the whole mistake in the step of a layer.
 """
@@ -33,6 +34,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 for folder in ("Fixtures/oracle", "Tools/checks", "Tools/runtimes", "Tools/goldens"):
     sys.path.insert(0, str(ROOT / folder))
 
+import answer as given_answer  # noqa: E402
 import checkpoint  # noqa: E402
 import image  # noqa: E402
 import numpy as np  # noqa: E402
@@ -73,7 +75,12 @@ class Session(oracle_session.Session):
         for change in stranger.text:
             setattr(*change)
         super().__init__("float32", name)
-        self.picture = stranger.opened
+        self.name, self.picture, self.behind = name, stranger.opened, stranger.behind
+
+    def answer_given(self, question):
+        if self.behind:
+            oracle_session.MODEL_FAULTS[self.name] = faults.Fault(self.behind(len(question["tokens"])))
+        return super().answer_given(question)
 
     def opened(self, file):
         if not self.picture:
@@ -169,6 +176,19 @@ def model_answers(fault, of_step=None):
 tensors_of = functools.cache(load_file)
 
 
+def given_answers(behind):
+    answers = {}
+    for folder, case in asked("answer"):
+        inputs = case["inputs"]
+        stored = tensors_of(folder / inputs["file"]) if "file" in inputs else {}
+        images = [stored[f"image{n}"] for n in range(len(inputs.get("tensors", {})))]
+        loaded, ids, given = checkpoint.open_checkpoint(case["model"]), inputs["tokens"], inputs["answer"]
+        with faults.patched(**(behind(len(ids)) if behind else {})):
+            logits = given_answer.logits(loaded, ids, images, given)
+        answers[case["id"]] = given_answer.log_probabilities(logits)[np.arange(len(given)), given]
+    return answers
+
+
 def pixel_answers(wrong):
     answers = {}
     for folder, case in asked("pixels"):
@@ -229,6 +249,8 @@ def answers_of(stranger, of_step=None):
     match stranger.stage:
         case "model":
             return model_answers(stranger.fault, of_step)
+        case "answer":
+            return given_answers(stranger.behind)
         case "pixels":
             return pixel_answers(stranger.pixels)
         case "rgb":
@@ -347,6 +369,13 @@ def report_of(binary, name):
     return json.loads(ran.stdout)
 
 
+@functools.cache
+def step_noise(id):
+    """Of right runs in float32."""
+    case = next(case for _, case in asked("steps") if case["id"] == id)
+    return max(case["compare"]["relF"]["float32"].values())
+
+
 def check(binary, name):
     """-> (where expected, where found, names with how often, problems, remarks)"""
     stage = STRANGERS[name].stage
@@ -366,9 +395,8 @@ def check(binary, name):
                 problems.append(f"{id} {verdict} at {shown}, and nothing is moved there")
             continue
         first = next(iter(changed))
-        clear = {
-            tap: far for tap, far in changed.items() if far > (CLEAR if id.startswith("steps/") else NOISE)
-        }
+        surely = max(CLEAR, 8 * step_noise(id)) if id.startswith("steps/") else NOISE
+        clear = {tap: far for tap, far in changed.items() if far > surely}
         if verdict == "unsupported":
             continue
         if stage == "model" and id.startswith("model/"):

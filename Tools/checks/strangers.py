@@ -34,10 +34,11 @@ VISION, DECODER = "vision_encoder.", "layers."
 
 @dataclasses.dataclass
 class Stranger:
-    """One mistake, in one of the stages model (and steps), pixels, rgb, grid and tokens."""
+    """One mistake, in one of the stages model (and steps), answer, pixels, rgb, grid and tokens."""
 
     stage: str
     fault: Fault = dataclasses.field(default_factory=Fault)  # of the model
+    behind: Callable | None = None  # behind(tokens of the prompt) -> functions of the oracle, of an answer
     pixels: Callable | None = None  # of RGB and the right pixels, as PIXEL_FAULTS
     opened: Callable | None = None  # of a picture of Pillow, its RGB
     text: list = dataclasses.field(default_factory=list)  # (owner, name, value), as text_faults.py
@@ -681,6 +682,46 @@ model("image-row-at-break", "M-scatter", embeddings=rows_changed(at(BREAK)))
 model("tied-for-half", "D-tied", linear=tied_for_half)
 model("logits-capped", linear=head_changed(lambda logits: np.tanh(logits / 2) * 2))
 model("logits-scaled", linear=head_changed(lambda logits: logits / math.sqrt(80)))
+
+
+# Behind the prompt, where a prompt that is computed in one go shows nothing
+
+
+def answer(name, behind):
+    STRANGERS[name] = Stranger("answer", behind=behind)
+
+
+def turned_by(change):
+    """change(positions, tokens of the prompt) -> the positions that queries and keys are turned by."""
+
+    def behind(prompt):
+        def decoder_angles(count, theta, d, plain=oracle.decoder_angles):
+            return plain(2 * count, theta, d)[change(np.arange(count), prompt)]
+
+        return {"decoder_angles": decoder_angles}
+
+    return behind
+
+
+def answer_sees(change):
+    """change(query, key, tokens of the prompt) -> whether a query of the answer may see a key."""
+
+    def behind(prompt):
+        def changed(sees, query, key):
+            return sees & ((query < prompt) | (query == key) | change(query, key, prompt))
+
+        return {"attention": seeing(changed, "decoder.")}
+
+    return behind
+
+
+answer("answer-one-late", turned_by(lambda at, prompt: at + (at >= prompt)))
+answer("answer-begins-anew", turned_by(lambda at, prompt: np.where(at < prompt, at, at - prompt)))
+answer("answer-at-one-position", turned_by(lambda at, prompt: np.minimum(at, prompt)))
+answer("answer-without-prompt", answer_sees(lambda query, key, prompt: key >= prompt))
+answer("answer-without-itself", answer_sees(lambda query, key, prompt: key < prompt))
+answer("answer-in-a-window", answer_sees(lambda query, key, prompt: query - key < 48))
+answer("answer-without-the-last-of-prompt", answer_sees(lambda query, key, prompt: key != prompt - 1))
 
 
 # Pixels: of RGB and the right pixels
