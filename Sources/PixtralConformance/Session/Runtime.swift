@@ -98,7 +98,7 @@ package final class Runtime: Answering {
     switch failure {
     case .ended(let how): "the process ended, \(how)"
     case .timedOut: "none in \(numberText(timeout)) seconds"
-    case .tooLong: "a line of more than 8 MiB"
+    case .tooLong: "a line of more than 1 MiB"
     }
   }
 

@@ -15,8 +15,9 @@ final class RuntimeProcess {
     case tooLong
   }
 
-  /// The longest answer; tensors are in files.
-  private static let longestLine = 8 << 20
+  /// The longest answer, a hundred times the longest right one; tensors are in files. Each of several sessions
+  /// may have one in memory, as a tree of thirty times that.
+  private static let longestLine = 1 << 20
   private static let keptErrors = 1 << 14
 
   private let process: pid_t
