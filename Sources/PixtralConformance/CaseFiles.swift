@@ -5,7 +5,7 @@ import PixtralText
 /// The cases below a folder such as `Fixtures/cases`: one in each folder that has a `case.json`, and
 /// many of one kind in a suite, `NAME.json` with `NAME.jsonl` or `NAME.csv`. Cases.md says how.
 package struct CaseFiles {
-  /// In the order of their stages, and of their paths.
+  /// In the order of their stages, of what comes first in a stage, and of their paths.
   package let cases: [ConformanceCase]
 
   /// - Throws: `InputError` for a folder without cases, and for what is none.
@@ -28,8 +28,20 @@ package struct CaseFiles {
     }
     let order = Dictionary(uniqueKeysWithValues: Stage.allCases.enumerated().map { ($1, $0) })
     self.cases = cases.enumerated().sorted {
-      (order[$0.element.stage]!, $0.offset) < (order[$1.element.stage]!, $1.offset)
+      (order[$0.element.stage]!, Self.topic($0.element), $0.offset)
+        < (order[$1.element.stage]!, Self.topic($1.element), $1.offset)
     }.map(\.element)
+  }
+
+  /// Texts before the requests that hold them, small models before large ones: what is wrong first is then the
+  /// plainest that is wrong.
+  private static let topics = [
+    "text", "decode", "request", "openai", "fim", "truncation", "tiny", "small", "large",
+  ]
+
+  private static func topic(_ question: ConformanceCase) -> Int {
+    let parts = question.id.split(separator: "/")
+    return parts.count > 1 ? topics.firstIndex(of: String(parts[1])) ?? 0 : 0
   }
 
   /// One case from its `case.json`.

@@ -227,6 +227,9 @@ struct RunConformance: ParsableCommand {
       return try Runtime(runtime ?? "", folder: folder.part(n), timeout: timeout)
     }
     let first = try answering(0)
+    for feature in first.description.unknownFeatures(beside: manifest?.features ?? []).prefix(5) {
+      Console.warn("the runtime lists the feature \(shortened(feature)), which no question needs")
+    }
     let log = try resume.map {
       try RunLog($0, first.description, suite: manifest?.sha256 ?? "", cases: cases)
     }

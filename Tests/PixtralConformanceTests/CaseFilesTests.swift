@@ -19,6 +19,19 @@ struct CaseFilesTests {
       cases.map(\.stage) == Stage.allCases.flatMap { stage in cases.map(\.stage).filter { $0 == stage } })
   }
 
+  @Test("Texts come before the requests that hold them, and small models before large ones")
+  func topics() throws {
+    var topics: [String] = []
+    for question in try all() where [.tokens, .model].contains(question.stage) {
+      let topic = String(question.id.split(separator: "/")[1])
+      if topics.last != topic { topics.append(topic) }
+    }
+    #expect(
+      topics.filter { $0 != "openai" } == [
+        "text", "decode", "request", "fim", "truncation", "tiny", "small", "large",
+      ])
+  }
+
   @Test("A row of a table fills the placeholders of its suite")
   func tableRow() throws {
     let question = try #require(all().first { $0.id == "image/grid/1025x49" })

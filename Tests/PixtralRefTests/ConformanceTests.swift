@@ -105,6 +105,15 @@ struct ConformanceTests {
     #expect(result.json["passed"] == .bool(false))
   }
 
+  @Test("A feature that no question needs is warned of")
+  func unknownFeature() throws {
+    let misspelled = gridRuntime(#"echo "{\"id\":$n,\"columns\":1,\"rows\":1}""#).replacingOccurrences(
+      of: #"["grid"]"#, with: #"["grid","gird","parallel"]"#)
+    let result = try run(misspelled, "--cases image/grid/16x16")
+    #expect(result.code == 0)
+    #expect(result.error == "warning: the runtime lists the feature gird, which no question needs\n")
+  }
+
   @Test("A case that is known to fail may, and must")
   func known() throws {
     try folder.write("known", "# ours\nimage/grid/16x16 the grid is fixed\n")

@@ -15,6 +15,14 @@ package struct RuntimeDescription: Sendable, Equatable {
   /// Whether several sessions of it may go on at a time.
   package var mayRunInParallel: Bool { features.contains("parallel") }
 
+  /// Features that nobody asks for, in their order: a misspelled one is not asked, in silence.
+  ///
+  /// - required: what cases may require.
+  package func unknownFeatures(beside required: Set<String>) -> [String] {
+    features.subtracting(AnswerFiles.features).subtracting(required)
+      .subtracting(["trace.request", "parallel"]).sorted()
+  }
+
   /// What a runtime has that names no feature of its kind: what mistral-common does.
   private static let usual: [String: Set<String>] = [
     "image.": ["image.png", "image.jpeg", "image.alpha"], "resize.": ["resize.opencv-cubic"],
