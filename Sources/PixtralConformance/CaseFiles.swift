@@ -28,13 +28,13 @@ package struct CaseFiles {
     }
     let order = Dictionary(uniqueKeysWithValues: Stage.allCases.enumerated().map { ($1, $0) })
     self.cases = cases.enumerated().sorted {
-      (order[$0.element.stage]!, Self.topic($0.element), $0.offset)
-        < (order[$1.element.stage]!, Self.topic($1.element), $1.offset)
+      (order[$0.element.stage]!, Self.topic($0.element), $0.element.isMinor ? 1 : 0, $0.offset)
+        < (order[$1.element.stage]!, Self.topic($1.element), $1.element.isMinor ? 1 : 0, $1.offset)
     }.map(\.element)
   }
 
-  /// Texts before the requests that hold them, small models before large ones: what is wrong first is then the
-  /// plainest that is wrong.
+  /// Texts before the requests that hold them, small models before large ones, and of each what shows a rule
+  /// before what is drawn at random: what is wrong first is then the plainest that is wrong.
   private static let topics = [
     "text", "decode", "request", "openai", "fim", "truncation", "tiny", "small", "large",
   ]

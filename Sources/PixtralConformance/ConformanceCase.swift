@@ -32,6 +32,8 @@ package struct ConformanceCase: Sendable {
   /// Cases with the same question and another accepted answer.
   package let conflictsWith: [String]
   package let isRetired: Bool
+  /// Whether it is random, or of a detail.
+  var isMinor: Bool { json["importance"]?.text == "low" }
   /// The whole case, as it is after reading.
   package let json: PythonValue
   /// The folder that its files are named from.

@@ -32,6 +32,14 @@ struct CaseFilesTests {
       ])
   }
 
+  @Test("What shows a rule comes before what is drawn at random")
+  func rulesFirst() throws {
+    let texts = try all().map(\.id).filter { $0.hasPrefix("tokens/text/") }
+    let firstRandom = try #require(texts.firstIndex { $0.hasPrefix("tokens/text/random-") })
+    #expect(texts[firstRandom...].allSatisfy { $0.hasPrefix("tokens/text/random-") })
+    #expect(firstRandom > 90)
+  }
+
   @Test("A row of a table fills the placeholders of its suite")
   func tableRow() throws {
     let question = try #require(all().first { $0.id == "image/grid/1025x49" })
