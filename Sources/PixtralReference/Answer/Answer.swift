@@ -66,7 +66,8 @@ extension Pixtral {
   ///   - options: what the answer is to be.
   ///   - trace: sees every activation of the prompt and of each position; what its recorder throws
   ///     ends the answer.
-  ///   - each: told of each token, with the text that is certain by then and was not before.
+  ///   - each: told of each token, with the text that is certain by then and was not before; of the last
+  ///     one again where the end makes more of it certain.
   /// - Throws: `InputError` if tokens and images do not fit one another or the model, or the model
   ///   not the tokenizer; of kind `wrongTensors` for logits that are not finite; what the recorder or
   ///   `each` throws.
@@ -99,19 +100,21 @@ extension Pixtral {
       }
     }
     let rest = text.finish()
+    // Half a character at the end is U+FFFD only now, at which the answer may be meant to stop.
+    if text.hasStopped { finish = .stop }
     if !rest.isEmpty, let last = tokens.last { try each(last, rest) }
     return Answer(promptTokens: prompt.tokens.count, tokens: tokens, text: text.whole, finish: finish)
   }
 
   /// What the model says of an answer that is given: its tokens are fed, whatever would have been
-  /// chosen, in one go. Answer.md 5.
+  /// chosen, many in one go. Answer.md 5.
   ///
   /// - Parameters:
   ///   - prompt: tokens and images.
   ///   - tokens: the answer, ids of the vocabulary; an `[IMG]` among them is no image.
   ///   - tokenizer: turns tokens into text.
   ///   - best: how many of the most likely tokens are kept of each position.
-  ///   - trace: sees every activation of the prompt, and then of the answer.
+  ///   - trace: sees every activation of the prompt, and then of each 1024 tokens of the answer.
   /// - Throws: as `answer`; of kind `wrongTokens` for a token that is none.
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
@@ -125,15 +128,17 @@ extension Pixtral {
         expected: "an id from 0 to \(checkpoint.parameters.vocabularySize - 1)", found: "\(tokens[at])")
     }
     let cache = KeyValueCache<Scalar>(for: checkpoint.parameters)
-    var logits = [try prefill(prompt, cache: cache, trace: trace)]  // (1, V)
-    // The last token is said to be likely or not; nothing is asked of what comes behind it.
-    if tokens.count > 1 {
-      logits.append(try self.logits(of: Array(tokens.dropLast()), cache: cache, trace: trace))
-    }
-    let rows = Matrix(joining: logits)  // (1 or tokens, V)
-    let answered = try tokens.enumerated().map { n, id in
-      Answer.Token(
-        id, try Prediction(rows.row(n), position: prompt.tokens.count + n), best: best)
+    var answered: [Answer.Token] = []
+    var logits = try prefill(prompt, cache: cache, trace: trace)  // (1, V)
+    while answered.count < tokens.count {
+      for n in 0..<logits.rows {
+        let prediction = try Prediction(logits.row(n), position: prompt.tokens.count + answered.count)
+        answered.append(Answer.Token(tokens[answered.count], prediction, best: best))
+      }
+      // Each token is fed once it is said to be likely or not, but the last, behind which nothing is asked.
+      // In parts, for a row of logits is 128 KiB and more.
+      let part = tokens[answered.count - 1..<min(answered.count + 1023, tokens.count - 1)]
+      if !part.isEmpty { logits = try self.logits(of: Array(part), cache: cache, trace: trace) }  // (part, V)
     }
     return Answer(
       promptTokens: prompt.tokens.count, tokens: answered, text: try tokenizer.decode(tokens),

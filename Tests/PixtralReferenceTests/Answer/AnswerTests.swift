@@ -42,10 +42,12 @@ struct AnswerTests {
   @Test("In float32 they are within its noise of float64", arguments: ["text", "two-images"])
   func float32(name: String) throws {
     let prompt = try ModelCase(name).prompt
-    let double = try Pixtral<Double>(tiny).answer(
+    let float = try Pixtral<Float>(tiny).answer(
       prompt, tokenizer: tokenizer, options: options { $0.maxTokens = 24 })
-    let float = try Pixtral<Float>(tiny).answer(prompt, forced: double.tokens.map(\.id), tokenizer: tokenizer)
-    for (a, b) in zip(double.tokens, float.tokens) {
+    let double = try Pixtral<Double>(tiny).answer(
+      prompt, forced: float.tokens.map(\.id), tokenizer: tokenizer)
+    try #require(float.tokens.count == 24 && double.tokens.count == 24)
+    for (a, b) in zip(float.tokens, double.tokens) {
       #expect(abs(a.logProbability - b.logProbability) < 1e-4)
     }
   }
@@ -117,6 +119,47 @@ struct AnswerTests {
     #expect(answer.finish == .length)
   }
 
+  @Test("An answer whose last token is </s> ends by it, not by its length")
+  func endAtTheLength() throws {
+    let answer = try uniform(
+      options {
+        $0.sampling = Sampling(temperature: 1, seed: 0)
+        $0.maxTokens = 5
+      })
+    #expect(answer.tokens.last?.id == 2)
+    #expect(answer.finish == .stop)
+  }
+
+  @Test("A given answer of more than a part has a log-probability for each token, as in one go")
+  func forcedInParts() throws {
+    let ids = (0..<1030).map { ($0 * 7) % 10 }
+    let checkpoint = try Checkpoint(smallCheckpoint(in: folder))
+    let rows = RowCounter()
+    let model = Pixtral<Double>(checkpoint)
+    let forced = try model.answer(
+      Prompt(tokens: [1, 3, 4]), forced: ids, tokenizer: tokenizer, trace: Trace(rows))
+    #expect(rows.counts["logits"] == [1, 1024, 5])
+    #expect(forced.tokens.map(\.id) == ids)
+    let whole = try model(Prompt(tokens: [1, 3, 4] + ids.dropLast()), logitRows: ids.count)
+    for (n, token) in forced.tokens.enumerated() {
+      let expected = try Prediction(whole.row(n), position: n).logProbability(of: token.id)
+      #expect(abs(token.logProbability - expected) < 1e-11, "token \(n)")
+    }
+  }
+
+  @Test("Half a character at the end is U+FFFD, at which an answer may stop")
+  func stopAtHalfACharacter() throws {
+    // Of 1027 tokens, all alike, the seed's number is 1008: the first byte of three.
+    let answer = try uniform(
+      options {
+        $0.sampling = Sampling(temperature: 1, seed: 44)
+        $0.maxTokens = 1
+        $0.stops = ["\u{fffd}"]
+      }, vocabularySize: 1027)
+    #expect(answer.tokens.map(\.id) == [1008])
+    #expect(answer.finish == .stop && answer.text.isEmpty)
+  }
+
   @Test("No tokens are wanted: none come")
   func nothing() throws {
     let answer = try uniform(options { $0.maxTokens = 0 })
@@ -154,11 +197,17 @@ struct AnswerTests {
     #expect(answer.tokens.count == 3 && answer.text.isEmpty)
   }
 
-  /// The answer of a model to which all 20 tokens are alike.
-  private func uniform(_ options: AnswerOptions) throws -> Answer {
-    let path = try smallCheckpoint(in: folder) { file in
+  /// The answer of a model to which all tokens are alike.
+  private func uniform(_ options: AnswerOptions, vocabularySize size: Int = 20) throws -> Answer {
+    let parameters = smallParameters.replacing(#""vocab_size": 20"#, with: #""vocab_size": \#(size)"#)
+    let path = try smallCheckpoint(in: folder, parameters: parameters) { file in
       let norm = file.tensors.firstIndex { $0.name == "norm.weight" }!
       file.tensors[norm].bytes = [UInt8](repeating: 0, count: 16)
+      for n in file.tensors.indices
+      where ["tok_embeddings.weight", "output.weight"].contains(file.tensors[n].name) {
+        file.tensors[n].shape = [size, 4]
+        file.tensors[n].bytes += [UInt8](repeating: 0, count: (size - 20) * 16)
+      }
     }
     return try Pixtral<Float>(Checkpoint(path)).answer(
       Prompt(tokens: [1, 3, 4]), tokenizer: tokenizer, options: options)
