@@ -18,7 +18,7 @@ public struct Prediction: Sendable {
     self.logits = logits.map(Double.init)
     if let id = self.logits.firstIndex(where: { !$0.isFinite }) {
       throw InputError(
-        .wrongTensors, "logits of position \(position)", expected: "finite numbers",
+        .wrongTensors, "logits for position \(position)", expected: "finite numbers",
         found: "\(numberText(self.logits[id])) for token \(id)",
         advice: "pixtral-ref trace names the first tap that is not finite")
     }

@@ -36,6 +36,6 @@ struct PredictionTests {
   func notFinite(logit: Float) throws {
     let error = try #require(throws: InputError.self) { try Prediction([0, 1, logit], position: 7) }
     #expect(error.kind == .wrongTensors)
-    #expect(error.description.contains("position 7") && error.description.contains("token 2"))
+    #expect(error.description.contains("logits for position 7") && error.description.contains("token 2"))
   }
 }

@@ -30,7 +30,7 @@ struct SamplingTests {
     #expect(try chosen(equal, Sampling(temperature: 1, seed: 3), 5) == [2, 14, 12, 1, 4])
   }
 
-  @Test("A temperature of 0 takes the most likely token, and draws no number")
+  @Test("A temperature of 0 takes the most likely token, of equal ones the lowest id")
   func greedy() throws {
     #expect(try chosen([1, 3, 3, 2], Sampling(seed: 5), 20) == [Int](repeating: 1, count: 20))
   }
@@ -50,6 +50,16 @@ struct SamplingTests {
     #expect(Set(try chosen(logits, Sampling(temperature: 1, topP: 0.41), 400)) == [1, 3])
     #expect(Set(try chosen(logits, Sampling(temperature: 1, topP: 0.71), 400)) == [1, 3, 2])
     #expect(Set(try chosen(logits, Sampling(temperature: 1, topP: 1), 400)) == [0, 1, 2, 3])
+  }
+
+  @Test(
+    "Temperatures and shares at the ends of their ranges choose as the rules say",
+    arguments: [
+      (5e-324, 1, [1]), (1e-300, 1, [1]), (1e300, 1, [0, 1, 2]), (1, 5e-324, [1]), (1e300, 1e-9, [1]),
+    ] as [(Double, Double, [Int])])
+  func ends(temperature: Double, topP: Double, expected: [Int]) throws {
+    let sampling = Sampling(temperature: temperature, topP: topP)
+    #expect(Set(try chosen([0, 0.1, -800], sampling, 100)) == Set(expected))
   }
 
   @Test("A share of 0 leaves the most likely token")
