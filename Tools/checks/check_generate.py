@@ -8,7 +8,8 @@
 - Sampled: each token is what Docs/Answer.md 3 chooses from the oracle's logits, by the lines below.
 - Calls of tools in random answers, whole and damaged: mistral-common's decoder, and behind it the
   regular expression that vLLM falls back to, read the same.
-- System prompts: Python's `str.format` fills in the same, or both refuse.
+- System prompts: the answer is that to the message which Python's `open` and `str.format` make, or both
+  refuse.
 
 Exit 1 if anything differs. A minute.
 """
@@ -334,8 +335,8 @@ def check_calls(binary, folder, tokenizer, count, draw, problems):
 # System prompts
 
 
-def check_system_prompts(binary, folder, tokenizer, draw, problems):
-    request, template = folder / "request.json", folder / "system.txt"
+def check_system_prompts(binary, folder, draw, problems):
+    request, template, whole = folder / "request.json", folder / "system.txt", folder / "whole.json"
     request.write_text(json.dumps(requests()["text"]))
     filled = refused = 0
     for _ in range(60):
@@ -345,32 +346,34 @@ def check_system_prompts(binary, folder, tokenizer, draw, problems):
             ", yesterday {yesterday}",
             "{{ }}",
             "Zürich\n",
+            "\r\n\r",
             "{",
             "}",
             "{x}",
             "{}",
         ]
-        weights = [4, 4, 4, 3, 3, 0.3, 0.3, 0.3, 0.3]
+        weights = [4, 4, 4, 3, 3, 2, 0.3, 0.3, 0.3, 0.3]
         text = "".join(draw.choices(words, weights, k=draw.randrange(1, 6)))
         day = datetime.date(2023, 12, 25) + datetime.timedelta(days=draw.randrange(900))
         fields = {"name": "Pixtral", "today": f"{day}", "yesterday": f"{day - datetime.timedelta(days=1)}"}
+        template.write_bytes(text.encode())
         try:
-            expected = text.format(**fields)
+            with open(template, encoding="utf-8") as file:
+                expected = file.read().format(**fields)
         except (KeyError, ValueError, IndexError):
             expected = None
-        template.write_text(text, encoding="utf-8")
         ours = generate(
-            binary, "--request", request, "--system-prompt", template, "--name", "Pixtral", "--today", day, "--max-tokens", 1
+            binary, "--request", request, "--system-prompt", template, "--name", "Pixtral", "--today", day, "--max-tokens", 2
         )  # fmt: skip
         if (ours is None) != (expected is None):
             problems.append(f"system prompt {text!r}: refused by one")
         if ours and expected is not None:
+            # The answer to the request with this message in it, to the last bit of the log-probabilities:
+            # another digit of a day would be another prompt of the same length.
             messages = [{"role": "system", "content": expected}, *requests()["text"]["messages"]]
-            encoded = tokenizer.encode_chat_completion(ChatCompletionRequest(messages=messages))
-            if ours["usage"]["prompt_tokens"] != len(encoded.tokens):
-                problems.append(
-                    f"system prompt {text!r}: {ours['usage']['prompt_tokens']} tokens, not {len(encoded.tokens)}"
-                )
+            whole.write_text(json.dumps({"messages": messages}))
+            if ours != generate(binary, "--request", whole, "--max-tokens", 2):
+                problems.append(f"system prompt {text!r}: another answer than to {expected!r}")
         filled += expected is not None
         refused += expected is None
     print(f"system prompts: {filled} filled in, {refused} refused")
@@ -387,7 +390,7 @@ def main():
         folder = Path(folder)
         check_greedy(options.binary, folder, tokenizer, problems)
         check_calls(options.binary, folder, tokenizer, options.calls, draw, problems)
-        check_system_prompts(options.binary, folder, tokenizer, draw, problems)
+        check_system_prompts(options.binary, folder, draw, problems)
     for problem in problems[:20]:
         print(problem)
     print(f"{len(problems)} differences")

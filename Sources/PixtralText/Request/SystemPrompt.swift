@@ -14,13 +14,14 @@ public struct Day: Sendable, Equatable, CustomStringConvertible {
     return Day(utc: local)
   }
 
-  /// - Parameter text: a year, a month and a day, `2026-02-28`.
+  /// - Parameter text: a year from 1, a month and a day, `2026-02-28`.
   public init?(_ text: String) {
     let parts = text.split(separator: "-", omittingEmptySubsequences: false)
     guard text.utf8.count == 10, parts.map(\.utf8.count) == [4, 2, 2],
       parts.allSatisfy({ $0.utf8.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) } })
     else { return nil }
     let numbers = parts.map { Int32($0)! }
+    guard numbers[0] > 0 else { return nil }
     var date = tm()
     (date.tm_year, date.tm_mon, date.tm_mday) = (numbers[0] - 1900, numbers[1] - 1, numbers[2])
     self.init(utc: date)
@@ -51,7 +52,7 @@ public struct Day: Sendable, Equatable, CustomStringConvertible {
 extension ChatRequest {
   /// Puts a system message in front, filled in as the model card's `load_system_prompt` does it: with
   /// Python's `str.format`, of which it needs `{name}`, `{today}`, `{yesterday}`, and `{{` and `}}` for
-  /// braces. Answer.md 7.
+  /// braces. Line ends become line feeds, as they do where Python opens a text file. Answer.md 7.
   ///
   /// - Parameters:
   ///   - template: the text of the file.
@@ -63,11 +64,22 @@ extension ChatRequest {
     systemPrompt template: String, name: String, today: Day, place: String
   ) throws {
     let text = try filled(
-      template, ["name": name, "today": "\(today)", "yesterday": "\(today.yesterday)"], place)
+      withLineFeeds(template), ["name": name, "today": "\(today)", "yesterday": "\(today.yesterday)"], place)
     var message = Message(.system, [.text(text)])
     message.contentIsString = true
     messages.insert(message, at: 0)
   }
+}
+
+/// The text as Python's `open` gives it: a carriage return, with a line feed behind it or without, is a
+/// line feed.
+private func withLineFeeds(_ text: String) -> String {
+  var (result, follows) = (String.UnicodeScalarView(), false)
+  for scalar in text.unicodeScalars {
+    if !(follows && scalar == "\n") { result.append(scalar == "\r" ? "\n" : scalar) }
+    follows = scalar == "\r"
+  }
+  return String(result)
 }
 
 private func filled(_ template: String, _ fields: [String: String], _ place: String) throws -> String {

@@ -26,7 +26,12 @@ struct SystemPromptTests {
     #expect(try filled(#"{{"a": {name}}}"#) == #"{"a": Pixtral}"#)
   }
 
-  @Test("Line ends and letters of other scripts stay", arguments: ["Ü\r\n\n ☂ ", ""])
+  @Test("Line ends become line feeds, as Python reads a text file")
+  func lineEnds() throws {
+    #expect(try filled("a\r\nb\rc\n\r\r\n\nd\r") == "a\nb\nc\n\n\n\nd\n")
+  }
+
+  @Test("Spaces and letters of other scripts stay", arguments: ["Ü\n\n ☂ ", "\u{feff}\0\u{85}\u{2028}", ""])
   func others(text: String) throws {
     #expect(try filled(text) == text)
   }
@@ -47,7 +52,8 @@ struct SystemPromptTests {
   }
 
   @Test(
-    "What is no day is none", arguments: ["2024-02-30", "2024-2-3", "today", "24-02-03", "2024-13-01", ""])
+    "What is no day is none",
+    arguments: ["2024-02-30", "2024-2-3", "today", "24-02-03", "2024-13-01", "0000-01-01", ""])
   func noDay(text: String) {
     #expect(Day(text) == nil)
   }
