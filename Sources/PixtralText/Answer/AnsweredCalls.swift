@@ -14,7 +14,8 @@ public struct AnsweredCalls: Sendable, Equatable {
     public let arguments: String
   }
 
-  /// The text before the first `[TOOL_CALLS]`; all of the text where the calls cannot be read.
+  /// The text before the first `[TOOL_CALLS]`; all of the text where there are no calls or they cannot be
+  /// read.
   public let content: String
   /// The calls in the order of the answer.
   public let calls: [Call]
@@ -32,9 +33,9 @@ extension Tokenizer {
       return AnsweredCalls(content: try decode(tokens), calls: [], problem: nil)
     }
     do {
-      let texts = try parts.dropFirst().map { try decode(Array($0)) }
+      let calls = try parts.dropFirst().flatMap { try AnsweredCalls.read(try decode(Array($0))) }
       return AnsweredCalls(
-        content: try decode(Array(parts[0])), calls: try texts.flatMap(AnsweredCalls.read), problem: nil)
+        content: try decode(calls.isEmpty ? tokens : Array(parts[0])), calls: calls, problem: nil)
     } catch let error as InputError where error.kind != .wrongTokens {
       return AnsweredCalls(content: try decode(tokens), calls: [], problem: error.description)
     }
@@ -71,13 +72,17 @@ extension AnsweredCalls {
       guard call.isDictionary else {
         throw InputError(.wrongRequest, place, expected: "an object", found: call.kindName)
       }
-      func refusal(_ key: String, _ expected: String) -> InputError {
+      func refusal(_ key: String, _ expected: String, _ found: String? = nil) -> InputError {
         InputError(
-          .wrongRequest, "\(place), \(key)", expected: expected, found: call[key]?.kindName ?? "no such key")
+          .wrongRequest, "\(place), \(key)", expected: expected,
+          found: found ?? call[key]?.kindName ?? "no such key")
       }
       guard let name = call["name"]?.asText else { throw refusal("name", "a string") }
-      guard let arguments = call["arguments"], arguments.isDictionary, !arguments.holdsHalfSurrogate else {
-        throw refusal("arguments", "an object of Unicode text")
+      guard let arguments = call["arguments"], arguments.isDictionary else {
+        throw refusal("arguments", "an object")
+      }
+      guard !arguments.holdsHalfSurrogate else {
+        throw refusal("arguments", "Unicode text", "half of a surrogate pair")
       }
       let id = call["id"] ?? .string(PythonString("null"))
       guard let id = id.asText else { throw refusal("id", "a string") }

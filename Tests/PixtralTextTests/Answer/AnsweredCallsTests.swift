@@ -59,6 +59,25 @@ struct AnsweredCallsTests {
     #expect(try #require(found.problem).contains("[TOOL_CALLS]"))
   }
 
+  @Test("An empty list stays text, and is no problem")
+  func emptyList() throws {
+    let found = try calls("[]", before: "So:")
+    #expect(found.calls.isEmpty && found.problem == nil)
+    #expect(found.content == "So: []")
+  }
+
+  @Test(
+    "Half of a surrogate pair is refused in each of the three",
+    arguments: [
+      #"[{"name": "\ud800", "arguments": {}}]"#, #"[{"name": "f", "arguments": {"x": ["\ud800"]}}]"#,
+      #"[{"name": "f", "arguments": {"\udc00": 1}}]"#, #"[{"name": "f", "arguments": {}, "id": "\ud800"}]"#,
+    ])
+  func halfSurrogates(text: String) throws {
+    let found = try calls(text)
+    #expect(found.calls.isEmpty)
+    #expect(try #require(found.problem).hasSuffix("half of a surrogate pair"))
+  }
+
   @Test("An answer without [TOOL_CALLS] has no calls and no problem")
   func none() throws {
     let found = try tokenizer.calls(in: tokenizer.encode(#"[{"name": "f", "arguments": {}}]"#))
