@@ -13,13 +13,14 @@ struct GenerateCommand: ParsableCommand {
         text, tokens        the answer, and its ids; </s> is one of them, and is no text
         logprobs            of each token, the natural logarithm of its probability, before any temperature
         top_logprobs        with --logprobs K, of each position the K most likely tokens
-        tool_calls          the calls of an answer that begins with [TOOL_CALLS]
+        tool_calls          the calls behind [TOOL_CALLS], if the answer has it and they can be read
+        tool_calls_problem  why they cannot be read; the answer is then text
         finish_reason       stop, length, tool_calls; forced with --force
         usage               prompt_tokens, completion_tokens, total_tokens
 
-      The answer is greedy unless an option or the request itself (temperature, top_p, max_tokens, \
-      random_seed) says otherwise; an option has the last word. Docs/Answer.md has the rules, down to the \
-      generator of random numbers.
+      The answer is greedy, of 256 tokens at most, unless an option or the request itself (temperature, \
+      top_p, max_tokens, random_seed) says otherwise; an option has the last word. Docs/Answer.md has the \
+      rules, down to the generator of random numbers.
 
       The golden answer to a photo:
         pixtral-ref generate --request photo.json --max-tokens 64 --logprobs 5 --json
@@ -68,7 +69,7 @@ struct GenerateCommand: ParsableCommand {
   @Option(
     help: """
       A JSON file with the tokens of an answer, [3, …] or {"tokens": […]}: they are fed instead of those \
-      that would be chosen, and every one's probability comes out.
+      that would be chosen, and every one's log-probability comes out.
       """)
   var force: String?
 
@@ -79,8 +80,9 @@ struct GenerateCommand: ParsableCommand {
       """)
   var systemPrompt: String?
 
-  @Option(help: "With --system-prompt: the name of the model.")
-  var name = "Pixtral-Large-Instruct-2411"
+  @Option(help: "With --system-prompt: the name of the model. (default: \(Self.usualName))")
+  var name: String?
+  private static let usualName = "Pixtral-Large-Instruct-2411"
 
   @Option(
     help: "With --system-prompt: a day, such as 2024-11-18. (default: today)",
@@ -100,13 +102,16 @@ struct GenerateCommand: ParsableCommand {
   func validate() throws {
     guard maxTokens ?? 1 >= 1 else { throw ValidationError("--max-tokens must be 1 or more.") }
     guard (temperature ?? 0) >= 0, (temperature ?? 0).isFinite else {
-      throw ValidationError("--temperature must be 0 or more.")
+      throw ValidationError("--temperature must be a finite number, 0 or more.")
     }
     guard (0...1).contains(topP ?? 0) else { throw ValidationError("--top-p must be from 0 to 1.") }
     guard !stop.contains("") else { throw ValidationError("--stop must be some text.") }
     guard logprobs >= 0 else { throw ValidationError("--logprobs must be 0 or more.") }
-    guard systemPrompt != nil || today == nil else {
-      throw ValidationError("--today goes with --system-prompt.")
+    guard systemPrompt != nil || (name == nil && today == nil) else {
+      throw ValidationError("--name and --today go with --system-prompt.")
+    }
+    guard [request, force, systemPrompt].count(where: { $0 == "-" }) <= 1 else {
+      throw ValidationError("Only one of --request, --force and --system-prompt can be -.")
     }
     let chooses = maxTokens != nil || temperature != nil || topP != nil || seed != nil || !stop.isEmpty
     guard force == nil || !chooses else {
@@ -118,6 +123,7 @@ struct GenerateCommand: ParsableCommand {
 
   func run() throws {
     try BLAS.begin()
+    // Matrices come and go: let the allocator keep their memory.
     mallopt(M_MMAP_THRESHOLD, 1 << 30)
     mallopt(M_TRIM_THRESHOLD, 1 << 30)
     let checkpoint = try Checkpoint(checkpoint)
@@ -135,8 +141,11 @@ struct GenerateCommand: ParsableCommand {
     let prompt = try model.prompt(of: request, tokenizer: tokenizer, images: loader)
     let forced = try force.map { try readTokens($0) }
 
-    let progress = LayerProgress(ofTokens: prompt.tokens.count)
+    let length = counted(prompt.tokens.count, "token")
+    let progress = LayerProgress(
+      of: "a prompt of \(length)" + (forced.map { " and an answer of \($0.count)" } ?? ""))
     let trace = Trace(progress)
+    var isInMiddle = false
     let answer: Answer
     do {
       defer { progress.end() }
@@ -146,10 +155,16 @@ struct GenerateCommand: ParsableCommand {
         answer = try model.answer(prompt, tokenizer: tokenizer, options: options(request), trace: trace) {
           _, text in
           progress.end()
-          if !json { Console.stream(text) }
+          if json { return }
+          Console.stream(text)
+          isInMiddle = isInMiddle || !text.isEmpty
         }
       }
       try model.checkpoint.checkWhole()
+    } catch {
+      // What is said of it begins a line of its own.
+      if isInMiddle { Console.stream("\n") }
+      throw error
     }
     let report = AnswerReport(answer, calls: try tokenizer.calls(in: answer.tokens.map(\.id)))
     if json { return Console.out(report.json.text()) }
@@ -168,7 +183,8 @@ struct GenerateCommand: ParsableCommand {
       }
       return text
     }
-    try request.prepend(systemPrompt: text, name: name, today: today ?? .today, place: systemPrompt)
+    try request.prepend(
+      systemPrompt: text, name: name ?? Self.usualName, today: today ?? .today, place: systemPrompt)
     return request
   }
 
@@ -187,13 +203,14 @@ struct GenerateCommand: ParsableCommand {
 
 /// Says which layer a run is at, until it is told to end.
 private final class LayerProgress: TraceRecorder {
-  private let tokens: Int
+  private let input: String
   private var hasEnded = false
 
-  init(ofTokens tokens: Int) { self.tokens = tokens }
+  /// - input: what is read.
+  init(of input: String) { self.input = input }
 
   func record<Scalar: BLASScalar>(_ name: String, _ value: Matrix<Scalar>) {
-    if !hasEnded { Console.progress("reading a prompt of \(counted(tokens, "token")): \(name)") }
+    if !hasEnded { Console.progress("reading \(input): \(name)") }
   }
 
   func end() {

@@ -181,7 +181,7 @@ private final class Session {
   private func logProbabilities(_ question: PythonValue) throws -> String {
     let (prompt, checkpoint) = try prompt(question)
     guard let given = question["answer"]?.integers, !given.isEmpty else {
-      throw refusal("answer", "an array of integers", question["answer"])
+      throw refusal("answer", "an array of integers, one at least", question["answer"])
     }
     let answer =
       switch precision {

@@ -84,6 +84,25 @@ struct GenerateTests {
     #expect(try count("--max-tokens", "3") == 3)
   }
 
+  @Test("A request's temperature, top_p and random_seed are those of the options")
+  func sampledByRequest() throws {
+    let messages = #""messages": [{"role": "user", "content": "Count."}]"#
+    let plain = try folder.write("plain.json", Array("{\(messages)}".utf8))
+    func tokens(_ file: String, _ arguments: String...) throws -> [Int] {
+      let result = try outcome(
+        of: program(["generate", "--json", "--max-tokens", "6", "--request", file] + arguments))
+      return try #require(JSON(parsing: result.out, place: "stdout")["tokens"]?.integers)
+    }
+    let sampling = #""temperature": 0.9, "top_p": 0.8, "random_seed": 5"#
+    let sampled = try folder.write("sampled.json", Array("{\(messages), \(sampling)}".utf8))
+    let expected = try tokens(plain, "--temperature", "0.9", "--top-p", "0.8", "--seed", "5")
+    #expect(try tokens(sampled) == expected)
+    // Each of the three tells: without one the answer is another.
+    for option in [["--temperature", "0.4"], ["--top-p", "0.01"], ["--seed", "6"]] {
+      #expect(try tokens(sampled, option[0], option[1]) != expected, "\(option)")
+    }
+  }
+
   @Test("One seed gives one answer, another seed another")
   func seeds() throws {
     let sampling = ["--temperature", "1", "--max-tokens", "6", "--seed"]
@@ -131,14 +150,35 @@ struct GenerateTests {
   @Test(
     "Wrong options are wrong usage",
     arguments: [
-      ["--max-tokens", "0"], ["--temperature", "-1"], ["--temperature", "nan"], ["--top-p", "1.1"],
-      ["--stop", ""], ["--logprobs", "-1"], ["--today", "2024-11-18"],
+      ["--max-tokens", "0"], ["--temperature=-1"], ["--temperature", "nan"], ["--temperature", "inf"],
+      ["--top-p", "1.1"], ["--top-p=-0.1"], ["--top-p", "nan"], ["--seed=-1"],
+      ["--seed", "18446744073709551616"], ["--stop", ""], ["--logprobs=-1"], ["--today", "2024-11-18"],
+      ["--name", "Pixtral"], ["--force", "-", "--system-prompt", "-"],
       ["--system-prompt", "x", "--today", "2024-02-30"], ["--force", "x", "--seed", "1"],
     ])
   func usage(arguments: [String]) throws {
     let result = try outcome(of: program(["generate", "--request", request] + arguments))
     #expect(result.code == 64)
     #expect(result.out.isEmpty)
+  }
+
+  @Test("What says why an answer broke off begins a line of its own")
+  func brokenOff() throws {
+    let token = try #require(try answer("--max-tokens", "1")["tokens"]?.integers?.first)
+    let path = "\(folder.path)/tiny"
+    _ = try outcome(
+      of: program(["checkpoint", "write", "seeded:tiny", "--layout", "mistral", "--out", path]))
+    // The first token of the answer is embedded as no number.
+    let weights = "\(path)/consolidated.safetensors"
+    let table = try #require(try Safetensors(weights).tensors.first { $0.name == "tok_embeddings.weight" })
+    var bytes = try Data(contentsOf: URL(fileURLWithPath: weights))
+    let at = table.range.lowerBound + token * table.shape[1] * 2
+    bytes.replaceSubrange(at..<at + 2, with: [0xc0, 0x7f])
+    try bytes.write(to: URL(fileURLWithPath: weights))
+    let result = try run("--checkpoint", path, "--request", request, "--max-tokens", "3")
+    #expect(result.code == 2)
+    #expect(result.out == "\(try answer("--max-tokens", "1")["text"]?.string ?? "")\n")
+    #expect(result.error.hasPrefix("Error: logits for position 56: expected finite numbers, found nan"))
   }
 
   @Test("A file of tokens that is none is refused in a sentence")
