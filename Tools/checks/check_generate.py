@@ -29,7 +29,6 @@ from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-import numpy as np
 import torch
 import transformers
 from mistral_common.experimental.tools import _decode_tool_calls, _split_content_and_tool_calls
@@ -41,9 +40,9 @@ from transformers import LlavaForConditionalGeneration
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "Fixtures" / "oracle"))
 sys.path.insert(0, str(ROOT / "Tools" / "runtimes"))
-import answer as oracle_answer  # noqa: E402
-import checkpoint as oracle_checkpoint  # noqa: E402
-import torch_session  # noqa: E402
+import answer as oracle_answer
+import checkpoint as oracle_checkpoint
+import torch_session
 
 MODEL = ROOT / "Fixtures" / "tokenizer" / "mistral_instruct_tokenizer_241114.model.v7m1"
 IMAGES = ROOT / "Fixtures" / "images"
@@ -56,7 +55,9 @@ transformers.utils.logging.set_verbosity_error()
 
 def generate(binary, *options, code=0):
     """What the program says with --json; None where it refuses."""
-    done = subprocess.run([binary, "generate", "--json", *map(str, options)], capture_output=True, text=True)
+    done = subprocess.run(
+        [binary, "generate", "--json", *map(str, options)], check=False, capture_output=True, text=True
+    )
     if done.returncode not in (code, 2):
         sys.exit(f"exit code {done.returncode}: {done.stderr}")
     return json.loads(done.stdout) if done.returncode == 0 else None
