@@ -106,7 +106,9 @@ struct GenerateCommand: ParsableCommand {
     }
     guard (0...1).contains(topP ?? 0) else { throw ValidationError("--top-p must be from 0 to 1.") }
     guard !stop.contains("") else { throw ValidationError("--stop must be some text.") }
-    guard logprobs >= 0 else { throw ValidationError("--logprobs must be 0 or more.") }
+    guard (0...1000).contains(logprobs) else {
+      throw ValidationError("--logprobs must be from 0 to 1000; pixtral-ref trace keeps all logits.")
+    }
     guard systemPrompt != nil || (name == nil && today == nil) else {
       throw ValidationError("--name and --today go with --system-prompt.")
     }

@@ -152,7 +152,8 @@ struct GenerateTests {
     arguments: [
       ["--max-tokens", "0"], ["--temperature=-1"], ["--temperature", "nan"], ["--temperature", "inf"],
       ["--top-p", "1.1"], ["--top-p=-0.1"], ["--top-p", "nan"], ["--seed=-1"],
-      ["--seed", "18446744073709551616"], ["--stop", ""], ["--logprobs=-1"], ["--today", "2024-11-18"],
+      ["--seed", "18446744073709551616"], ["--stop", ""], ["--logprobs=-1"], ["--logprobs", "1001"],
+      ["--today", "2024-11-18"],
       ["--name", "Pixtral"], ["--force", "-", "--system-prompt", "-"],
       ["--system-prompt", "x", "--today", "2024-02-30"], ["--force", "x", "--seed", "1"],
     ])
