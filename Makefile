@@ -75,7 +75,7 @@ full: build
 # The cases for whoever has no Swift, with what they name, the pages that say how to read them, and a reader of a
 # hundred lines. Sorted, without dates or owners: one commit gives the same bytes anywhere.
 SUITE = pixtral-ref-suite-$(shell sed -n 's/.*static let version = "\(.*\)"/\1/p' Sources/pixtral-ref/PixtralRef.swift)
-SUITE_FILES = Fixtures LICENSE-MRL.md NOTICE Tools/reader/judge.py $(patsubst %,Docs/%.md,Cases Conformance Faults Images Model Trace)
+SUITE_FILES = Fixtures LICENSE-MRL.md NOTICE Tools/reader/judge.py $(patsubst %,Docs/%.md,Answer Cases Conformance Faults Images Model Tokens Trace)
 suite:
 	@mkdir -p .build
 	@tar --create --sort=name --format=ustar --mtime=@0 --owner=0 --group=0 --numeric-owner --mode=u=rwX,go=rX \
