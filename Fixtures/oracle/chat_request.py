@@ -343,10 +343,24 @@ def value_of(arguments: str):
 
 
 # ---- 7, 8. schemas and patterns ----
+# A test says whether a value is right. Those of values with schemas inside take `every` too: `all`, which
+# ends at a fault, or `all_of`, which looks at the rest as well (7.6).
+
+
+def all_of(found) -> bool:
+    return all(list(found))
 
 
 def is_text(value) -> bool:
     return isinstance(value, str)
+
+
+def is_boolean(value) -> bool:
+    return isinstance(value, bool)
+
+
+def is_list(value) -> bool:
+    return isinstance(value, list)
 
 
 def is_number(value) -> bool:
@@ -371,55 +385,77 @@ def is_type(value) -> bool:
     return value in ("array", "boolean", "integer", "null", "number", "object", "string")
 
 
-def list_of(test, least=0, unique=False):
-    def check(value):
-        right = isinstance(value, list) and len(value) >= least and all(map(test, value))
-        return right and not (unique and len(set(value)) < len(value))
-
-    return check
+def is_texts(value, least=0) -> bool:
+    right = is_list(value) and len(value) >= least and all(map(is_text, value))
+    return right and len(set(value)) == len(value)
 
 
-def map_of(test):
-    return lambda value: isinstance(value, dict) and all(map(test, value.values()))
+def is_types(value) -> bool:
+    return is_texts(value, 1) and all(map(is_type, value))
 
 
-def any_of(*tests):
-    return lambda value: any(test(value) for test in tests)
+def is_schemas(value, every) -> bool:
+    return is_list(value) and len(value) > 0 and every(is_schema(one, every) for one in value)
+
+
+def are_named(value, every, test) -> bool:
+    return isinstance(value, dict) and every(test(one, every) for one in value.values())
 
 
 def is_whole_schema(value) -> bool:
     try:
-        return is_schema(value)
+        return is_schema(value, all)
     except RecursionError as error:  # 7.5
         raise Refused("RecursionError") from error
 
 
-def is_schema(value) -> bool:
-    """7.1"""
+def is_schema(value, every) -> bool:
+    """7.1, in the order of 7.6."""
     if isinstance(value, bool):
         return True
-    return isinstance(value, dict) and all(KEYWORDS[key](value[key]) for key in value if key in KEYWORDS)
+    return isinstance(value, dict) and every(
+        SCHEMAS[key](value[key], every) if key in SCHEMAS else VALUES[key](value[key])
+        for key in KEYWORDS
+        if key in value
+    )
 
 
-TEXTS, SCHEMAS = list_of(is_text, unique=True), list_of(is_schema, 1)
-STRING_KEYS = "$id $schema $ref $comment title description format contentMediaType contentEncoding"
-KEYWORDS = {
-    **dict.fromkeys(STRING_KEYS.split(), is_text),
-    **dict.fromkeys(("readOnly", "uniqueItems"), lambda value: isinstance(value, bool)),
+def is_schema_or(test):
+    return lambda value, every: any([is_schema(value, all_of), test(value)])
+
+
+def are_patterned(value, every) -> bool:
+    tests = (lambda: are_named(value, every, is_schema), lambda: every(map(is_pattern, value)))
+    return isinstance(value, dict) and every(test() for test in tests)
+
+
+KEYWORDS = """
+    $id $schema $ref $comment title description readOnly examples multipleOf maximum exclusiveMaximum minimum
+    exclusiveMinimum maxLength minLength pattern additionalItems items maxItems minItems uniqueItems contains
+    maxProperties minProperties required additionalProperties definitions properties patternProperties
+    dependencies propertyNames enum type format contentMediaType contentEncoding if then else allOf anyOf
+    oneOf not
+""".split()
+VALUES = {
+    **dict.fromkeys("$id $schema $ref $comment title description".split(), is_text),
+    **dict.fromkeys("format contentMediaType contentEncoding".split(), is_text),
+    **dict.fromkeys(("readOnly", "uniqueItems"), is_boolean),
     **dict.fromkeys(("maximum", "exclusiveMaximum", "minimum", "exclusiveMinimum"), is_number),
     "multipleOf": lambda value: is_number(value) and not value <= 0,
     **dict.fromkeys("maxLength minLength maxItems minItems maxProperties minProperties".split(), is_count),
     "pattern": lambda value: is_text(value) and is_pattern(value),
+    "required": is_texts,
+    **dict.fromkeys(("enum", "examples"), is_list),
+    "type": lambda value: is_type(value) or is_types(value),
+}
+SCHEMAS = {
     **dict.fromkeys("additionalItems contains additionalProperties propertyNames".split(), is_schema),
     **dict.fromkeys("if then else not".split(), is_schema),
-    "items": any_of(is_schema, SCHEMAS),
-    **dict.fromkeys(("allOf", "anyOf", "oneOf"), SCHEMAS),
-    "required": TEXTS,
-    **dict.fromkeys(("definitions", "properties"), map_of(is_schema)),
-    "patternProperties": lambda value: map_of(is_schema)(value) and all(map(is_pattern, value)),
-    "dependencies": map_of(any_of(is_schema, TEXTS)),
-    **dict.fromkeys(("enum", "examples"), lambda value: isinstance(value, list)),
-    "type": any_of(is_type, list_of(is_type, 1, unique=True)),
+    "items": is_schema_or(lambda value: is_schemas(value, all_of)),
+    **dict.fromkeys(("allOf", "anyOf", "oneOf"), is_schemas),
+    **dict.fromkeys(("definitions", "properties"), lambda value, every: are_named(value, every, is_schema)),
+    "patternProperties": are_patterned,
+    "dependencies": lambda value, every: are_named(value, every, is_schema_or(is_texts)),
 }
 
 

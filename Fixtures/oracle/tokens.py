@@ -3,7 +3,8 @@
     python tokens.py MODEL < questions.jsonl      (lines as `pixtral-ref tokens --jsonl` takes them)
 
 Written from that page (by the page's author), rule by rule: the standard library, plain loops, no
-speed. Numbers in comments are the page's. What requests may be is in chat_request.py.
+speed. Numbers in comments are the page's. What requests may be is in chat_request.py, and in
+openai_request.py for those in OpenAI's form.
 """
 
 import functools
@@ -14,7 +15,9 @@ import struct
 import sys
 from pathlib import Path
 
-from chat_request import FILL_IN, Refused, image_size, need, read, value_of
+import chat_request
+import openai_request
+from chat_request import FILL_IN, Refused, image_size, need, value_of
 
 # 1.6
 BOS, EOS, INST, END_INST, CALLS, TOOLS, END_TOOLS, RESULTS, END_RESULTS = range(1, 10)
@@ -189,12 +192,14 @@ def grid(width: int, height: int) -> tuple[int, int]:
 
 
 class Template:
+    read = staticmethod(chat_request.read)  # the form of the requests that `chat` takes
+
     def __init__(self, tokenizer: Tokenizer):
         self.encode = tokenizer.encode
 
     def chat(self, request, limit: int | None = None) -> tuple[list[int], list[tuple[int, int]]]:
         """The tokens of a request, and the grids of its images."""
-        request = read(request, limit)
+        request = self.read(request, limit)
         messages = merged(request["messages"])
         last_user = max((n for n, one in enumerate(messages) if one["role"] == "user"), default=-1)
         grids: list[tuple[int, int]] = []
@@ -286,8 +291,10 @@ def truncate(tokens: list[list[int]], messages: list[dict], last_user: int, limi
 
 
 def answer(question: dict, tokenizer: Tokenizer) -> dict:
-    """What the suites expect: of `request` (with `max_tokens`), `fim`, `text` or `tokens`."""
+    """What the suites expect: of `request` (with `max_tokens` and `form`), `fim`, `text` or `tokens`."""
     template = Template(tokenizer)
+    if question.get("form") == "openai":
+        template.read = openai_request.read
     try:
         if "request" in question:
             tokens, grids = template.chat(question["request"], question.get("max_tokens"))

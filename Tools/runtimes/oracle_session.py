@@ -46,8 +46,8 @@ try:
 except ImportError:
     PIL = None
 
-FEATURES = ["tokens", "tokens.fim", "tokens.truncation", "grid", "pixels", "pixels.sizes", "step", "answer",
-            "layout.mistral", "multi-image", "resize.opencv-cubic", "resize.opencv-portable"]  # fmt: skip
+FEATURES = ["tokens", "tokens.openai", "tokens.fim", "tokens.truncation", "grid", "pixels", "pixels.sizes", "step",
+            "answer", "layout.mistral", "multi-image", "resize.opencv-cubic", "resize.opencv-portable"]  # fmt: skip
 RGB_FEATURES = ["rgb", "image.png", "image.jpeg", "image.alpha"]
 MODEL_FAULTS = faults.FAULTS | faults.FORMS
 PIXEL_FAULTS = faults.PIXEL_FAULTS | faults.PIXEL_FORMS
