@@ -120,6 +120,7 @@ goldens:
 	$(PYTHON) Tools/goldens/make_answer_cases.py
 	$(PYTHON) Tools/goldens/releases.py --fetch
 	$(PYTHON) Tools/goldens/make_token_cases.py
+	$(PYTHON) Tools/goldens/make_openai_cases.py
 	$(PYTHON) Tools/checks/check_chat_template.py
 	$(PYTHON) Tools/checks/check_exposes.py
 	$(PYTHON) Tools/checks/check_fault_ids.py

@@ -25,7 +25,7 @@ def elements(value) -> list:
     """14.3"""
     need(isinstance(value, (list, str, dict)), "TypeError")
     need(isinstance(value, list) or not value, "AttributeError")
-    return list(value)
+    return value if isinstance(value, list) else []
 
 
 # ---- messages ----
@@ -134,8 +134,8 @@ def function(value) -> dict:
     need(not isinstance(value, str), "ValueError")
     value = pairs(value) if isinstance(value, list) else value
     found = kept(value, "name", "description", "parameters", "strict")
-    given = {key: inner for key, inner in found.items() if key == "name" or inner is not None}
-    return {"parameters": {}, **given}
+    # A name that is null is refused as one that is absent is.
+    return {"parameters": {}, **{key: inner for key, inner in found.items() if inner is not None}}
 
 
 # ---- the request ----

@@ -47,7 +47,8 @@ START_SECONDS = 1.5  # of the processor, to be made: reading the tokenizer takes
 MEMORY = 3 << 30
 PROCESSES = 2
 
-FILES = ("oracle", "image", "seeded", "tokens", "chat_request")
+FILES = ("oracle", "image", "seeded", "tokens", "chat_request", "openai_request")
+REQUESTS = ("chat_request", "openai_request")  # read requests for tokens.py, the second by the first
 FLOOR = 0.99  # of those that change an answer so many must die, in each file; it only rises
 
 CHECKPOINTS = {"seeded:tiny": "TINY", "seeded:small": "SMALL"}  # and the name of its parameters
@@ -127,7 +128,9 @@ EQUIVALENT = {
     "chat_request.py, response_format: 'text' → 'textx'": "The type that stands for none is only compared with `json_schema`.",
     "chat_request.py, continued: dict(request)": "Nobody looks at the request again.",
     "chat_request.py, continued: True → False": "Both are booleans.",
-    "chat_request.py, list_of: 0 → -1": "No list has fewer elements than none.",
+    "openai_request.py, elements: value if isinstance(value, list) else [] → value": "What is empty has no elements.",
+    "openai_request.py, reasoning: 0 → -1": "If there are two, they are equal.",
+    "openai_request.py, settings: True → False": "Nobody looks at `parallel_tool_calls` when it has been read.",
     "chat_request.py, is_pattern: return False": "What is no pattern is as false.",
     "chat_request.py, size: 2 → 1": "The second byte of a JPEG begins no marker.",
 }
@@ -137,6 +140,7 @@ HOLES = {
     "tokens.py, Tokenizer.__init__: Path(": "tokens.py as a program, which takes the path as a word: no runtime is asked that.",
     "tokens.py, Tokenizer.__init__: ValueError(": "Another file than that of Tokens.md 1.1: a case names one of Fixtures/tokenizer.",
     "chat_request.py, continued: not isinstance(request, dict) or": "A request that is no object: a session asks none (Conformance.md).",
+    "openai_request.py, read: isinstance(request, dict) and": "A request that is no object: a session asks none (Conformance.md).",
     "oracle.py, adapter: True → False": "A checkpoint whose params.json lacks `adapter_bias` (Model.md 1): runtimes load those with a name, and all of these have it.",
     "seeded.py, tensor_shapes: True → False": "A checkpoint whose params.json lacks `adapter_bias` (Model.md 1): runtimes load those with a name, and all of these have it.",
 }
@@ -353,9 +357,9 @@ def module(name, code):
 def right_world(sources):
     """The modules by their names, and what is made once."""
     world = {}
-    for name in ("seeded", "oracle", "image", "chat_request", "tokens"):
+    for name in ("seeded", "oracle", "image", "chat_request", "openai_request", "tokens"):
         world[name] = module(name, compile(sources[name], str(ORACLE / f"{name}.py"), "exec"))
-        if name in ("chat_request", "oracle"):
+        if name in ("chat_request", "openai_request", "oracle"):
             sys.modules[name] = world[name]
     world["steps"] = module("steps", STEPS.read_text())
     world["checkpoints"] = {name: Memory(made) for name, made in checkpoints(world["seeded"]).items()}
@@ -376,10 +380,12 @@ def wrong_world(world, sources, file, mutant):
     if file == "oracle":
         sys.modules["oracle"] = wrong[file]
         wrong["steps"] = module("steps", STEPS.read_text())
-    if file == "chat_request":
-        sys.modules["chat_request"] = wrong[file]
+    if file in REQUESTS:
+        sys.modules[file] = wrong[file]
+        for name in REQUESTS[REQUESTS.index(file) + 1 :]:
+            sys.modules[name] = wrong[name] = module(name, sources[name])
         wrong["tokens"] = module("tokens", sources["tokens"])
-    if file in ("tokens", "chat_request"):
+    if file in ("tokens", *REQUESTS):
         tokenizer = wrong["tokens"].Tokenizer
         if mutant.function in ("fields", "fields.varint", "Tokenizer", "Tokenizer.__init__", ""):
             wrong["tokenizer"] = tokenizer(MODEL)
@@ -515,7 +521,7 @@ def fates(jobs):
 
 # Lines of the oracle name the steps that they are, in comments and docstrings.
 DOCUMENT = {"oracle": "Model.md", "image": "Model.md", "seeded": "Model.md",
-            "tokens": "Tokens.md", "chat_request": "Tokens.md"}  # fmt: skip
+            "tokens": "Tokens.md", "chat_request": "Tokens.md", "openai_request": "Tokens.md"}  # fmt: skip
 # And some that they do not name, by a part of the line.
 MARKS = [
     ("oracle", "VISION_NORM_EPS", "Model.md 5.2"),
@@ -640,9 +646,10 @@ def main():
         "image": images,
         "tokens": tokens,
         "chat_request": tokens,
+        "openai_request": tokens,
     }
-    cover(tokens, world, "tokens")
-    cover(tokens, world, "chat_request")
+    for file in ("tokens", *REQUESTS):
+        cover(tokens, world, file)
     cover(grid, world, "tokens")
     for file in ("image", "oracle", "seeded"):
         cover(cases[file], world, file)

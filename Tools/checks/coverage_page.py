@@ -13,8 +13,8 @@ Which cases see each step of [Model.md](Model.md), [Tokens.md](Tokens.md) and [I
 `make mutants`, which puts one small mistake at a time into the oracle (Fixtures/oracle): another constant,
 another operator, operands or arguments the other way round, off by one, a term or a statement dropped, a
 comparison at its edge. Each such *mutant* is asked the cases that run through its line, until one fails: of
-image.py those of grid and pixels, of tokens.py and chat_request.py those of tokens, of oracle.py steps and
-`model/tiny` and `model/small`, of seeded.py these models and the values of Fixtures/seeded.
+image.py those of grid and pixels, of tokens.py, chat_request.py and openai_request.py those of tokens, of
+oracle.py steps and `model/tiny` and `model/small`, of seeded.py these models and the values of Fixtures/seeded.
 
 **{killed:,} of {made:,} mutants die.** Of the {survived} that survive, {equivalent} change no answer at all,
 and for {holes} a case is lacking; all are listed at the end, with the reason, or the case that would see
@@ -57,7 +57,7 @@ ELSEWHERE = {
     "Tokens.md 11": "`tokens/truncation/*`",
     "Tokens.md 12": "`tokens/fim/*`",
     "Tokens.md 13": "`releases` of `tokens/request/*`",
-    "Tokens.md 14": "none: `make check` draws requests (check_openai.py)",
+    "Tokens.md 14": "`tokens/openai/*`",
 }
 
 IMAGES = {

@@ -214,7 +214,7 @@ def variants(node):
 
 def calls(node):
     arguments = node.args
-    is_symmetric = isinstance(node.func, ast.Name) and node.func.id in ("max", "min", "word")
+    is_symmetric = isinstance(node.func, ast.Name) and node.func.id in ("max", "min", "word", "kept")
     for n in range(0 if is_symmetric else len(arguments) - 1):
         if not any(isinstance(a, ast.Starred) for a in arguments[n : n + 2]):
             swapped = [*arguments[:n], arguments[n + 1], arguments[n], *arguments[n + 2 :]]

@@ -36,6 +36,7 @@ FEATURES = {
     "multi-image": "takes several images in a request",
     "resize.opencv-cubic": "stretches as OpenCV's INTER_CUBIC",
     "resize.opencv-portable": "and gives what OpenCV's portable code gives",
+    "tokens.openai": "takes requests in OpenAI's form",
 }
 # What is more than a number of cases below which a suite is no longer this suite.
 FLOORS = {"rgb": 280, "grid": 4000, "tokens": 7700, "pixels": 100, "steps": 40, "model": 8, "answer": 5}

@@ -167,6 +167,17 @@ def say(*messages, **more):
     return {"messages": list(messages), **more}
 
 
+OVERFLOWS = {"pattern": "\\UFFFFFFFF"}
+# The version of the fixtures that first had a rule, where that is not 0.2.
+SINCE = dict.fromkeys(
+    """
+    reject-tool-order reject-tool-order-overflow reject-tool-items-behind reject-tool-items-list-behind
+    reject-tool-items-inside reject-tool-dependencies-behind reject-tool-properties-behind
+    reject-tool-all-of-behind reject-tool-pattern-properties-first
+    """.split(),
+    "0.3",
+)
+
 # ---- rules: name, what it shows, request, exposes ----
 
 RULES = [
@@ -661,6 +672,15 @@ RULES = [
     ("reject-tool-type-element", "Each type of a list is one.", with_tool(tool({"type": ["string", "text"]})), []),
     ("reject-tool-type-number", "A type of a schema is no number.", with_tool(tool({"type": 5})), []),
     ("reject-tool-schema-number", "A schema inside of another is no number.", with_tool(tool({"properties": {"a": 5}})), []),
+    ("reject-tool-order", "A key of a schema is looked at before those that the meta-schema has behind it.", with_tool(tool({"propertyNames": OVERFLOWS, "minLength": {}})), []),
+    ("reject-tool-order-overflow", "A pattern that overflows counts if the meta-schema has it before the other fault.", with_tool(tool({"minItems": {}, **OVERFLOWS})), []),
+    ("reject-tool-items-behind", "In items of a schema all is looked at, even behind a fault.", with_tool(tool({"items": {"minLength": {}, **OVERFLOWS}})), []),
+    ("reject-tool-items-list-behind", "Each of items of a schema is looked at, even behind one that is wrong.", with_tool(tool({"items": [{"minLength": {}}, OVERFLOWS]})), []),
+    ("reject-tool-items-inside", "What lies deeper in items of a schema is looked at behind a fault too.", with_tool(tool({"items": {"minLength": {}, "properties": {"a": {"allOf": [{"minLength": {}}, {"patternProperties": {"a{4294967295}": 5}}]}}}})), []),
+    ("reject-tool-dependencies-behind", "In one of dependencies of a schema all is looked at, even behind a fault.", with_tool(tool({"dependencies": {"a": {"minLength": {}, **OVERFLOWS}}})), []),
+    ("reject-tool-properties-behind", "In properties of a schema nothing is looked at behind a fault.", with_tool(tool({"properties": {"a": {"minLength": {}, **OVERFLOWS}}})), []),
+    ("reject-tool-all-of-behind", "In allOf of a schema nothing is looked at behind a fault.", with_tool(tool({"allOf": [{"minLength": {}}, OVERFLOWS]})), []),
+    ("reject-tool-pattern-properties-first", "The schemas of patternProperties are looked at before the patterns.", with_tool(tool({"patternProperties": {"a{4294967295}": 5}})), []),
     # images
     ("image-jpeg", "An image may be a JPEG.", say(user(behind(jpeg()))), []),
     ("image-jpeg-progressive", "A JPEG may be progressive.", say(user(behind(jpeg(progressive=True)))), []),
@@ -957,8 +977,10 @@ def every_release(questions: list[dict], keep: tuple) -> list[tuple[dict, list]]
     return found
 
 
-def requests() -> None:
-    encode = "MistralTokenizer.encode_chat_completion"
+ENCODE = "MistralTokenizer.encode_chat_completion"
+
+
+def rules() -> None:
     answers = every_release(
         [{"request": request} for _, _, request, _ in RULES], ("tokens", "text", "images")
     )
@@ -972,14 +994,17 @@ def requests() -> None:
                 "render a V7 request",
                 {"request": request},
                 expect,
-                encode,
+                ENCODE,
                 MISTRAL,
                 exposes,
                 releases=ranges,
             )
+            | {"since": SINCE.get(name, "0.2")}
         )
     suites.write("tokens/request/rules", cases)
 
+
+def truncated() -> None:
     questions = [
         {"request": {"messages": messages, "truncate_for_context_length": True}, "max_tokens": limit}
         for _, _, messages, limit in TRUNCATED
@@ -996,17 +1021,19 @@ def requests() -> None:
                 "cut a V7 request to a number of tokens",
                 question,
                 expect,
-                encode,
+                ENCODE,
                 MISTRAL,
                 releases=ranges,
             )
         )
     suites.write("tokens/truncation/rules", cases)
 
+
+def drawn() -> None:
     generator = random.Random(SEED)
     questions = [{"request": corpus.request(generator, longest=30)} for _ in range(2000)]
     suites.write("tokens/request/corpus", [
-        case(f"request/random-{number:04}", "A random request becomes each release's tokens, or its exception.", "render a V7 request", question, expect, encode, MISTRAL, importance="low", releases=ranges)
+        case(f"request/random-{number:04}", "A random request becomes each release's tokens, or its exception.", "render a V7 request", question, expect, ENCODE, MISTRAL, importance="low", releases=ranges)
         for number, (question, (expect, ranges)) in enumerate(zip(questions, every_release(questions, ("tokens", "images")), strict=True))
     ])  # fmt: skip
 
@@ -1094,4 +1121,6 @@ if __name__ == "__main__":
     texts()
     decoded()
     filled()
-    requests()
+    rules()
+    truncated()
+    drawn()
