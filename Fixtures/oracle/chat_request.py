@@ -429,13 +429,13 @@ def are_patterned(value, every) -> bool:
     return isinstance(value, dict) and every(test() for test in tests)
 
 
-KEYWORDS = """
-    $id $schema $ref $comment title description readOnly examples multipleOf maximum exclusiveMaximum minimum
-    exclusiveMinimum maxLength minLength pattern additionalItems items maxItems minItems uniqueItems contains
-    maxProperties minProperties required additionalProperties definitions properties patternProperties
-    dependencies propertyNames enum type format contentMediaType contentEncoding if then else allOf anyOf
-    oneOf not
-""".split()
+KEYWORDS = (
+    "$id $schema $ref $comment title description readOnly examples multipleOf maximum exclusiveMaximum minimum "
+    "exclusiveMinimum maxLength minLength pattern additionalItems items maxItems minItems uniqueItems contains "
+    "maxProperties minProperties required additionalProperties definitions properties patternProperties "
+    "dependencies propertyNames enum type format contentMediaType contentEncoding if then else allOf anyOf "
+    "oneOf not"
+).split()
 VALUES = {
     **dict.fromkeys("$id $schema $ref $comment title description".split(), is_text),
     **dict.fromkeys("format contentMediaType contentEncoding".split(), is_text),

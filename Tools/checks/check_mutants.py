@@ -131,6 +131,7 @@ EQUIVALENT = {
     "openai_request.py, elements: value if isinstance(value, list) else [] → value": "What is empty has no elements.",
     "openai_request.py, reasoning: 0 → -1": "If there are two, they are equal.",
     "openai_request.py, settings: True → False": "Nobody looks at `parallel_tool_calls` when it has been read.",
+    "chat_request.py, is_texts: 0 → -1": "No list has fewer elements than none.",
     "chat_request.py, is_pattern: return False": "What is no pattern is as false.",
     "chat_request.py, size: 2 → 1": "The second byte of a JPEG begins no marker.",
 }

@@ -173,7 +173,7 @@ SINCE = dict.fromkeys(
     """
     reject-tool-order reject-tool-order-overflow reject-tool-items-behind reject-tool-items-list-behind
     reject-tool-items-inside reject-tool-dependencies-behind reject-tool-properties-behind
-    reject-tool-all-of-behind reject-tool-pattern-properties-first
+    reject-tool-all-of-behind reject-tool-items-pattern-properties reject-tool-pattern-properties-first
     """.split(),
     "0.3",
 )
@@ -680,6 +680,7 @@ RULES = [
     ("reject-tool-dependencies-behind", "In one of dependencies of a schema all is looked at, even behind a fault.", with_tool(tool({"dependencies": {"a": {"minLength": {}, **OVERFLOWS}}})), []),
     ("reject-tool-properties-behind", "In properties of a schema nothing is looked at behind a fault.", with_tool(tool({"properties": {"a": {"minLength": {}, **OVERFLOWS}}})), []),
     ("reject-tool-all-of-behind", "In allOf of a schema nothing is looked at behind a fault.", with_tool(tool({"allOf": [{"minLength": {}}, OVERFLOWS]})), []),
+    ("reject-tool-items-pattern-properties", "In a list as patternProperties of a schema no pattern is looked at.", with_tool(tool({"items": {"patternProperties": ["a{4294967295}"]}})), []),
     ("reject-tool-pattern-properties-first", "The schemas of patternProperties are looked at before the patterns.", with_tool(tool({"patternProperties": {"a{4294967295}": 5}})), []),
     # images
     ("image-jpeg", "An image may be a JPEG.", say(user(behind(jpeg()))), []),
