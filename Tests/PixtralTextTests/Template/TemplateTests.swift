@@ -23,7 +23,8 @@ struct TemplateTests {
     do {
       let loader = ImageLoader()
       let request = try ChatRequest(
-        #require(entry.inputs["request"]), place: "request", folder: fixtures, images: loader)
+        #require(entry.inputs["request"]), place: "request", folder: fixtures, images: loader,
+        form: entry.inputs["form"]?.text == "openai" ? .openAI : .mistral)
       let grids = request.loadImages(loader).map { $0.map { ImageRule.m1.grid($0.size) } }
       let rendered = try V7Template(tokenizer: tokenizer, release: release)(
         request, grids: grids, maxTokens: entry.inputs["max_tokens"]?.number)
@@ -42,7 +43,7 @@ struct TemplateTests {
 
   @Test(
     "A request becomes mistral-common's tokens, or is refused with its exception",
-    arguments: ["request/rules", "request/corpus", "truncation/rules"])
+    arguments: ["request/rules", "request/corpus", "openai/rules", "truncation/rules"])
   func rendered(name: String) throws {
     let cases = try suite("tokens/\(name)")
     expectRight(cases) { try fault(in: $0) }
