@@ -169,6 +169,7 @@ extension Pixtral {
   ) throws -> Matrix<Scalar> {
     precondition(cache.count == 0, "an empty cache")
     try prompt.check(against: checkpoint.parameters)
+    try trace.begin([prompt], checkpoint.parameters, logitRows: 1)
     return try logits(embed([prompt], trace), cache: cache, logitRows: 1, trace: trace)
   }
 

@@ -145,7 +145,8 @@ struct GenerateCommand: ParsableCommand {
 
     let length = counted(prompt.tokens.count, "token")
     let progress = LayerProgress(
-      of: "a prompt of \(length)" + (forced.map { " and an answer of \($0.count)" } ?? ""))
+      of: "a prompt of \(length)" + (forced.map { " and an answer of \($0.count)" } ?? ""),
+      dtype: precision.dtype, forced: forced?.count ?? 0)
     let trace = Trace(progress)
     var isInMiddle = false
     let answer: Answer
@@ -203,13 +204,24 @@ struct GenerateCommand: ParsableCommand {
   }
 }
 
-/// Says which layer a run is at, until it is told to end.
+/// Says which layer a run is at, until it is told to end. Refuses one that does not fit in memory.
 private final class LayerProgress: TraceRecorder {
   private let input: String
+  private let dtype: DType
+  private let forced: Int
   private var hasEnded = false
 
   /// - input: what is read.
-  init(of input: String) { self.input = input }
+  /// - dtype: what is computed in.
+  /// - forced: tokens of an answer that is given.
+  init(of input: String, dtype: DType, forced: Int) {
+    (self.input, self.dtype, self.forced) = (input, dtype, forced)
+  }
+
+  func begin(_ prompt: PromptShape, taps: [PlannedTap]) throws {
+    try RunMemory(dtype: dtype, advice: "a shorter request").add(
+      taps.filter { !$0.onDemand }, for: prompt, answer: forced)
+  }
 
   func record<Scalar: BLASScalar>(_ name: String, _ value: Matrix<Scalar>) {
     if !hasEnded { Console.progress("reading \(input): \(name)") }

@@ -8,6 +8,7 @@ import PixtralStorage
 package final class RunMemory {
   private let dtype: DType
   private let room: () -> (memory: Int, addresses: Int)
+  private let advice: String
   private var prompts = 0
   private var tokens = 0
   /// Of each tap, in values of all prompts; Int holds them, for a matrix of a run has fewer than 2⁵²
@@ -18,21 +19,30 @@ package final class RunMemory {
   private var patchValues = 0
   /// Bytes of the largest image while it is decoded.
   private var largestImage = 0
+  /// Values of key-value caches.
+  private var cached = 0
 
-  package convenience init(dtype: DType) { self.init(dtype: dtype, room: freeMemory) }
+  /// - advice: how to compute less.
+  package convenience init(
+    dtype: DType, advice: String = "--logits last, an earlier --until, fewer taps on demand"
+  ) { self.init(dtype: dtype, advice: advice, room: freeMemory) }
 
   /// - room: bytes that there are, and how large the process may become beside what it has.
-  init(dtype: DType, room: @escaping () -> (memory: Int, addresses: Int)) {
+  init(dtype: DType, advice: String = "", room: @escaping () -> (memory: Int, addresses: Int)) {
     self.dtype = dtype
+    self.advice = advice
     self.room = room
   }
 
   /// Counts the run of a prompt in.
   ///
   /// - taps: what it computes, in its order.
+  /// - answer: how many tokens of an answer follow it for certain, through a key-value cache; nil for a run
+  ///   without one.
   /// - Throws: `InputError` of kind `largeRun` if it and those before it do not fit.
-  func add(_ taps: [PlannedTap], for prompt: PromptShape) throws {
+  package func add(_ taps: [PlannedTap], for prompt: PromptShape, answer: Int? = nil) throws {
     count(taps, prompt)
+    if let answer { cached += Self.cached(taps, tokens: prompt.tokens.count + answer) }
     let need = peak
     // Beside it each thread reserves addresses that it never uses: its stack, its heap, BLAS's buffer.
     let room = room()
@@ -45,8 +55,17 @@ package final class RunMemory {
         found: "about \(megabytes(need.bytes)), at \(need.place), for \(tokens) tokens"
           + (isOneOfMany ? " of \(prompts) prompts" : ""),
         advice: "compute less: " + (isOneOfMany ? "fewer requests at once, " : "")
-          + "--logits last, an earlier --until, fewer taps on demand")
+          + advice)
     }
+  }
+
+  /// The keys and values of all layers; room for them grows by doubling.
+  private static func cached(_ taps: [PlannedTap], tokens: Int) -> Int {
+    let kept = taps.filter { tap in
+      tap.name.hasPrefix("decoder.")
+        && [LayerTap.kRotated, .v].contains { tap.name.hasSuffix(".\($0.rawValue)") }
+    }
+    return kept.reduce(0) { $0 + 2 * $1.columns * tokens }
   }
 
   private func count(_ taps: [PlannedTap], _ prompt: PromptShape) {
@@ -97,7 +116,7 @@ package final class RunMemory {
     let threads = BLAS.threads * (WeightBlock.rows * WeightBlock.columns * dtype.size + 32 << 20)
     // Images come before all this, one at a time.
     let images = largestImage + patchValues * dtype.size
-    let bytes = most.values * dtype.size + threads
+    let bytes = (most.values + cached) * dtype.size + threads
     return images > bytes ? (images, "the images") : (bytes, most.place)
   }
 }

@@ -97,6 +97,19 @@ struct SeveralPromptsTests {
     #expect(error.found.hasSuffix("for 2000 tokens of 2 prompts"), "\(error.found)")
     #expect(error.advice.hasPrefix("compute less: fewer requests at once"))
   }
+
+  @Test("Memory is counted for the keys and values that an answer keeps")
+  func cacheMemory() throws {
+    let shape = Prompt(tokens: [Int](repeating: 3, count: 1000)).shape(patchSize: 2)
+    let taps = model.checkpoint.parameters.taps(images: [], tokens: 1000, logitRows: 1)
+    func run() -> RunMemory {
+      RunMemory(dtype: .f32, advice: "a shorter request") { (memory: 300 << 20, addresses: 1 << 40) }
+    }
+    try run().add(taps, for: shape, answer: 1000)
+    let error = try refusal { try run().add(taps, for: shape, answer: 1_000_000) }
+    #expect(error.kind == .largeRun)
+    #expect(error.advice == "compute less: a shorter request")
+  }
 }
 
 /// Needs nothing behind a tap.
