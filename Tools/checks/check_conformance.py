@@ -3,8 +3,8 @@
     python check_conformance.py BINARY [--numpy] [ID or MODE ...]
 
 - Tools/runtimes/oracle_session.py, healthy, in float64 and float32: nothing may fail. In each of five
-  arithmetics and five schedules of rounding (runtimes/rounding.py) no case of a model may (in
-  all but the first schedule only seeded:tiny is asked).
+  arithmetics and five schedules of rounding (runtimes/rounding.py) no case of a model or an answer may
+  (in all but the first schedule only seeded:tiny is asked).
 - The same in float32 with each fault of Docs/Faults.md that NumPy can have: the run must fail, first where the
   page says under *shows first at*, in the page's *case* and in every case that claims the fault, and
   it must be called by its name; so must its other forms. Only the stage is run that the fault shows
@@ -311,7 +311,7 @@ def main():
     for arithmetic, schedule in itertools.product(rounding.ARITHMETICS, rounding.SCHEDULES):
         name = f"{arithmetic} {schedule}"
         runtime = [session, "--arithmetic", arithmetic, "--schedule", schedule]
-        chosen = "model/*" if schedule == "once" else TINY
+        chosen = ("model/*" if schedule == "once" else TINY) + ",answer/*"
         checks[name] = lambda name=name, runtime=runtime, chosen=chosen: check_healthy(
             options.binary, name, runtime, "--cases", chosen
         )
@@ -319,7 +319,7 @@ def main():
         name = f"transformers {arithmetic}"
         runtime = [TOOLS / "runtimes" / "transformers_session.py", "--arithmetic", arithmetic]
         checks[name] = lambda name=name, runtime=runtime: check_healthy(
-            options.binary, name, runtime, "--cases", "model/*"
+            options.binary, name, runtime, "--cases", "model/*,answer/*"
         )
     if not options.numpy:
         checks["minimal"] = lambda: check_healthy(

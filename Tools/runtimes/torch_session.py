@@ -27,6 +27,8 @@ module that a model lacks gives no tap, and a tap that is lacking is not judged.
   weights) or i and i + head_dim / 2 ("half-split", transformers'). Nothing has to be put back: the kit
   finds the order from the values (Docs/Trace.md).
 - Rotated q and k go into no module. If a function computes attention, give it to `rotated`.
+- The stage `answer` is asked too, prompt and answer in one go. If your model has a cache, give a function of
+  your own that feeds a token at a time: `others={"answer": …}`.
 - The other stages are functions from a question to an answer (Docs/Conformance.md), such as
   `others={"render": render}` with `features=["tokens"]`.
 """
@@ -138,7 +140,7 @@ def serve(name, load, run, taps, *, layout="hf", rotary="half-split", features=(
     def hello(question):
         os.chdir(question["folder"])  # files are named from there
         return {"name": name, "version": version or torch.__version__, "arithmetic": options.arithmetic,
-                "features": ["trace", f"layout.{layout}", *features], "rotary": rotary}  # fmt: skip
+                "features": ["trace", "answer", f"layout.{layout}", *features], "rotary": rotary}  # fmt: skip
 
     def load_checkpoint(question):
         nonlocal model
@@ -147,16 +149,27 @@ def serve(name, load, run, taps, *, layout="hf", rotary="half-split", features=(
         hook_all(model, taps)
         return {}
 
-    def trace(question):
+    def forward(question, tokens):
         kept.clear()
         tensors = load_file(question["tensors"]) if question["tensors"] else {}
         images = [tensors[f"image{n}"].to(options.device, dtype) for n in range(len(tensors))]
         with torch.inference_mode():
-            run(model, torch.tensor([question["tokens"]], device=options.device), images)
+            run(model, torch.tensor([tokens], device=options.device), images)
+
+    def trace(question):
+        forward(question, question["tokens"])
         save_file({tap: kept[tap] for tap in question["taps"] if tap in kept}, "taps.safetensors")
         return {"tensors": "taps.safetensors"}
 
-    operations = {"hello": hello, "load": load_checkpoint, "trace": trace} | (others or {})
+    def answer(question):  # prompt and answer in one go; a cache would be asked by a function of your own
+        given = question["answer"]
+        forward(question, question["tokens"] + given[:-1])
+        logits = kept["logits"].reshape(-1, kept["logits"].shape[-1])[-len(given) :]
+        said = logits.double().log_softmax(-1)[range(len(given)), given]
+        save_file({"logprobs": said[None].contiguous()}, "answer.safetensors")
+        return {"tensors": "answer.safetensors"}
+
+    operations = {"hello": hello, "load": load_checkpoint, "trace": trace, "answer": answer} | (others or {})
     for line in sys.stdin.buffer:
         question = json.loads(line)
         try:
