@@ -14,7 +14,9 @@ struct ThreadTests {
 
   init() throws { folder = try TemporaryFolder() }
 
-  /// Another number of threads cuts weights into other blocks, and sums may take another order.
+  /// Another number of threads cuts weights into other blocks, and sums may take another order. How far that
+  /// takes a tap depends on OpenBLAS's kernels: 9.5e-16 with Haswell's, 1.1e-15 with Prescott's, 2.4e-15 with
+  /// SkylakeX's, of the weights of attention in the last layer; in float32 1.2e-6 and 1.5e-6.
   @Test("One, two and seven threads compute the same in float64, maps of attention too")
   func float64() async throws {
     for threads in [1, 2, 7] {
@@ -23,7 +25,7 @@ struct ThreadTests {
       }
     }
     // 83 taps, two more in each of 5 layers, and the pixels of two images.
-    try expectSame(taps: 95, limit: 2e-15)
+    try expectSame(taps: 95, limit: 5e-15)
   }
 
   @Test("So they do in float32")
@@ -33,7 +35,7 @@ struct ThreadTests {
         try record(Float.self, "two-images", threads, globs: ["*", "*.scores", "*.weights"], to: path)
       }
     }
-    try expectSame(taps: 95, limit: 2e-6)
+    try expectSame(taps: 95, limit: 3e-6)
   }
 
   @Test("So they do where attention takes several blocks of queries")
