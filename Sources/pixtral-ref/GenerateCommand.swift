@@ -39,6 +39,13 @@ struct GenerateCommand: ParsableCommand {
   @Option(help: "A chat request as JSON; image paths in it are relative to the file.")
   var request: String
 
+  @Option(
+    help: """
+      The form of the request; with openai, OpenAI's becomes mistral-common's as its from_openai does it \
+      (max_tokens, temperature, top_p and seed hold; stop is given with --stop).
+      """)
+  var form = ChatRequest.Form.mistral
+
   @Option(help: "The arithmetic, float32 or float64.")
   var precision = Precision.float32
 
@@ -178,7 +185,7 @@ struct GenerateCommand: ParsableCommand {
   }
 
   private func readRequest(_ loader: ImageLoader) throws -> ChatRequest {
-    var request = try ChatRequest(file: self.request, images: loader)
+    var request = try ChatRequest(file: self.request, images: loader, form: form)
     guard let systemPrompt else { return request }
     let text = try MappedFile(systemPrompt).withBytes { bytes in
       guard let text = String(validating: bytes, as: UTF8.self) else {

@@ -103,6 +103,20 @@ struct GenerateTests {
     }
   }
 
+  @Test("A request in OpenAI's form has its seed and its temperature there")
+  func openAIForm() throws {
+    let messages = #""messages": [{"role": "user", "content": "Count.", "name": "me"}]"#
+    let sampling = #""temperature": 1, "seed": 5, "max_tokens": 4"#
+    let theirs = try folder.write("o.json", Array("{\(messages), \(sampling)}".utf8))
+    let ours = try folder.write(
+      "m.json", Array(#"{"messages": [{"role": "user", "content": "Count."}]}"#.utf8))
+    let found = try run("--json", "--form", "openai", "--request", theirs)
+    #expect(found.code == 0, "\(found.error)")
+    let expected = try run(
+      "--json", "--request", ours, "--temperature", "1", "--seed", "5", "--max-tokens", "4")
+    #expect(found.out == expected.out)
+  }
+
   @Test("One seed gives one answer, another seed another")
   func seeds() throws {
     let sampling = ["--temperature", "1", "--max-tokens", "6", "--seed"]
