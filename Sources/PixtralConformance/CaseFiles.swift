@@ -27,10 +27,11 @@ package struct CaseFiles {
         advice: "give Fixtures/cases of a checkout with --fixtures")
     }
     let order = Dictionary(uniqueKeysWithValues: Stage.allCases.enumerated().map { ($1, $0) })
-    self.cases = cases.enumerated().sorted {
-      (order[$0.element.stage]!, Self.topic($0.element), $0.element.isMinor ? 1 : 0, $0.offset)
-        < (order[$1.element.stage]!, Self.topic($1.element), $1.element.isMinor ? 1 : 0, $1.offset)
-    }.map(\.element)
+    // Keys are made once a case, not once a comparison.
+    let keys = cases.enumerated().map { n, question in
+      (order[question.stage]!, Self.topic(question), question.isMinor ? 1 : 0, n)
+    }
+    self.cases = keys.sorted(by: <).map { cases[$0.3] }
   }
 
   /// Texts before the requests that hold them, small models before large ones, and of each what shows a rule

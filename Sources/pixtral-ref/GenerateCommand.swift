@@ -1,5 +1,4 @@
 import ArgumentParser
-import CMalloc
 import PixtralReference
 import PixtralStorage
 import PixtralText
@@ -132,9 +131,7 @@ struct GenerateCommand: ParsableCommand {
 
   func run() throws {
     try BLAS.begin()
-    // Matrices come and go: let the allocator keep their memory.
-    mallopt(M_MMAP_THRESHOLD, 1 << 30)
-    mallopt(M_TRIM_THRESHOLD, 1 << 30)
+    keepFreedMemory()
     let checkpoint = try Checkpoint(checkpoint)
     for warning in checkpoint.warnings { Console.warn(warning) }
     switch precision {

@@ -1,4 +1,5 @@
 import ArgumentParser
+import CMalloc
 import Glibc
 import PixtralImage
 import PixtralReference
@@ -59,4 +60,10 @@ func shared(_ name: String, what: String, option: String) throws -> String {
 /// The patterns of an option `--taps`; none if it was not given.
 func patterns(_ option: String?) -> [String] {
   option?.split { $0 == "," || $0 == " " }.map(String.init) ?? []
+}
+
+/// Matrices come and go: lets the allocator keep their memory rather than fetch and clear new pages for each.
+func keepFreedMemory() {
+  mallopt(M_MMAP_THRESHOLD, 1 << 30)
+  mallopt(M_TRIM_THRESHOLD, 1 << 30)
 }

@@ -177,7 +177,7 @@ private final class Session {
     return (try Prompt(tokens: tokens, pixelsFile: images.map { try path($0, "tensors") }), checkpoint)
   }
 
-  /// Of each token of an answer that is given, token by token through the cache: [1, tokens].
+  /// Of each token of an answer that is given: [1, tokens].
   private func logProbabilities(_ question: PythonValue) throws -> String {
     let (prompt, checkpoint) = try prompt(question)
     guard let given = question["answer"]?.integers, !given.isEmpty else {

@@ -1,5 +1,4 @@
 import ArgumentParser
-import CMalloc
 import Glibc
 import PixtralReference
 import PixtralStorage
@@ -98,10 +97,7 @@ struct TraceCommand: ParsableCommand {
 
   func run() throws {
     try BLAS.begin()
-    // Matrices come and go: let the allocator keep their memory rather than fetch and clear new pages
-    // for each.
-    mallopt(M_MMAP_THRESHOLD, 1 << 30)
-    mallopt(M_TRIM_THRESHOLD, 1 << 30)
+    keepFreedMemory()
     allowManyFiles()
 
     let checkpoint = try Checkpoint(checkpoint)

@@ -111,13 +111,11 @@ struct TraceReport {
   private func nextTokens(_ logits: [Double]) -> [JSON] {
     // Pieces are named only where the vocabulary is the tokenizer's.
     let pieces = tokenizer?.vocabulary.pieces.count == logits.count ? tokenizer?.vocabulary.pieces : nil
-    let largest = logits.max() ?? 0
-    let sum = logits.reduce(0) { $0 + exp($1 - largest) }
-    let order = logits.indices.sorted { (logits[$0], $1) > (logits[$1], $0) }
-    return order.prefix(5).map { id in
+    let prediction = Prediction(logits)
+    return prediction.best(5).map { id in
       return [
         "id": .integer(id), "piece": (pieces?[id].text).map(JSON.string) ?? .null,
-        "logit": .number(logits[id]), "probability": .number(exp(logits[id] - largest) / sum),
+        "logit": .number(logits[id]), "probability": .number(prediction.probability(of: id)),
       ]
     }
   }

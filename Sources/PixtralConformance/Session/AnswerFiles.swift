@@ -55,7 +55,7 @@ package final class AnswerFiles: Answering {
     if found.isEmpty { return .unsupported("there is no answer in \(folder)") }
     // A pipe would never end.
     func json(_ name: String) throws -> JSON {
-      try JSON(file: MappedFile(plain: "\(folder)/\(name)"), upTo: 1 << 20)
+      try JSON(file: MappedFile(plain: "\(folder)/\(name)"))
     }
     do {
       if found.contains(whole) {

@@ -4,6 +4,8 @@ import PixtralText
 struct AnswerText {
   private var stream: TextStream
   private let stops: [[UInt8]]
+  /// Bytes that are not certain as long as a stop may begin with them.
+  private let uncertain: Int
   /// Everything so far, in UTF-8; up to the stop once one is there.
   private var bytes: [UInt8] = []
   /// How much of it has been given out.
@@ -15,6 +17,7 @@ struct AnswerText {
   init(_ tokenizer: Tokenizer, stops: [String]) {
     stream = tokenizer.textStream
     self.stops = stops.map { Array($0.utf8) }
+    uncertain = max(0, (self.stops.map(\.count).max() ?? 0) - 1)
     precondition(!self.stops.contains([]), "a stop is no empty text")
   }
 
@@ -39,8 +42,7 @@ struct AnswerText {
   private mutating func take(_ text: String) -> String {
     if hasStopped { return "" }
     // A stop that is complete only now ends in what has come now.
-    let longest = stops.map(\.count).max() ?? 0
-    let from = max(given, bytes.count - max(0, longest - 1))
+    let from = max(given, bytes.count - uncertain)
     bytes += text.utf8
     if let stop = (from..<bytes.count).first(where: { at in stops.contains { bytes[at...].starts(with: $0) } }
     ) {
@@ -54,8 +56,7 @@ struct AnswerText {
 
   /// Bytes at the end that a stop may begin with.
   private var heldBack: Int {
-    let longest = min((stops.map(\.count).max() ?? 1) - 1, bytes.count - given)
-    for count in stride(from: longest, to: 0, by: -1)
+    for count in stride(from: min(uncertain, bytes.count - given), to: 0, by: -1)
     where stops.contains(where: { $0.count > count && $0.starts(with: bytes.suffix(count)) }) {
       return count
     }

@@ -7,27 +7,37 @@ import PixtralStorage
 public struct Prediction: Sendable {
   /// vocab_size logits, as the output head gives them: before any temperature.
   public let logits: [Double]
-  /// `ln Σ exp(logit)`, in the order of the ids.
-  private let logSum: Double
+  private let largest: Double
+  /// `Σ exp(logit − largest)`, in the order of the ids.
+  private let sum: Double
+
+  /// - logits: finite ones, at least one.
+  package init(_ logits: [Double]) {
+    let largest = logits.max()!
+    (self.logits, self.largest) = (logits, largest)
+    sum = logits.reduce(0) { $0 + exp($1 - largest) }
+  }
 
   /// - Parameters:
   ///   - logits: vocab_size of them.
   ///   - position: of the token that comes next, counted from 0; for the error.
   /// - Throws: `InputError` of kind `wrongTensors` if one of them is not finite.
   init<Scalar: BLASScalar>(_ logits: some Collection<Scalar>, position: Int) throws {
-    self.logits = logits.map(Double.init)
-    if let id = self.logits.firstIndex(where: { !$0.isFinite }) {
+    let logits = logits.map(Double.init)
+    if let id = logits.firstIndex(where: { !$0.isFinite }) {
       throw InputError(
         .wrongTensors, "logits for position \(position)", expected: "finite numbers",
-        found: "\(numberText(self.logits[id])) for token \(id)",
+        found: "\(numberText(logits[id])) for token \(id)",
         advice: "pixtral-ref trace names the first tap that is not finite")
     }
-    let largest = self.logits.max()!
-    logSum = largest + log(self.logits.reduce(0) { $0 + exp($1 - largest) })
+    self.init(logits)
   }
 
   /// The natural logarithm of a token's probability.
-  public func logProbability(of id: Int) -> Double { logits[id] - logSum }
+  public func logProbability(of id: Int) -> Double { logits[id] - (largest + log(sum)) }
+
+  /// A token's probability.
+  package func probability(of id: Int) -> Double { exp(logits[id] - largest) / sum }
 
   /// The ids with the largest logits, the largest first; of equal ones the lowest id first.
   public func best(_ count: Int) -> ArraySlice<Int> {

@@ -35,27 +35,18 @@ struct Sampler {
     let order = prediction.order
     let largest = prediction.logits[order[0]]
     let weights = order.map { exp((prediction.logits[$0] - largest) / sampling.temperature) }
-    let kept = count(weights, comingTo: sampling.topP * weights.reduce(0, +))
-    let drawn = random.nextUnit() * weights[..<kept].reduce(0, +)
-    return order[count(weights[..<kept], exceeding: drawn) - 1]
+    let share = sampling.topP * weights.reduce(0, +)
+    let kept = weights.prefix(count(weights) { $0 >= share })
+    let drawn = random.nextUnit() * kept.reduce(0, +)
+    return order[count(kept) { $0 > drawn } - 1]
   }
 
-  /// How many of the first weights it takes to come to a sum; at least one.
-  private func count(_ weights: [Double], comingTo share: Double) -> Int {
+  /// How many of the first weights it takes until their sum is enough; at least one, and all at most.
+  private func count(_ weights: some Collection<Double>, until isEnough: (Double) -> Bool) -> Int {
     var sum = 0.0
     for (n, weight) in weights.enumerated() {
       sum += weight
-      if sum >= share { return n + 1 }
-    }
-    return weights.count
-  }
-
-  /// How many of the first weights it takes to be above a sum.
-  private func count(_ weights: ArraySlice<Double>, exceeding drawn: Double) -> Int {
-    var sum = 0.0
-    for (n, weight) in weights.enumerated() {
-      sum += weight
-      if sum > drawn { return n + 1 }
+      if isEnough(sum) { return n + 1 }
     }
     return weights.count
   }
