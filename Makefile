@@ -6,7 +6,7 @@ OUT ?= trace-out
 # Python with the packages of Tools/requirements.txt; needed by the targets below the line only.
 PYTHON ?= python3
 
-.PHONY: trace test build packages install docs suite judge bench goldens full check check-hf mutants fuzz format clean
+.PHONY: trace test build serve packages install docs suite judge bench goldens full check check-hf mutants fuzz format clean
 
 # A bundled photo and prompt through the whole of a bundled checkpoint; every activation lands in trace-out.
 trace: build
@@ -21,8 +21,14 @@ test: packages
 	if [ $$code = 0 ]; then sed -nE 's/^. Suite "(.*)" passed.*/ok  \1/p; /Test run with/p' .build/test.log; \
 	else grep -vE '^(✔|◇|\[[0-9]+/)| started\.$$' .build/test.log; fi; exit $$code
 
+# Without the server, whose libraries take longer to build than all the rest.
+build: export PIXTRAL_WITHOUT_SERVER = 1
 build: packages
 	swift build -c release --product pixtral-ref
+
+# The server, a program of its own beside the other; `pixtral-ref serve` starts it.
+serve: build
+	swift build -c release --product pixtral-ref-serve
 
 packages:
 	@missing=$$(for p in $(PACKAGES); do dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || echo $$p; done); \
@@ -54,6 +60,7 @@ install: build
 # What a Swift program may call, as DocC pages below .build/documentation. A warning is an error, and so is a
 # public symbol without a word.
 docs: export PIXTRAL_DOCS = 1
+docs: export PIXTRAL_WITHOUT_SERVER = 1
 docs: packages
 	@mkdir -p .build/documentation
 	@for library in PixtralStorage PixtralImage PixtralText PixtralReference; do \
@@ -74,7 +81,7 @@ full: build
 
 # The cases for whoever has no Swift, with what they name, the pages that say how to read them, and a reader of a
 # hundred lines. Sorted, without dates or owners: one commit gives the same bytes anywhere.
-SUITE = pixtral-ref-suite-$(shell sed -n 's/.*static let version = "\(.*\)"/\1/p' Sources/pixtral-ref/PixtralRef.swift)
+SUITE = pixtral-ref-suite-$(shell sed -n 's/.*static let version = "\(.*\)"/\1/p' Sources/PixtralProgram/Program.swift)
 SUITE_FILES = Fixtures LICENSE-MRL.md NOTICE Tools/reader/judge.py $(patsubst %,Docs/%.md,Answer Cases Conformance Faults Images Model Tokens Trace)
 suite:
 	@mkdir -p .build

@@ -20,12 +20,12 @@ let package = Package(
     .target(name: "CJPEG", linkerSettings: [.linkedLibrary("jpeg")]),
     .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
     .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
-    .systemLibrary(name: "CMalloc"),
+    .systemLibrary(name: "CLinux"),
     // Loops that are several times faster with the vectors of the processor at hand.
     .target(name: "CValues"),
 
     // What lies on disk.
-    .target(name: "PixtralStorage"),
+    .target(name: "PixtralStorage", dependencies: ["CLinux"]),
     // A file → RGB → grid → stretched, normalised pixels.
     .target(name: "PixtralImage", dependencies: ["PixtralStorage", "CZlib", "CJPEG"]),
     // A chat request → tokens.
@@ -42,12 +42,19 @@ let package = Package(
     .target(
       name: "PixtralConformance",
       dependencies: ["PixtralStorage", "PixtralImage", "PixtralText", "PixtralReference"]),
+    // Options, lines on a terminal, and the way to end: the same in every program.
+    .target(
+      name: "PixtralProgram",
+      dependencies: [
+        "PixtralStorage", "PixtralImage", "PixtralText", "PixtralReference", "CLinux",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      ]),
     // The program.
     .executableTarget(
       name: "pixtral-ref",
       dependencies: [
-        "PixtralStorage", "PixtralImage", "PixtralText", "PixtralReference", "PixtralConformance", "CMalloc",
-        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        "PixtralStorage", "PixtralImage", "PixtralText", "PixtralReference", "PixtralConformance",
+        "PixtralProgram", .product(name: "ArgumentParser", package: "swift-argument-parser"),
       ]),
 
     // A test target a library.
@@ -60,10 +67,46 @@ let package = Package(
     .testTarget(name: "PixtralTextTests", dependencies: ["PixtralText", "TestSupport"]),
     .testTarget(name: "PixtralReferenceTests", dependencies: ["PixtralReference", "TestSupport"]),
     .testTarget(name: "PixtralConformanceTests", dependencies: ["PixtralConformance", "TestSupport"]),
-    .testTarget(name: "PixtralRefTests", dependencies: ["pixtral-ref", "TestSupport"]),
+    .testTarget(name: "PixtralRefTests", dependencies: ["pixtral-ref", "PixtralProgram", "TestSupport"]),
   ],
   swiftLanguageModes: [.v6]
 )
+
+// The server. `make build` leaves it out: its libraries take longer to build than all the rest.
+if Context.environment["PIXTRAL_WITHOUT_SERVER"] == nil {
+  package.products.append(.executable(name: "pixtral-ref-serve", targets: ["pixtral-ref-serve"]))
+  package.dependencies += [
+    .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1", traits: []),
+    .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
+    .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+  ]
+  package.targets += [
+    // Requests over HTTP → answers.
+    .target(
+      name: "PixtralServer",
+      dependencies: [
+        "PixtralStorage", "PixtralImage", "PixtralText", "PixtralReference",
+        .product(name: "AsyncHTTPClient", package: "async-http-client"),
+        .product(name: "Hummingbird", package: "hummingbird"),
+        .product(name: "HummingbirdCore", package: "hummingbird"),
+        .product(name: "Logging", package: "swift-log"),
+        .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+      ]),
+    .executableTarget(
+      name: "pixtral-ref-serve",
+      dependencies: [
+        "PixtralStorage", "PixtralReference", "PixtralProgram", "PixtralServer",
+        .product(name: "ArgumentParser", package: "swift-argument-parser"),
+        .product(name: "Logging", package: "swift-log"),
+      ]),
+    .testTarget(
+      name: "PixtralServerTests",
+      dependencies: [
+        "PixtralServer", "TestSupport", .product(name: "AsyncHTTPClient", package: "async-http-client"),
+      ]),
+  ]
+}
 
 // `make fuzz` asks for the first, whose main is libFuzzer's, which an ordinary build does not link; `make check`
 // for the second.

@@ -158,19 +158,20 @@ extension Pixtral {
   /// - Parameters:
   ///   - prompt: tokens and images; its images are encoded here, once.
   ///   - cache: an empty one.
+  ///   - logitRows: how many of the last positions get logits; nil for all.
   ///   - trace: sees every activation.
-  /// - Returns: (1, vocab_size).
+  /// - Returns: (logitRows, vocab_size).
   /// - Throws: `InputError` if tokens and images do not fit one another or the model; what the
   ///   trace's recorder throws.
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
   public func prefill(
-    _ prompt: Prompt, cache: KeyValueCache<Scalar>, trace: Trace = Trace()
+    _ prompt: Prompt, cache: KeyValueCache<Scalar>, logitRows: Int? = 1, trace: Trace = Trace()
   ) throws -> Matrix<Scalar> {
     precondition(cache.count == 0, "an empty cache")
     try prompt.check(against: checkpoint.parameters)
-    try trace.begin([prompt], checkpoint.parameters, logitRows: 1)
-    return try logits(embed([prompt], trace), cache: cache, logitRows: 1, trace: trace)
+    try trace.begin([prompt], checkpoint.parameters, logitRows: logitRows)
+    return try logits(embed([prompt], trace), cache: cache, logitRows: logitRows, trace: trace)
   }
 
   /// The next tokens of an answer to logits, through the cache of those before them: one position

@@ -32,7 +32,17 @@ package final class MappedFile: @unchecked Sendable {
   /// - Throws: `InputError` of kind `unreadableFile`.
   package convenience init(plain path: String) throws(InputError) { try self.init(path, mayBeStream: false) }
 
-  private init(_ path: String, mayBeStream: Bool) throws(InputError) {
+  /// Opens a plain file below a folder.
+  ///
+  /// - Throws: `InputError` of kind `unreadableFile`; also where a step of the path leads out of the folder,
+  ///   be it through a link: then nothing is told of what is there.
+  package convenience init(_ path: String, below folder: FileTree) throws(InputError) {
+    let descriptor = try folder.open(path)
+    defer { close(descriptor) }
+    try self.init(path, descriptor, mayBeStream: false)
+  }
+
+  private convenience init(_ path: String, mayBeStream: Bool) throws(InputError) {
     let inherited = mayBeStream ? Self.descriptor(named: path) : nil
     if let inherited {
       let mode = fcntl(inherited, F_GETFL)
@@ -48,6 +58,13 @@ package final class MappedFile: @unchecked Sendable {
       inherited.map { fcntl($0, F_DUPFD_CLOEXEC, 0) } ?? open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC)
     guard descriptor >= 0 else { throw unreadable(path, systemMessage()) }
     defer { close(descriptor) }
+    try self.init(path, descriptor, mayBeStream: mayBeStream, inherited: inherited)
+  }
+
+  /// - inherited: the descriptor of this process that was named.
+  private init(
+    _ path: String, _ descriptor: Int32, mayBeStream: Bool, inherited: Int32? = nil
+  ) throws(InputError) {
     var status = stat()
     guard fstat(descriptor, &status) == 0 else { throw unreadable(path, systemMessage()) }
     self.path = path

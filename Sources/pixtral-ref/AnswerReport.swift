@@ -1,3 +1,4 @@
+import PixtralProgram
 import PixtralReference
 import PixtralStorage
 import PixtralText
@@ -51,14 +52,5 @@ struct AnswerReport {
       ]
     }
     return Console.table([title] + rows)
-  }
-}
-
-extension AnsweredCalls.Call {
-  var json: JSON {
-    [
-      "id": .string(id), "type": "function",
-      "function": ["name": .string(name), "arguments": .string(arguments)],
-    ]
   }
 }

@@ -1,6 +1,7 @@
 import ArgumentParser
 import Glibc
 import PixtralConformance
+import PixtralProgram
 import PixtralReference
 import PixtralStorage
 import PixtralText
@@ -277,7 +278,7 @@ struct RunConformance: ParsableCommand {
       + (tokenizer.tokenizer.map { ["--tokenizer", $0] } ?? [])
     let context = HTMLPage.Context(
       runtime: runtime ?? results ?? "", option: runtime == nil ? "--results" : "--runtime", options: options,
-      date: dateNow(), version: PixtralRef.version, suite: report.suite?.version ?? "unknown", cases: cases,
+      date: dateNow(), version: Program.version, suite: report.suite?.version ?? "unknown", cases: cases,
       mistakes: document.map(KnownMistakes.init) ?? KnownMistakes())
     return Array(HTMLPage(report, context).text.utf8)
   }

@@ -1,5 +1,6 @@
 import ArgumentParser
 import PixtralConformance
+import PixtralProgram
 import PixtralStorage
 
 struct DemoCommand: ParsableCommand {

@@ -1,5 +1,6 @@
 import ArgumentParser
 import PixtralImage
+import PixtralProgram
 import PixtralReference
 import PixtralStorage
 

@@ -1,4 +1,5 @@
 import Glibc
+import PixtralProgram
 import PixtralStorage
 
 /// Lines of standard input, of any length and any bytes.

@@ -1,5 +1,6 @@
 import ArgumentParser
 import PixtralConformance
+import PixtralProgram
 import PixtralReference
 import PixtralStorage
 

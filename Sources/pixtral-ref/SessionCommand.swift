@@ -1,6 +1,7 @@
 import ArgumentParser
 import PixtralConformance
 import PixtralImage
+import PixtralProgram
 import PixtralReference
 import PixtralStorage
 import PixtralText
@@ -106,7 +107,7 @@ private final class Session {
   private func hello(_ question: PythonValue, _ answer: inout JSONLine) {
     folder = question["folder"]?.text ?? "."
     answer.add("name", "pixtral-ref")
-    answer.add("version", PixtralRef.version)
+    answer.add("version", Program.version)
     answer.add("arithmetic", precision.rawValue)
     let features = [
       "tokens", "tokens.openai", "tokens.fim", "tokens.truncation", "grid", "rgb", "pixels", "pixels.sizes",

@@ -1,4 +1,5 @@
 import PixtralConformance
+import PixtralProgram
 import PixtralReference
 import PixtralStorage
 

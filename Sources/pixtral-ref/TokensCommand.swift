@@ -1,4 +1,5 @@
 import ArgumentParser
+import PixtralProgram
 import PixtralStorage
 import PixtralText
 

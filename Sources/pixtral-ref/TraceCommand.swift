@@ -1,5 +1,6 @@
 import ArgumentParser
 import Glibc
+import PixtralProgram
 import PixtralReference
 import PixtralStorage
 import PixtralText

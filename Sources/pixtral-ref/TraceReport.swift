@@ -1,4 +1,5 @@
 import Glibc
+import PixtralProgram
 import PixtralReference
 import PixtralStorage
 import PixtralText
@@ -27,7 +28,7 @@ struct TraceReport {
     let images = folder.prompt?.images ?? []
     var json: [(String, JSON)] = [
       ("format", .string(TraceFolder.format)),
-      ("version", .string(PixtralRef.version)),
+      ("version", .string(Program.version)),
       ("model", .string(checkpoint.name)),
       ("checkpoint_sha256", .string(digest)),
       ("precision", .string(precision.rawValue)),

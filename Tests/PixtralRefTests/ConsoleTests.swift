@@ -1,3 +1,4 @@
+import PixtralProgram
 import PixtralStorage
 import TestSupport
 import Testing

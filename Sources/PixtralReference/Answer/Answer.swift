@@ -9,6 +9,8 @@ public struct Answer: Sendable {
     public let id: Int
     /// The natural logarithm of its probability, before any temperature.
     public let logProbability: Double
+    /// How many tokens are as likely or more, itself counted: 1 for the most likely.
+    public let rank: Int
     /// As many of the most likely tokens as were asked for, the most likely first.
     public let best: [Likely]
   }
@@ -33,12 +35,16 @@ public struct Answer: Sendable {
 
   /// Tokens of the prompt.
   public let promptTokens: Int
+  /// What the model says of them but the first, where that was asked for.
+  public var prompt: [Token] = []
   /// Its tokens, `</s>` too if it came.
   public let tokens: [Token]
   /// What they come to, without control tokens, up to the first stop.
   public let text: String
   /// Why it ended.
   public let finish: Finish
+  /// The text at which it stopped.
+  public var stop: String?
 }
 
 /// What an answer is to be.
@@ -51,6 +57,8 @@ public struct AnswerOptions: Sendable {
   public var stops: [String] = []
   /// How many of the most likely tokens are kept of each position.
   public var best = 0
+  /// How many are kept of each position of the prompt; nil to compute no logits for it.
+  public var promptBest: Int?
 
   /// Greedy, 256 tokens at most.
   public init() {}
@@ -66,8 +74,8 @@ extension Pixtral {
   ///   - options: what the answer is to be.
   ///   - trace: sees every activation of the prompt and of each position; what its recorder throws
   ///     ends the answer.
-  ///   - each: told of each token, with the text that is certain by then and was not before; of the last
-  ///     one again where the end makes more of it certain.
+  ///   - each: told of each token, with the text that is certain by then and was not before; and of no
+  ///     token where the end makes more text certain.
   /// - Throws: `InputError` if tokens and images do not fit one another or the model, or the model
   ///   not the tokenizer; of kind `wrongTensors` for logits that are not finite; what the recorder or
   ///   `each` throws.
@@ -75,7 +83,7 @@ extension Pixtral {
   @specialized(where Scalar == Double)
   public func answer(
     _ prompt: Prompt, tokenizer: Tokenizer, options: AnswerOptions = AnswerOptions(), trace: Trace = Trace(),
-    each: (Answer.Token, String) throws -> Void = { _, _ in }
+    each: (Answer.Token?, String) throws -> Void = { _, _ in }
   ) throws -> Answer {
     try check(tokenizer)
     let cache = KeyValueCache<Scalar>(for: checkpoint.parameters)
@@ -84,7 +92,14 @@ extension Pixtral {
     var tokens: [Answer.Token] = []
     var finish = Answer.Finish.length
 
-    var logits = try prefill(prompt, cache: cache, trace: trace)  // (1, V)
+    var logits = try prefill(
+      prompt, cache: cache, logitRows: options.promptBest == nil ? 1 : nil, trace: trace)  // (1 or T, V)
+    let last = logits.rows - 1
+    let said = try (0..<last).map { n in
+      try Answer.Token(
+        prompt.tokens[n + 1], Prediction(logits.row(n), position: n + 1), best: options.promptBest ?? 0)
+    }
+    logits = logits.rows(last..<last + 1)
     while tokens.count < options.maxTokens {
       let prediction = try Prediction(logits.row(0), position: cache.count)
       let token = Answer.Token(sampler.choose(prediction), prediction, best: options.best)
@@ -102,8 +117,10 @@ extension Pixtral {
     let rest = text.finish()
     // Half a character at the end is U+FFFD only now, at which the answer may be meant to stop.
     if text.hasStopped { finish = .stop }
-    if !rest.isEmpty, let last = tokens.last { try each(last, rest) }
-    return Answer(promptTokens: prompt.tokens.count, tokens: tokens, text: text.whole, finish: finish)
+    if !rest.isEmpty { try each(nil, rest) }
+    return Answer(
+      promptTokens: prompt.tokens.count, prompt: said, tokens: tokens, text: text.whole, finish: finish,
+      stop: text.stop)
   }
 
   /// What the model says of an answer that is given: its tokens are fed, whatever would have been
@@ -161,7 +178,7 @@ extension Answer.Token {
   init(_ id: Int, _ prediction: Prediction, best: Int) {
     let likely = best == 0 ? [] : prediction.best(best)
     self.init(
-      id: id, logProbability: prediction.logProbability(of: id),
+      id: id, logProbability: prediction.logProbability(of: id), rank: prediction.rank(of: id),
       best: likely.map { Answer.Likely(id: $0, logProbability: prediction.logProbability(of: $0)) })
   }
 }

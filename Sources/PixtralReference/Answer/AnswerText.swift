@@ -10,8 +10,10 @@ struct AnswerText {
   private var bytes: [UInt8] = []
   /// How much of it has been given out.
   private var given = 0
-  /// Whether a stop is there: nothing more belongs to the text.
-  private(set) var hasStopped = false
+  /// The stop that is there: nothing more belongs to the text.
+  private(set) var stop: String?
+  /// Whether there is one.
+  var hasStopped: Bool { stop != nil }
 
   /// - stops: texts that end the answer, none of them empty; they are no part of it.
   init(_ tokenizer: Tokenizer, stops: [String]) {
@@ -44,10 +46,11 @@ struct AnswerText {
     // A stop that is complete only now ends in what has come now.
     let from = max(given, bytes.count - uncertain)
     bytes += text.utf8
-    if let stop = (from..<bytes.count).first(where: { at in stops.contains { bytes[at...].starts(with: $0) } }
-    ) {
-      bytes.removeSubrange(stop...)
-      hasStopped = true
+    for at in from..<bytes.count {
+      guard let found = stops.first(where: { bytes[at...].starts(with: $0) }) else { continue }
+      bytes.removeSubrange(at...)
+      stop = String(decoding: found, as: UTF8.self)
+      break
     }
     let held = hasStopped ? 0 : heldBack
     defer { given = bytes.count - held }

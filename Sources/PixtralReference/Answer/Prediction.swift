@@ -39,6 +39,14 @@ public struct Prediction: Sendable {
   /// A token's probability.
   package func probability(of id: Int) -> Double { exp(logits[id] - largest) / sum }
 
+  /// Which place a token has among all, the most likely first, from 1; of equal ones the lowest id comes first.
+  func rank(of id: Int) -> Int {
+    var rank = 1
+    for (other, logit) in logits.enumerated()
+    where logit > logits[id] || (logit == logits[id] && other < id) { rank += 1 }
+    return rank
+  }
+
   /// The ids with the largest logits, the largest first; of equal ones the lowest id first.
   public func best(_ count: Int) -> ArraySlice<Int> {
     if count == 1 { return [logits.indices.max { (logits[$0], $1) < (logits[$1], $0) }!] }

@@ -16,9 +16,9 @@ extension PythonValue {
   init(parsing text: UnsafeRawBufferPointer) throws { self = try Self.parsing(text, locating: []).value }
 
   private static func parsing(
-    _ text: UnsafeRawBufferPointer, locating path: [String]
+    _ text: UnsafeRawBufferPointer, locating path: [String], values: Int = .max
   ) throws -> (value: PythonValue, range: Range<Int>?) {
-    var parser = PythonParser(text: text, path: path)
+    var parser = PythonParser(text: text, path: path, values: values)
     if text.starts(with: [0xef, 0xbb, 0xbf]) { throw parser.malformed("a byte-order mark", at: 0) }
     parser.skipSpace()
     let value = try parser.value(depth: 0)
@@ -34,15 +34,18 @@ extension PythonValue {
   }
 
   /// Parses a text, naming the place in errors.
-  package init(json: UnsafeRawBufferPointer, place: String) throws {
-    self = try Self.locating([], in: json, place: place).value
+  ///
+  /// - values: so many at most, with those inside others: text such as `[{},{},…]` takes many times its
+  ///   memory as a tree.
+  package init(json: UnsafeRawBufferPointer, place: String, values: Int = .max) throws {
+    self = try Self.locating([], in: json, place: place, values: values).value
   }
 
   /// The same, and where in the text the value of a key of a key stands: what is sent on as it came.
   ///
   /// - path: the keys, from the outermost object on.
   package static func locating(
-    _ path: [String], in json: UnsafeRawBufferPointer, place: String
+    _ path: [String], in json: UnsafeRawBufferPointer, place: String, values: Int = .max
   ) throws -> (value: PythonValue, range: Range<Int>?) {
     func refuse(_ found: String, _ exception: String) -> InputError {
       let format = FileFormat(of: json)
@@ -51,7 +54,7 @@ extension PythonValue {
         advice: format?.advice ?? "", exception: exception)
     }
     guard isUTF8(json) else { throw refuse("bytes that are no UTF-8", "UnicodeDecodeError") }
-    do { return try parsing(json, locating: path) } catch let exception as PythonException {
+    do { return try parsing(json, locating: path, values: values) } catch let exception as PythonException {
       throw refuse(exception.message, exception.type)
     }
   }
@@ -68,8 +71,14 @@ private struct PythonParser {
   private var onPath = 0
   private(set) var located: Range<Int>?
   var at = 0
+  /// How many values may still come.
+  private var room: Int
+  private let limit: Int
 
-  init(text: UnsafeRawBufferPointer, path: [String]) { (self.text, self.path) = (text, path) }
+  init(text: UnsafeRawBufferPointer, path: [String], values limit: Int) {
+    (self.text, self.path) = (text, path)
+    (room, self.limit) = (limit, limit)
+  }
 
   func malformed(_ found: String, at place: Int) -> PythonException {
     PythonException(type: "JSONDecodeError", message: "\(found) at byte \(place)")
@@ -91,6 +100,10 @@ private struct PythonParser {
   mutating func value(depth: Int) throws -> PythonValue {
     guard depth < deepestNesting else {
       throw PythonException(type: "RecursionError", message: "more than \(deepestNesting) levels of nesting")
+    }
+    room -= 1
+    guard room >= 0 else {
+      throw PythonException(type: "JSONDecodeError", message: "more than \(limit) values")
     }
     guard let first = next else { throw malformed("the end where a value should be", at: at) }
     switch first {

@@ -10,12 +10,15 @@ enum ImageLocation: Equatable {
   case path(String)
   /// The bytes of a `data:` URL.
   case data([UInt8])
+  /// The bytes that an `http` URL gave.
+  case remote([UInt8])
 
   /// Reads an image URL: `data:…;base64,…`, `file://PATH`, or a path relative to a folder, which
   /// mistral-common does not take.
   ///
+  /// - loader: has the remote images that are known.
   /// - Throws: `InputError` of kind `wrongRequest`; a remote image is never fetched.
-  init(_ url: String, place: String, folder: String) throws(InputError) {
+  init(_ url: String, place: String, folder: String, _ loader: ImageLoader) throws(InputError) {
     func refuse(_ expected: String, _ advice: String = "", exception: String = "ValueError") -> InputError {
       InputError(
         .wrongRequest, "\(place), image_url", expected: expected, found: shortened(url, to: 64),
@@ -28,6 +31,8 @@ enum ImageLocation: Equatable {
         throw refuse("data:MIME;base64,PAYLOAD with a padded payload")
       }
       self = .data(bytes)
+    } else if let remote = loader.remote[url] {
+      self = .remote(try remote.get())
     } else if text.isEmpty || text.contains(0) {
       throw refuse("the path of an image, without NUL")
     } else if text.starts(with: "file://".utf8) {
@@ -37,6 +42,8 @@ enum ImageLocation: Equatable {
       throw refuse(
         "a data: or file:// URL, or a path", "fetch the image first and give its path",
         exception: "ConnectionError")
+    } else if loader.files != .all {
+      throw refuse("a data: or file:// URL")
     } else {
       let path = text.first == UInt8(ascii: "/") ? url : "\(folder)/\(url)"
       if isBase64(text), access(path, F_OK) != 0 {
@@ -55,6 +62,8 @@ enum ImageLocation: Equatable {
     case .file: failure.exception
     // It wraps what goes wrong while it opens an image, but not what goes wrong while it draws one.
     case .data: failure.kind == .brokenImage ? failure.exception : failure.exception.map { _ in "ValueError" }
+    case .remote:
+      failure.kind == .brokenImage ? failure.exception : failure.exception.map { _ in "ImageDecodeException" }
     }
   }
 
@@ -63,7 +72,7 @@ enum ImageLocation: Equatable {
     guard case .file = self else { return "ValueError" }
     return switch error.found {
     case systemMessage(ENOENT): "FileNotFoundError"
-    case systemMessage(EACCES), systemMessage(EPERM): "PermissionError"
+    case systemMessage(EACCES), systemMessage(EPERM), FileTree.leadsOut: "PermissionError"
     case systemMessage(ENOTDIR): "NotADirectoryError"
     case "a folder": "IsADirectoryError"
     // Python reads it, and finds no image in what a device gives.

@@ -3,19 +3,19 @@ import PixtralStorage
 /// What pydantic, which reads requests for mistral-common, takes for a value of a type. Tokens.md
 /// 5.3.
 extension PythonValue {
-  var isDictionary: Bool { if case .dictionary = self { true } else { false } }
+  package var isDictionary: Bool { if case .dictionary = self { true } else { false } }
 
-  var asList: [PythonValue]? { if case .list(let values) = self { values } else { nil } }
+  package var asList: [PythonValue]? { if case .list(let values) = self { values } else { nil } }
 
   var asPythonString: PythonString? { if case .string(let value) = self { value } else { nil } }
 
   /// A string without halves of surrogate pairs.
-  var asText: String? {
+  package var asText: String? {
     if case .string(let value) = self, !value.hasHalfSurrogate { value.text } else { nil }
   }
 
   /// pydantic's lax boolean.
-  var asBoolean: Bool? {
+  package var asBoolean: Bool? {
     switch self {
     case .boolean(let value): return value
     case .integer("1"), .float(1): return true
@@ -32,7 +32,7 @@ extension PythonValue {
 
   /// pydantic's lax number: a boolean too, or a string of one, either with white space around it or
   /// with single `_` inside. Tokens.md 5.13.
-  var asNumber: Double? {
+  package var asNumber: Double? {
     switch self {
     case .boolean(let value): return value ? 1 : 0
     case .integer(let digits): return Double(digits)
@@ -51,7 +51,7 @@ extension PythonValue {
 
   /// pydantic's lax whole number: `"5"`, `"1_000"` and `"5.0"` are some, `"5."` and `"1e3"` are
   /// none, and a float is one below 2^63. What is too large for a Double is an infinity.
-  var asWholeNumber: Double? {
+  package var asWholeNumber: Double? {
     switch self {
     case .integer(let digits): return Double(digits)
     case .float(let value): return value == value.rounded() && value.magnitude < 0x1p63 ? value : nil

@@ -5,9 +5,35 @@ import PixtralStorage
 public struct ImageLoader: Sendable, Equatable {
   /// Images of more pixels are refused before they are decoded.
   public var maxPixels: Int
+  /// Which files it may read.
+  public var files = Files.all
+  /// What remote images hold, by their URLs, or why that is not known: the loader itself fetches none.
+  public var remote: [String: Result<[UInt8], InputError>] = [:]
+
+  /// Files that images of a request may be in.
+  public enum Files: Sendable, Equatable {
+    /// Whatever the process may read.
+    case all
+    /// None.
+    case none
+    /// Those below a folder, which `file://` URLs name.
+    case below(FileTree)
+  }
 
   /// - Parameter maxPixels: images of more are refused before they are decoded.
   public init(maxPixels: Int = ImageSize.usualMaxPixels) { self.maxPixels = maxPixels }
+
+  /// - Throws: `InputError` of kind `unreadableFile`.
+  fileprivate func open(_ path: String) throws(InputError) -> MappedFile {
+    switch files {
+    case .all: return try MappedFile(plain: path)
+    case .below(let tree): return try MappedFile(path, below: tree)
+    case .none:
+      throw InputError(
+        .unreadableFile, path, expected: "an image in a data: URL", found: FileTree.leadsOut,
+        advice: "no files are served")
+    }
+  }
 }
 
 /// An image of a request that can be read: its size is known, its samples are where they were.
@@ -32,7 +58,7 @@ public struct LoadedImage: Sendable, Equatable {
   /// - place: names a `data:` image in errors; a file names itself.
   /// - Throws: `InputError` with the exception that Pillow or mistral-common raises.
   init(_ location: ImageLocation, place: String, _ loader: ImageLoader) throws(InputError) {
-    size = try location.decode(place, maxPixels: loader.maxPixels, keepsSamples: false).size
+    size = try location.decode(place, loader, keepsSamples: false).size
     source = .location(location, place: place, loader)
   }
 
@@ -43,7 +69,7 @@ public struct LoadedImage: Sendable, Equatable {
     switch source {
     case .samples(let image): return image
     case .location(let location, let place, let loader):
-      let image = try location.decode(place, maxPixels: loader.maxPixels, keepsSamples: true)
+      let image = try location.decode(place, loader, keepsSamples: true)
       guard image.size == size else {
         throw InputError(
           .wrongImage, place, expected: "the image of \(size.width)×\(size.height) that it was",
@@ -60,11 +86,11 @@ extension ChatRequest {
   package var imageFiles: [String] {
     messages.lazy.flatMap(\.content).compactMap { chunk -> String? in
       guard case .image(let url) = chunk, !url.utf8.starts(with: "data:".utf8),
-        let location = try? ImageLocation(url, place: "", folder: folder)
+        let location = try? ImageLocation(url, place: "", folder: folder, ImageLoader())
       else { return nil }
       return switch location {
       case .file(let path), .path(let path): path
-      case .data: nil
+      case .data, .remote: nil
       }
     }
   }
@@ -83,7 +109,8 @@ extension ChatRequest {
         let place = "image \(images.count)"
         images.append(
           Result { () throws(InputError) in
-            try LoadedImage(ImageLocation(url, place: place, folder: folder), place: place, loader)
+            try LoadedImage(
+              ImageLocation(url, place: place, folder: folder, loader), place: place, loader)
           })
       default: break
       }
@@ -98,13 +125,13 @@ extension ImageLocation {
   /// - place: names a `data:` image in errors; a file names itself.
   /// - Throws: `InputError` with the exception that Pillow or mistral-common raises.
   fileprivate func decode(
-    _ place: String, maxPixels: Int, keepsSamples: Bool
+    _ place: String, _ loader: ImageLoader, keepsSamples: Bool
   ) throws(InputError) -> (size: ImageSize, samples: [UInt8]) {
     func decoded(
       _ bytes: UnsafeRawBufferPointer, _ place: String
     ) throws(InputError) -> (size: ImageSize, samples: [UInt8]) {
       do throws(DecodingFailure) {
-        return try decodeImage(bytes, maxPixels: maxPixels, keepsSamples: keepsSamples)
+        return try decodeImage(bytes, maxPixels: loader.maxPixels, keepsSamples: keepsSamples)
       } catch {
         let failure = error.at(place)
         throw exception(for: error).map(failure.raised) ?? failure
@@ -113,9 +140,9 @@ extension ImageLocation {
     switch self {
     case .file(let path), .path(let path):
       let file: MappedFile
-      do { file = try MappedFile(plain: path) } catch { throw error.raised(as: exception(for: error)) }
+      do { file = try loader.open(path) } catch { throw error.raised(as: exception(for: error)) }
       return try file.withBytes { bytes throws(InputError) in try decoded(bytes, path) }
-    case .data(let bytes):
+    case .data(let bytes), .remote(let bytes):
       return try bytes.span.withUnsafeBytes { bytes throws(InputError) in try decoded(bytes, place) }
     }
   }

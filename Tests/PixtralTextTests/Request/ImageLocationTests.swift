@@ -14,7 +14,7 @@ struct ImageLocationTests {
     let base64 = Data(try bytes(of: path)).base64EncodedString()
     let image = try RGBImage(file: path)
     for url in ["data:image/png;base64,\(base64)", "file://\(path)", "../images/model-alpha.png", path] {
-      let location = try ImageLocation(url, place: "request", folder: "\(fixtures)/requests")
+      let location = try ImageLocation(url, place: "request", folder: "\(fixtures)/requests", ImageLoader())
       #expect(try LoadedImage(location, place: "image 0", ImageLoader()).rgb() == image)
     }
   }
@@ -26,7 +26,9 @@ struct ImageLocationTests {
       "data:;base64,äbcd", "data:;base64,YQ==ä",
     ])
   func brokenData(url: String) throws {
-    #expect(try refusal { try ImageLocation(url, place: "request", folder: ".") }.type == "ValueError")
+    #expect(
+      try refusal { try ImageLocation(url, place: "request", folder: ".", ImageLoader()) }.type
+        == "ValueError")
   }
 
   @Test(
@@ -94,7 +96,7 @@ struct ImageLocationTests {
   @Test("Base64 without a URL around it is refused with what to write in front, in a short sentence")
   func bareBase64() throws {
     let base64 = Data(try bytes(of: "\(fixtures)/images/rocket.jpg")).base64EncodedString()
-    let error = try refusal { try ImageLocation(base64, place: "image 0", folder: ".") }
+    let error = try refusal { try ImageLocation(base64, place: "image 0", folder: ".", ImageLoader()) }
     #expect(error.type == "ValueError")
     #expect(error.advice == "if it is base64, write data:image/png;base64, in front of it")
     #expect("\(error)".count < 250)
@@ -105,7 +107,9 @@ struct ImageLocationTests {
     let folder = try TemporaryFolder()
     let name = String(repeating: "x", count: 80)
     try folder.write(name, bytes(of: "\(fixtures)/images/model-alpha.png"))
-    #expect(try ImageLocation(name, place: "", folder: folder.path) == .path("\(folder.path)/\(name)"))
+    #expect(
+      try ImageLocation(name, place: "", folder: folder.path, ImageLoader())
+        == .path("\(folder.path)/\(name)"))
   }
 
   @Test("What is no base64 does not count, nor what stands behind the padding")
@@ -117,7 +121,8 @@ struct ImageLocationTests {
   @Test("A prefix is one of scalars, though a combining mark behind it makes another grapheme")
   func combiningMark() throws {
     #expect(try payload("data:\u{301};base64,AQI=") == [1, 2])
-    guard case .file(let path) = try ImageLocation("file://\u{301}x", place: "", folder: "") else {
+    guard case .file(let path) = try ImageLocation("file://\u{301}x", place: "", folder: "", ImageLoader())
+    else {
       Issue.record("must be a file")
       return
     }
@@ -125,13 +130,16 @@ struct ImageLocationTests {
   }
 
   private func payload(_ url: String) throws -> [UInt8]? {
-    guard case .data(let bytes) = try ImageLocation(url, place: "request", folder: ".") else { return nil }
+    guard case .data(let bytes) = try ImageLocation(url, place: "request", folder: ".", ImageLoader()) else {
+      return nil
+    }
     return bytes
   }
 
   private func exception(_ url: String) throws -> String {
     try refusal {
-      try LoadedImage(ImageLocation(url, place: "", folder: ""), place: "image 0", ImageLoader())
+      try LoadedImage(
+        ImageLocation(url, place: "", folder: "", ImageLoader()), place: "image 0", ImageLoader())
     }.type
   }
 }

@@ -1,5 +1,5 @@
 import ArgumentParser
-import CMalloc
+import CLinux
 import Glibc
 import PixtralImage
 import PixtralReference
@@ -13,11 +13,13 @@ extension CheckpointLayout: ExpressibleByArgument {}
 extension ChatRequest.Form: ExpressibleByArgument {}
 
 /// How large an image may be.
-struct PixelLimit: ParsableArguments {
+package struct PixelLimit: ParsableArguments {
   @Option(help: "Refuse images of more pixels than this, before they are decoded.")
-  var maxPixels = ImageSize.usualMaxPixels
+  package var maxPixels = ImageSize.usualMaxPixels
 
-  func validate() throws {
+  package init() {}
+
+  package func validate() throws {
     guard (1...Int(UInt32.max)).contains(maxPixels) else {
       throw ValidationError("--max-pixels must be from 1 to \(UInt32.max).")
     }
@@ -25,14 +27,16 @@ struct PixelLimit: ParsableArguments {
 }
 
 /// The tokenizer file.
-struct TokenizerFile: ParsableArguments {
+package struct TokenizerFile: ParsableArguments {
   @Option(help: "The SentencePiece model; found in Fixtures without this.")
-  var tokenizer: String?
+  package var tokenizer: String?
 
-  func read() throws -> Tokenizer { try Tokenizer(file: path()) }
+  package init() {}
+
+  package func read() throws -> Tokenizer { try Tokenizer(file: path()) }
 
   /// As given; or of Fixtures.
-  func path() throws -> String {
+  package func path() throws -> String {
     try tokenizer
       ?? shared("Fixtures/tokenizer/\(Tokenizer.fileName)", what: "the tokenizer", option: "--tokenizer")
   }
@@ -42,10 +46,8 @@ struct TokenizerFile: ParsableArguments {
 /// install` put beside it.
 ///
 /// - what, option: for the error, if it is not there.
-func shared(_ name: String, what: String, option: String) throws -> String {
-  var executable = [CChar](repeating: 0, count: 4096)
-  let length = max(0, readlink("/proc/self/exe", &executable, 4095))
-  let program = String(decoding: executable[..<length].map(UInt8.init), as: UTF8.self)
+package func shared(_ name: String, what: String, option: String) throws -> String {
+  let program = pathOfThisProgram()
   var folders: [String] = ["."]
   for end in program.indices.reversed() where program[end] == "/" {
     folders += [String(program[..<end]), "\(program[..<end])/share/pixtral-ref"]
@@ -58,12 +60,12 @@ func shared(_ name: String, what: String, option: String) throws -> String {
 }
 
 /// The patterns of an option `--taps`; none if it was not given.
-func patterns(_ option: String?) -> [String] {
+package func patterns(_ option: String?) -> [String] {
   option?.split { $0 == "," || $0 == " " }.map(String.init) ?? []
 }
 
 /// Matrices come and go: lets the allocator keep their memory rather than fetch and clear new pages for each.
-func keepFreedMemory() {
+package func keepFreedMemory() {
   mallopt(M_MMAP_THRESHOLD, 1 << 30)
   mallopt(M_TRIM_THRESHOLD, 1 << 30)
 }

@@ -1,0 +1,90 @@
+import Hummingbird
+import NIOCore
+import Synchronization
+
+/// Reads the bodies of requests, in bounded memory and time.
+struct Bodies: Sendable {
+  /// How long a body may take to come.
+  static let patience = Duration.seconds(60)
+
+  /// The most bytes of one.
+  let limit: Int
+  /// Of all requests that are there at once.
+  let memory: Memory
+
+  /// - limit: the most bytes of a body; four times as many are held of all at once.
+  init(limit: Int) {
+    self.limit = limit
+    memory = Memory(limit: 4 * limit)
+  }
+
+  /// The bytes of a body.
+  ///
+  /// - held: counts them.
+  /// - Throws: `Refusal` for one that is too large or too slow, or if too much is held already.
+  func read(_ request: Request, _ held: Memory.Share) async throws -> ByteBuffer {
+    if let length = request.headers[.contentLength].flatMap({ Int($0) }), length > limit {
+      throw Refusal.largeBody(limit: limit)
+    }
+    return try await within(Self.patience, orThrow: Refusal.slowBody) {
+      var bytes = ByteBuffer()
+      for try await part in request.body {
+        guard bytes.readableBytes + part.readableBytes <= limit else {
+          throw Refusal.largeBody(limit: limit)
+        }
+        try held.add(part.readableBytes)
+        bytes.writeImmutableBuffer(part)
+      }
+      return bytes
+    }
+  }
+}
+
+/// How many bytes of bodies and images requests hold.
+final class Memory: Sendable {
+  private let limit: Int
+  private let held = Mutex(0)
+
+  init(limit: Int) { self.limit = limit }
+
+  /// What one request holds, as long as this is there.
+  final class Share: Sendable {
+    private let memory: Memory
+    private let bytes = Mutex(0)
+
+    init(of memory: Memory) { self.memory = memory }
+
+    /// - Throws: `Refusal` if that is more than all may hold together.
+    func add(_ count: Int) throws {
+      try memory.held.withLock { held in
+        guard held + count <= memory.limit else {
+          throw Refusal.busy("bodies: expected at most \(memory.limit) bytes of all requests, found more")
+        }
+        held += count
+      }
+      bytes.withLock { $0 += count }
+    }
+
+    deinit {
+      let count = bytes.withLock { $0 }
+      memory.held.withLock { $0 -= count }
+    }
+  }
+}
+
+/// Does something within a time.
+///
+/// - Throws: what it throws; `late` once the time is over.
+func within<Value: Sendable>(
+  _ time: Duration, orThrow late: any Error, _ body: @escaping @Sendable () async throws -> Value
+) async throws -> Value {
+  try await withThrowingTaskGroup(of: Value.self) { group in
+    group.addTask { try await body() }
+    group.addTask {
+      try await Task.sleep(for: time)
+      throw late
+    }
+    defer { group.cancelAll() }
+    return try await group.next()!
+  }
+}

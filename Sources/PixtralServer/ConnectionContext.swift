@@ -1,0 +1,44 @@
+import Hummingbird
+import NIOCore
+
+/// What a request knows of its connection.
+struct ConnectionContext: RequestContext {
+  var coreContext: CoreRequestContextStorage
+  let channel: any Channel
+
+  init(source: ApplicationRequestContextSource) {
+    coreContext = .init(source: source)
+    channel = source.channel
+  }
+
+  /// Calls a function when the client leaves, at once if it has left already.
+  func whenLeft(_ body: @escaping @Sendable () -> Void) async throws {
+    let left = try await channel.eventLoop.submit {
+      try channel.pipeline.syncOperations.handler(type: LeavingHandler.self).left
+    }.get()
+    left.whenComplete { _ in body() }
+  }
+}
+
+/// Learns that a client has left: that it has closed the connection, or will send nothing more. (The two look
+/// alike until something is sent to it.)
+final class LeavingHandler: ChannelInboundHandler, RemovableChannelHandler {
+  typealias InboundIn = Any
+
+  private var promise: EventLoopPromise<Void>!
+  fileprivate var left: EventLoopFuture<Void> { promise.futureResult }
+
+  func handlerAdded(context: ChannelHandlerContext) { promise = context.eventLoop.makePromise() }
+
+  func handlerRemoved(context: ChannelHandlerContext) { promise.succeed() }
+
+  func channelInactive(context: ChannelHandlerContext) {
+    promise.succeed()
+    context.fireChannelInactive()
+  }
+
+  func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
+    if case .inputClosed = event as? ChannelEvent { promise.succeed() }
+    context.fireUserInboundEventTriggered(event)
+  }
+}

@@ -1,0 +1,114 @@
+import Hummingbird
+import HummingbirdCore
+import Logging
+import NIOCore
+import PixtralImage
+import PixtralReference
+import PixtralStorage
+import PixtralText
+import ServiceLifecycle
+
+/// What a server serves, to whom, and how much of it.
+package struct ServerSettings: Sendable {
+  /// What the model is called; the first where a request does not say.
+  package var names: [String]
+  package var host = "127.0.0.1"
+  /// 0 for one that the system chooses.
+  package var port = 8000
+  /// What `file://` URLs may name; nothing without it.
+  package var files: FileTree?
+  /// Where remote images may be fetched from.
+  package var hosts: [RemoteHost] = []
+  /// Without it everybody is served.
+  package var apiKey: String?
+  /// How many requests may wait for their answer.
+  package var queue = 16
+  /// The most bytes of a body.
+  package var maxBody = 64 << 20
+  /// The most tokens of a prompt and its answer.
+  package var context = 131_072
+  /// Images of more pixels are refused.
+  package var maxPixels = ImageSize.usualMaxPixels
+
+  package init(names: [String]) { self.names = names }
+}
+
+/// The golden answer over HTTP. Serving.md.
+///
+///     request ── Bodies ──▶ JSON ── CompletionRequest ──▶ chat ── RemoteImages, ImageLoader ──▶ prompt   (reading)
+///     prompt ── Pixtral.answer ──▶ tokens ── Completion ──▶ an object, or events                        (answering)
+///
+/// Each of the two is done for one request at a time, in the order of asking.
+package struct Server: Sendable {
+  private let settings: ServerSettings
+  private let model: ServedModel
+  private let logger: Logger
+
+  /// Connections that may be open at once.
+  private static let connections = 512
+  /// How long one may be open without a request, or within one.
+  private static let patience = TimeAmount.seconds(65)
+
+  /// - checkpoint: what answers.
+  /// - logger: a line a request.
+  package init(
+    _ settings: ServerSettings, checkpoint: Checkpoint, tokenizer: Tokenizer, precision: Precision,
+    logger: Logger
+  ) {
+    (self.settings, self.logger) = (settings, logger)
+    model = ServedModel(
+      checkpoint: checkpoint, tokenizer: tokenizer, precision: precision, context: settings.context)
+  }
+
+  /// Serves until it is told to end by SIGTERM or SIGINT; then the request that is being answered is answered
+  /// to its end, and all others are refused.
+  ///
+  /// - listening: told the port, once requests are taken.
+  /// - Throws: `InputError` of kind `wrongArgument` if the address is not to be had.
+  package func run(listening: @escaping @Sendable (_ port: Int) -> Void) async throws {
+    let remote = RemoteImages(settings.hosts)
+    let reading = Lane("reading", places: Self.connections)
+    let answering = Lane("answering", places: settings.queue)
+    let routes = Routes(
+      settings: settings, model: model, bodies: Bodies(limit: settings.maxBody), remote: remote,
+      reading: reading, answering: answering)
+    let application = Application(
+      responder: routes,
+      server: .http1(
+        configuration: .init(additionalChannelHandlers: [LeavingHandler()], idleTimeout: Self.patience)),
+      configuration: ApplicationConfiguration(
+        address: .hostname(settings.host, port: settings.port), serverName: "pixtral-ref",
+        availableConnectionsDelegate: MaximumAvailableConnections(Self.connections)),
+      onServerRunning: { listening($0.localAddress?.port ?? settings.port) }, logger: logger)
+    // The last is told first to end; the server answers on meanwhile.
+    let services: [any Service] = [application, Ending(lanes: [answering, reading])]
+    let group = ServiceGroup(
+      configuration: .init(
+        services: services.map { .init(service: $0) }, gracefulShutdownSignals: [.sigterm, .sigint],
+        logger: logger))
+    let ended = await Result { try await group.run() }
+    try await remote.shutdown()
+    do { try ended.get() } catch let error as IOError {
+      throw InputError(
+        .wrongArgument, "\(settings.host):\(settings.port)", expected: "an address to listen at",
+        found: error.description, advice: "give another with --host and --port")
+    }
+  }
+}
+
+/// Ends the lanes: what waits is refused, what is being done is done.
+private struct Ending: Service {
+  let lanes: [Lane]
+
+  func run() async throws {
+    try await gracefulShutdown()
+    for lane in lanes { lane.stop() }
+    for lane in lanes { await lane.finish() }
+  }
+}
+
+extension Result where Failure == any Error {
+  fileprivate init(_ body: () async throws -> Success) async {
+    do { self = .success(try await body()) } catch { self = .failure(error) }
+  }
+}

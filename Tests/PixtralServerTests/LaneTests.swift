@@ -1,0 +1,7 @@
+import Testing
+
+@testable import PixtralServer
+
+@Suite("Lanes")
+struct LaneTests {
+}
