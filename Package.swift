@@ -92,6 +92,7 @@ if Context.environment["PIXTRAL_WITHOUT_SERVER"] == nil {
         .product(name: "HummingbirdCore", package: "hummingbird"),
         .product(name: "Logging", package: "swift-log"),
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+        .product(name: "UnixSignals", package: "swift-service-lifecycle"),
       ]),
     .executableTarget(
       name: "pixtral-ref-serve",
@@ -104,6 +105,8 @@ if Context.environment["PIXTRAL_WITHOUT_SERVER"] == nil {
       name: "PixtralServerTests",
       dependencies: [
         "PixtralServer", "TestSupport", .product(name: "AsyncHTTPClient", package: "async-http-client"),
+        .product(name: "Hummingbird", package: "hummingbird"),
+        .product(name: "Logging", package: "swift-log"),
       ]),
   ]
 }

@@ -24,7 +24,7 @@ struct Completion: Sendable {
   func whole(_ answer: Answer) throws -> JSON {
     let said = try message(answer)
     var message: [(String, JSON)] = [("role", "assistant"), ("content", said.content)]
-    if !said.calls.isEmpty { message.append(("tool_calls", .array(said.calls.map(\.json)))) }
+    if !said.calls.isEmpty { message.append(("tool_calls", .array(said.calls.map(object)))) }
     var choice: [(String, JSON)] = [
       ("index", .integer(0)), ("message", object(message)),
       ("logprobs", request.tellsLogprobs ? logprobs(answer.tokens) : .null),
@@ -63,10 +63,7 @@ struct Completion: Sendable {
     if !said.calls.isEmpty {
       delta = [
         "tool_calls": .array(
-          said.calls.enumerated().map { n, call in
-            guard case .object(let members) = call.json else { return call.json }
-            return .object([.init(key: "index", value: .integer(n))] + members)
-          })
+          said.calls.enumerated().map { n, call in object([("index", .integer(n))] + call) })
       ]
     } else if !unsaid.isEmpty {
       delta = ["content": .string(unsaid)]
@@ -107,18 +104,45 @@ struct Completion: Sendable {
     return object(members)
   }
 
-  /// What the assistant says: text, calls of tools, or both. Answer.md 6.
+  /// What the assistant says: text, calls of tools, or both. Answer.md 6, Serving.md 3.7.
   private func message(_ answer: Answer) throws -> (
-    content: JSON, calls: [AnsweredCalls.Call], finish: String
+    content: JSON, calls: [[(String, JSON)]], finish: String
   ) {
     let calls = request.readsCalls ? try tokenizer.calls(in: answer.tokens.map(\.id)) : nil
     guard let calls, !calls.calls.isEmpty else {
       return (.string(answer.text), [], answer.finish.rawValue)
     }
     return (
-      calls.content.isEmpty ? .null : .string(calls.content), calls.calls,
+      calls.content.isEmpty ? .null : .string(calls.content),
+      calls.calls.enumerated().map { described($1, id: id(of: $1, $0, of: answer)) },
       answer.finish == .stop ? "tool_calls" : answer.finish.rawValue
     )
+  }
+
+  private func described(_ call: AnsweredCalls.Call, id: String) -> [(String, JSON)] {
+    [
+      ("id", .string(id)), ("type", "function"),
+      ("function", ["name": .string(call.name), "arguments": .string(call.arguments)]),
+    ]
+  }
+
+  /// The model's own id if it is one that mistral-common takes back in the next turn; else one made of the
+  /// answer.
+  private func id(of call: AnsweredCalls.Call, _ n: Int, of answer: Answer) -> String {
+    let isOne = call.id.utf8.count == 9 && call.id.utf8.allSatisfy { isLetterOrDigit($0) }
+    if isOne { return call.id }
+    let hash = SHA256()
+    hash.update(Array("\(answer.tokens.map(\.id)) \(n)".utf8))
+    return String(hash.hexDigest().prefix(9))
+  }
+
+  private func isLetterOrDigit(_ byte: UInt8) -> Bool {
+    switch byte {
+    case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "a")...UInt8(ascii: "z"),
+      UInt8(ascii: "A")...UInt8(ascii: "Z"):
+      true
+    default: false
+    }
   }
 
   private func usage(_ answer: Answer) -> JSON {
@@ -145,7 +169,7 @@ struct Completion: Sendable {
     let spelling = tokenizer.spelling(of: id)
     return [
       ("token", .string(spelling.text)), ("logprob", .number(logProbability)),
-      ("bytes", .array(spelling.bytes.map { .integer(Int($0)) })),
+      ("bytes", spelling.bytes.map { .array($0.map { .integer(Int($0)) }) } ?? .null),
     ]
   }
 

@@ -21,10 +21,7 @@ struct CompletionRequest: Sendable {
 
   /// - Throws: `Refusal` that names the key; `InputError` with mistral-common's exception.
   init(_ value: PythonValue) throws {
-    if let key = Self.unsupported.first(where: { !$0.isHarmless(value[$0.name] ?? .none) }) {
-      throw Refusal.wrong(
-        key.name, expected: "\(key.harmless), for it is not supported", found: value[key.name]!.dumped())
-    }
+    try Self.refuse(Self.unsupported.map(\.name), in: value)
     let keys = Keys(value)
     chat = try ChatRequest(value, place: "request", folder: ".", images: ImageLoader(), form: .openAI)
 
@@ -58,6 +55,15 @@ struct CompletionRequest: Sendable {
     readsCalls = !chat.tools.isEmpty && choice.asText != "none"
   }
 
+  /// Refuses keys that are not supported, unless they have the value that changes nothing.
+  static func refuse(_ names: [String], in value: PythonValue) throws {
+    for key in unsupported where names.contains(key.name) {
+      guard let found = value[key.name], !key.isHarmless(found) else { continue }
+      throw Refusal.wrong(
+        key.name, expected: "\(key.harmless), for it is not supported", found: found.dumped())
+    }
+  }
+
   /// A key that would change the answer, and the only value with which it does not, but for null.
   struct Unsupported {
     let name: String
@@ -72,7 +78,7 @@ struct CompletionRequest: Sendable {
     fileprivate static func null(_ name: String) -> Self { .init(name) { _ in false } }
 
     fileprivate static func number(_ name: String, _ numbers: Double...) -> Self {
-      .init(name, numbers.map { numberText($0) }.joined(separator: " or ")) {
+      .init(name, numbers.map { "\(Int($0))" }.joined(separator: " or ")) {
         $0.asNumber.map(numbers.contains) ?? false
       }
     }
@@ -82,7 +88,7 @@ struct CompletionRequest: Sendable {
     }
 
     fileprivate static func empty(_ name: String) -> Self {
-      .init(name, "none") { $0 == [:] || $0 == .list([]) }
+      .init(name, "nothing in it") { $0 == [:] || $0 == .list([]) }
     }
   }
 
@@ -94,14 +100,16 @@ struct CompletionRequest: Sendable {
     .boolean("use_beam_search", false), .boolean("ignore_eos", false), .boolean("echo", false),
     .boolean("include_stop_str_in_output", false), .boolean("return_tokens_as_token_ids", false),
     .boolean("skip_special_tokens", true), .boolean("spaces_between_special_tokens", true),
-    .boolean("add_special_tokens", false),
+    .boolean("add_special_tokens", false), .boolean("return_prompt_text", false),
     .empty("logit_bias"), .empty("stop_token_ids"), .empty("bad_words"), .empty("logits_processors"),
-    .empty("chat_template_kwargs"), .empty("documents"), .empty("mm_processor_kwargs"),
+    .empty("functions"), .empty("chat_template_kwargs"), .empty("documents"), .empty("mm_processor_kwargs"),
     .init("modalities", "[\"text\"]") { $0 == .list([.string(PythonString("text"))]) },
     .init("response_format", "{\"type\": \"text\"}") { $0["type"]?.asText == "text" },
-    .null("allowed_token_ids"), .null("truncate_prompt_tokens"), .null("chat_template"),
+    .init("function_call", "\"none\"") { $0.asText == "none" }, .null("allowed_token_ids"),
+    .null("truncate_prompt_tokens"), .null("chat_template"),
     .null("structured_outputs"), .null("guided_json"), .null("guided_regex"), .null("guided_choice"),
-    .null("guided_grammar"), .null("functions"), .null("function_call"), .null("audio"),
+    .null("guided_grammar"), .null("audio"), .null("logprob_token_ids"), .null("thinking_token_budget"),
+    .null("repetition_detection"),
     .null("prediction"), .null("web_search_options"), .null("verbosity"),
   ]
 }
@@ -116,6 +124,7 @@ private struct Keys {
   func boolean(_ key: String, in object: PythonValue? = nil) throws -> Bool? {
     guard let given = (object ?? value)[key], given != .none else { return nil }
     guard let boolean = given.asBoolean else {
+      let key = object == nil ? key : "stream_options.\(key)"
       throw Refusal.wrong(key, expected: "a boolean", found: given.dumped())
     }
     return boolean
@@ -148,6 +157,10 @@ private struct Keys {
     guard options.isDictionary, isStream else {
       throw Refusal.wrong(
         "stream_options", expected: "an object, and stream: true beside it", found: options.dumped())
+    }
+    guard try boolean("continuous_usage_stats", in: options) != true else {
+      throw Refusal.wrong(
+        "stream_options.continuous_usage_stats", expected: "false, for it is not supported", found: "true")
     }
     return try boolean("include_usage", in: options) ?? false
   }

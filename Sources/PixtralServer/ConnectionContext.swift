@@ -20,17 +20,33 @@ struct ConnectionContext: RequestContext {
   }
 }
 
-/// Learns that a client has left: that it has closed the connection, or will send nothing more. (The two look
-/// alike until something is sent to it.)
+/// Learns that a client has left: that it has closed the connection, or will send nothing more (the two look
+/// alike until something is sent to it), or takes nothing of what is sent to it.
 final class LeavingHandler: ChannelInboundHandler, RemovableChannelHandler {
   typealias InboundIn = Any
 
+  /// How long what is sent may wait to be taken.
+  static let patience = TimeAmount.seconds(30)
+
   private var promise: EventLoopPromise<Void>!
+  private var closing: Scheduled<Void>?
   fileprivate var left: EventLoopFuture<Void> { promise.futureResult }
 
   func handlerAdded(context: ChannelHandlerContext) { promise = context.eventLoop.makePromise() }
 
-  func handlerRemoved(context: ChannelHandlerContext) { promise.succeed() }
+  func handlerRemoved(context: ChannelHandlerContext) {
+    closing?.cancel()
+    promise.succeed()
+  }
+
+  func channelWritabilityChanged(context: ChannelHandlerContext) {
+    closing?.cancel()
+    let channel = context.channel
+    closing =
+      channel.isWritable
+      ? nil : context.eventLoop.scheduleTask(in: Self.patience) { channel.close(promise: nil) }
+    context.fireChannelWritabilityChanged()
+  }
 
   func channelInactive(context: ChannelHandlerContext) {
     promise.succeed()

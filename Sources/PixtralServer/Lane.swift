@@ -40,7 +40,7 @@ final class Lane: Sendable {
   /// - places: how much work may wait beside what is being done.
   init(_ name: String, places: Int) {
     self.places = places
-    let thread = Thread { [self] in while true { doNext() } }
+    let thread = Thread { [self] in while doNext() {} }
     thread.name = name
     // Values inside values are read by a function that calls itself.
     thread.stackSize = 16 << 20
@@ -97,6 +97,7 @@ final class Lane: Sendable {
       return state.waiting
     }
     for job in waiting { job.refuse(Stopped()) }
+    entered.signal()
   }
 
   /// Waits until none is being done.
@@ -120,14 +121,17 @@ final class Lane: Sendable {
     entered.signal()
   }
 
-  private func doNext() {
+  /// Waits for a job and does it; or for one that is gone by then.
+  ///
+  /// - Returns: whether there may be others.
+  private func doNext() -> Bool {
     entered.wait()
-    let job = state.withLock { state -> Job? in
-      guard !state.waiting.isEmpty else { return nil }
+    let (job, isLast) = state.withLock { state -> (Job?, Bool) in
+      guard !state.waiting.isEmpty else { return (nil, state.isStopped) }
       state.isBusy = true
-      return state.waiting.removeFirst()
+      return (state.waiting.removeFirst(), false)
     }
-    guard let job else { return }
+    guard let job else { return !isLast }
     job.work(job)
     let ends = state.withLock { state in
       defer { state.ends = [] }
@@ -135,6 +139,7 @@ final class Lane: Sendable {
       return state.ends
     }
     for end in ends { end.resume() }
+    return true
   }
 }
 

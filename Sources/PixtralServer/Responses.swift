@@ -55,6 +55,7 @@ extension Routes {
           try await write(events, completion, report, to: &writer)
         } catch  where !(error is CancellationError) {
           try await writer.write(event(Refusal(error).json))
+          try await writer.write(Self.done)
         }
         try await writer.finish(nil)
       })
@@ -77,12 +78,14 @@ extension Routes {
       case .ended(let answer):
         try await writer.write(event(report.last(answer, unsaid: unsaid)))
         if let usage = report.usagePart(answer) { try await writer.write(event(usage)) }
-        try await writer.write(ByteBuffer(string: "data: [DONE]\n\n"))
+        try await writer.write(Self.done)
         return
       }
     }
     throw CancellationError()
   }
+
+  private static let done = ByteBuffer(string: "data: [DONE]\n\n")
 
   private func event(_ value: JSON) -> ByteBuffer { ByteBuffer(string: "data: \(value.text())\n\n") }
 }

@@ -117,7 +117,8 @@ struct Routes: HTTPResponder {
         + (try await reading.run { _ in model.tokenizer.encode(text) })
     } else {
       let chat = try await reading.run { _ in
-        try ChatRequest(value, place: "request", folder: ".", images: ImageLoader(), form: .openAI)
+        try CompletionRequest.refuse(["add_special_tokens"], in: value)
+        return try ChatRequest(value, place: "request", folder: ".", images: ImageLoader(), form: .openAI)
       }
       tokens = try await prompt(of: chat, held).tokens
     }
@@ -161,20 +162,15 @@ struct Routes: HTTPResponder {
       throw Refusal.wrongMediaType(type)
     }
     let bytes = try await bodies.read(request, held)
-    let value = try await reading.run { _ in
+    return try await reading.run { _ in
       try bytes.withUnsafeReadableBytes { try PythonValue(json: $0, place: "the body", values: 1_000_000) }
     }
-    guard value.isDictionary else {
-      throw Refusal.wrong("the body", expected: "an object", found: value.kindName)
-    }
-    return value
   }
 
+  /// The name that a request gives the model; the first one where it gives none, or no text, which is for
+  /// mistral-common's rules to refuse.
   private func servedName(_ value: PythonValue) throws -> String {
-    guard let given = value["model"], given != .none else { return settings.names[0] }
-    guard let name = given.asText else {
-      throw Refusal.wrong("model", expected: "a text", found: given.dumped())
-    }
+    guard let name = value["model"]?.asText else { return settings.names[0] }
     guard settings.names.contains(name) else { throw Refusal.noModel(name, served: settings.names) }
     return name
   }

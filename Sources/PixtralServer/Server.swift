@@ -7,6 +7,7 @@ import PixtralReference
 import PixtralStorage
 import PixtralText
 import ServiceLifecycle
+import UnixSignals
 
 /// What a server serves, to whom, and how much of it.
 package struct ServerSettings: Sendable {
@@ -60,12 +61,15 @@ package struct Server: Sendable {
       checkpoint: checkpoint, tokenizer: tokenizer, precision: precision, context: settings.context)
   }
 
-  /// Serves until it is told to end by SIGTERM or SIGINT; then the request that is being answered is answered
-  /// to its end, and all others are refused.
+  /// Serves until it is told to end; then the request that is being answered is answered to its end, and all
+  /// others are refused.
   ///
+  /// - signals: tell it to end.
   /// - listening: told the port, once requests are taken.
   /// - Throws: `InputError` of kind `wrongArgument` if the address is not to be had.
-  package func run(listening: @escaping @Sendable (_ port: Int) -> Void) async throws {
+  package func run(
+    until signals: [UnixSignal] = [.sigterm, .sigint], listening: @escaping @Sendable (_ port: Int) -> Void
+  ) async throws {
     let remote = RemoteImages(settings.hosts)
     let reading = Lane("reading", places: Self.connections)
     let answering = Lane("answering", places: settings.queue)
@@ -84,7 +88,7 @@ package struct Server: Sendable {
     let services: [any Service] = [application, Ending(lanes: [answering, reading])]
     let group = ServiceGroup(
       configuration: .init(
-        services: services.map { .init(service: $0) }, gracefulShutdownSignals: [.sigterm, .sigint],
+        services: services.map { .init(service: $0) }, gracefulShutdownSignals: signals,
         logger: logger))
     let ended = await Result { try await group.run() }
     try await remote.shutdown()
@@ -101,6 +105,7 @@ private struct Ending: Service {
   let lanes: [Lane]
 
   func run() async throws {
+    defer { for lane in lanes { lane.stop() } }
     try await gracefulShutdown()
     for lane in lanes { lane.stop() }
     for lane in lanes { await lane.finish() }
@@ -108,7 +113,7 @@ private struct Ending: Service {
 }
 
 extension Result where Failure == any Error {
-  fileprivate init(_ body: () async throws -> Success) async {
+  init(_ body: () async throws -> Success) async {
     do { self = .success(try await body()) } catch { self = .failure(error) }
   }
 }

@@ -54,3 +54,12 @@ struct AnswerReport {
     return Console.table([title] + rows)
   }
 }
+
+extension AnsweredCalls.Call {
+  var json: JSON {
+    [
+      "id": .string(id), "type": "function",
+      "function": ["name": .string(name), "arguments": .string(arguments)],
+    ]
+  }
+}

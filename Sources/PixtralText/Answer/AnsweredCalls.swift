@@ -12,14 +12,6 @@ public struct AnsweredCalls: Sendable, Equatable {
     public let name: String
     /// A JSON object, as Python's `json` writes it.
     public let arguments: String
-
-    /// In OpenAI's form.
-    package var json: JSON {
-      [
-        "id": .string(id), "type": "function",
-        "function": ["name": .string(name), "arguments": .string(arguments)],
-      ]
-    }
   }
 
   /// The text before the first `[TOOL_CALLS]`; all of the text where there are no calls or they cannot be

@@ -1,0 +1,79 @@
+import AsyncHTTPClient
+import Logging
+import NIOCore
+import PixtralReference
+import PixtralStorage
+import Synchronization
+import TestSupport
+import Testing
+
+@testable import PixtralServer
+
+/// A server of `seeded:tiny` on a free port, which ends with this object.
+final class RunningServer: Sendable {
+  let port: Int
+  private let task: Task<Void, any Error>
+
+  /// What a server answers.
+  struct Reply {
+    let status: Int
+    let headers: [String: String]
+    let text: String
+    var json: JSON { (try? JSON(parsing: text, place: "reply")) ?? .null }
+    var error: JSON { json["error"] ?? .null }
+  }
+
+  init(_ edit: (inout ServerSettings) throws -> Void = { _ in }) async throws {
+    var settings = ServerSettings(names: ["tiny"])
+    settings.port = 0
+    try edit(&settings)
+    let server = Server(
+      settings, checkpoint: try Checkpoint("seeded:tiny"), tokenizer: try fixtureTokenizer(),
+      precision: .float32, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+    let (ports, listening) = AsyncStream<Int>.makeStream()
+    task = Task {
+      defer { listening.finish() }
+      try await server.run(until: []) { listening.yield($0) }
+    }
+    guard let port = await ports.first(where: { _ in true }) else {
+      try await task.value
+      preconditionFailure("a server that ends at once, without an error")
+    }
+    self.port = port
+  }
+
+  deinit { task.cancel() }
+
+  func get(_ path: String, headers: [(String, String)] = []) async throws -> Reply {
+    try await send("GET", path, headers, nil)
+  }
+
+  func post(
+    _ path: String, _ body: String, headers: [(String, String)] = [("Content-Type", "application/json")]
+  ) async throws -> Reply { try await send("POST", path, headers, body) }
+
+  func send(
+    _ method: String, _ path: String, _ headers: [(String, String)] = [], _ body: String? = nil
+  ) async throws -> Reply {
+    var request = HTTPClientRequest(url: "http://127.0.0.1:\(port)\(path)")
+    request.method = .init(rawValue: method)
+    for (name, value) in headers { request.headers.add(name: name, value: value) }
+    if let body { request.body = .bytes(ByteBuffer(string: body)) }
+    let response = try await HTTPClient.shared.execute(request, timeout: .seconds(60))
+    let bytes = try await response.body.collect(upTo: 1 << 26)
+    return Reply(
+      status: Int(response.status.code),
+      headers: Dictionary(response.headers.map { ($0.name.lowercased(), $0.value) }) { first, _ in first },
+      text: String(buffer: bytes))
+  }
+
+  /// The objects of server-sent events, without the last line, `[DONE]`.
+  func events(_ body: String) async throws -> [JSON] {
+    let lines = try await post("/v1/chat/completions", body).text.split(separator: "\n\n")
+    #expect(lines.last == "data: [DONE]")
+    return try lines.dropLast().map { line in
+      try #require(line.hasPrefix("data: "))
+      return try JSON(parsing: String(line.dropFirst(6)), place: "event")
+    }
+  }
+}

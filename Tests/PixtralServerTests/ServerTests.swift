@@ -1,0 +1,210 @@
+import Foundation
+import PixtralStorage
+import PixtralText
+import TestSupport
+import Testing
+
+@testable import PixtralReference
+@testable import PixtralServer
+
+@Suite("The server")
+struct ServerTests {
+  static let hello = #""messages": [{"role": "user", "content": "Hello"}]"#
+
+  // MARK: - Answers
+
+  /// What the model says without a server.
+  private func answer(_ request: String, _ edit: (inout AnswerOptions) -> Void) throws -> Answer {
+    let (model, tokenizer) = (Pixtral<Float>(try Checkpoint("seeded:tiny")), try fixtureTokenizer())
+    var options = AnswerOptions()
+    edit(&options)
+    let prompt = try model.prompt(of: ChatRequest(json: request, form: .openAI), tokenizer: tokenizer)
+    return try model.answer(prompt, tokenizer: tokenizer, options: options)
+  }
+
+  @Test("Tokens, log-probabilities and text are those of the model")
+  func answer() async throws {
+    let server = try await RunningServer()
+    let reply = try await server.post(
+      "/v1/chat/completions",
+      "{\(Self.hello), \"max_tokens\": 12, \"logprobs\": true, \"return_token_ids\": true}")
+    let answer = try answer("{\(Self.hello)}") { $0.maxTokens = 12 }
+    let choice = try #require(reply.json["choices"]?.array?.first)
+    #expect(choice["token_ids"]?.integers == answer.tokens.map(\.id))
+    #expect(
+      choice["logprobs"]?["content"]?.array?.compactMap { $0["logprob"]?.decimal }
+        == answer.tokens.map(\.logProbability))
+    #expect(choice["message"]?["content"]?.string == answer.text)
+    #expect(reply.json["usage"]?["total_tokens"]?.integer == answer.promptTokens + 12)
+    #expect(reply.json["prompt_token_ids"]?.integers?.count == answer.promptTokens)
+  }
+
+  @Test("A sample is that of its seed")
+  func sample() async throws {
+    let server = try await RunningServer()
+    let reply = try await server.post(
+      "/v1/chat/completions",
+      "{\(Self.hello), \"max_tokens\": 12, \"temperature\": 0.9, \"top_p\": 0.8, \"seed\": 5}")
+    let answer = try answer("{\(Self.hello)}") {
+      $0.maxTokens = 12
+      $0.sampling = Sampling(temperature: 0.9, topP: 0.8, seed: 5)
+    }
+    #expect(reply.json["choices"]?.array?.first?["message"]?["content"]?.string == answer.text)
+  }
+
+  @Test("The parts of a stream come to the answer in one piece")
+  func stream() async throws {
+    let server = try await RunningServer()
+    let keys = "\(Self.hello), \"max_tokens\": 100, \"logprobs\": true, \"return_token_ids\": true"
+    let whole = try await server.post("/v1/chat/completions", "{\(keys)}")
+    let events = try await server.events(
+      "{\(keys), \"stream\": true, \"stream_options\": {\"include_usage\": true}}")
+    let choices = events.compactMap { $0["choices"]?.array?.first }
+    let choice = try #require(whole.json["choices"]?.array?.first)
+    #expect(
+      choices.compactMap { $0["delta"]?["content"]?.string }.joined() == choice["message"]?["content"]?.string
+    )
+    #expect(choices.flatMap { $0["token_ids"]?.integers ?? [] } == choice["token_ids"]?.integers)
+    #expect(
+      choices.flatMap { $0["logprobs"]?["content"]?.array ?? [] } == choice["logprobs"]?["content"]?.array)
+    #expect(choices.last?["finish_reason"] == choice["finish_reason"])
+    #expect(events.last?["usage"] == whole.json["usage"])
+    #expect(events.first?["choices"]?.array?.first?["delta"]?["role"]?.string == "assistant")
+  }
+
+  @Test("An image in a data: URL is seen")
+  func image() async throws {
+    let server = try await RunningServer()
+    let bytes = try Data(contentsOf: URL(fileURLWithPath: "\(fixtures)/images/rocket.jpg"))
+    let content = """
+      [{"type": "text", "text": "What is this?"},
+       {"type": "image_url", "image_url": {"url": "data:image/jpeg;base64,\(bytes.base64EncodedString())"}}]
+      """
+    let body = "{\"messages\": [{\"role\": \"user\", \"content\": \(content)}]"
+    let tokens = try await server.post("/tokenize", body + "}").json["tokens"]?.integers
+    #expect(tokens?.contains(10) == true)
+    let reply = try await server.post(
+      "/v1/chat/completions", body + ", \"max_tokens\": 2, \"return_token_ids\": true}")
+    #expect(reply.json["prompt_token_ids"]?.integers == tokens)
+    #expect(reply.json["choices"]?.array?.first?["token_ids"]?.integers?.count == 2)
+  }
+
+  @Test("Tokens and text go there and back")
+  func tokenize() async throws {
+    let server = try await RunningServer()
+    let there = try await server.post(
+      "/tokenize", #"{"prompt": "Grüße aus Paris", "return_token_strs": true}"#)
+    let tokens = try #require(there.json["tokens"]?.integers)
+    #expect(tokens.first == 1 && there.json["count"]?.integer == tokens.count)
+    #expect(there.json["token_strs"]?.strings?.first == "<s>")
+    let back = try await server.post("/detokenize", "{\"tokens\": \(tokens)}")
+    #expect(back.json["prompt"]?.string == "Grüße aus Paris")
+  }
+
+  @Test("The models are those that have names")
+  func models() async throws {
+    let server = try await RunningServer { $0.names = ["a/b", "c"] }
+    let list = try await server.get("/v1/models").json["data"]?.array?.compactMap { $0["id"]?.string }
+    #expect(list == ["a/b", "c"])
+    #expect(try await server.get("/v1/models/a/b").json["id"]?.string == "a/b")
+    #expect(try await server.get("/v1/models/d").status == 404)
+  }
+
+  @Test("Health is 200 and empty")
+  func health() async throws {
+    let reply = try await RunningServer { $0.apiKey = "secret" }.get("/health")
+    #expect(reply.status == 200 && reply.text.isEmpty)
+  }
+
+  // MARK: - Refusals
+
+  @Test("Another model's name is 404")
+  func otherModel() async throws {
+    let reply = try await RunningServer().post("/v1/chat/completions", "{\"model\": \"gpt\", \(Self.hello)}")
+    #expect(
+      reply.status == 404 && reply.error["code"] == "model_not_found" && reply.error["param"] == "model")
+  }
+
+  @Test("Another method is 405, and the right ones are told")
+  func method() async throws {
+    let server = try await RunningServer()
+    let reply = try await server.send("DELETE", "/v1/models")
+    #expect(reply.status == 405 && reply.headers["allow"] == "GET, HEAD")
+    #expect(try await server.get("/tokenize").headers["allow"] == "POST")
+  }
+
+  @Test("Another path is 404")
+  func path() async throws {
+    let reply = try await RunningServer().post("/v1/completions", "{}")
+    #expect(reply.status == 404 && reply.error["type"] == "not_found_error")
+  }
+
+  @Test("Without the key it is 401", arguments: ["", "Bearer wrong", "Basic secret", "secret"])
+  func key(header: String) async throws {
+    let server = try await RunningServer { $0.apiKey = "secret" }
+    let reply = try await server.get(
+      "/v1/models", headers: header.isEmpty ? [] : [("Authorization", header)])
+    #expect(reply.status == 401 && reply.headers["www-authenticate"] == "Bearer")
+    #expect(try await server.get("/v1/models", headers: [("Authorization", "Bearer secret")]).status == 200)
+  }
+
+  @Test("A body of more bytes is 413, with its length told or not")
+  func largeBody() async throws {
+    let server = try await RunningServer { $0.maxBody = 1000 }
+    let body = "{\(Self.hello), \"user\": \"\(String(repeating: "a", count: 1000))\"}"
+    let reply = try await server.post("/v1/chat/completions", body)
+    #expect(reply.status == 413 && reply.headers["connection"] == "close")
+    #expect(try await server.post("/v1/chat/completions", "{\(Self.hello), \"max_tokens\": 1}").status == 200)
+  }
+
+  @Test("A body of another type is 415", arguments: ["text/plain", "application/x-www-form-urlencoded"])
+  func mediaType(type: String) async throws {
+    let reply = try await RunningServer().post(
+      "/v1/chat/completions", "{\(Self.hello)}", headers: [("Content-Type", type)])
+    #expect(reply.status == 415)
+  }
+
+  @Test("application/json may have parameters, and capital letters")
+  func mediaTypeParameters() async throws {
+    let reply = try await RunningServer().post(
+      "/tokenize", "{\(Self.hello)}", headers: [("Content-Type", "Application/JSON; charset=utf-8")])
+    #expect(reply.status == 200)
+  }
+
+  @Test("What is no JSON has Python's exception")
+  func noJSON() async throws {
+    let reply = try await RunningServer().post("/v1/chat/completions", "{")
+    #expect(reply.status == 400 && reply.error["type"] == "JSONDecodeError")
+  }
+
+  @Test("Values without number are refused, not kept")
+  func manyValues() async throws {
+    let body = "{\"messages\": [\(String(repeating: "{},", count: 1_000_001)){}]}"
+    let reply = try await RunningServer().post("/v1/chat/completions", body)
+    #expect(reply.status == 400 && reply.error["message"]?.string?.contains("1000000 values") == true)
+  }
+
+  @Test("What mistral-common refuses has its exception")
+  func exception() async throws {
+    let body = #"{"messages": [{"role": "assistant", "content": "a"}]}"#
+    for path in ["/v1/chat/completions", "/tokenize"] {
+      let reply = try await RunningServer().post(path, body)
+      #expect(reply.status == 400 && reply.error["type"] == "InvalidMessageStructureException")
+    }
+  }
+
+  @Test("An answer that does not fit behind its prompt is refused")
+  func context() async throws {
+    let server = try await RunningServer { $0.context = 20 }
+    #expect(
+      try await server.post("/v1/chat/completions", "{\(Self.hello), \"max_tokens\": 16}").status == 200)
+    let reply = try await server.post("/v1/chat/completions", "{\(Self.hello), \"max_tokens\": 17}")
+    #expect(reply.status == 400 && reply.error["param"] == "max_tokens")
+  }
+
+  @Test("A port that is taken is an input error")
+  func port() async throws {
+    let server = try await RunningServer()
+    await #expect(throws: InputError.self) { _ = try await RunningServer { $0.port = server.port } }
+  }
+}
