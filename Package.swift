@@ -77,6 +77,7 @@ if Context.environment["PIXTRAL_WITHOUT_SERVER"] == nil {
   package.products.append(.executable(name: "pixtral-ref-serve", targets: ["pixtral-ref-serve"]))
   package.dependencies += [
     .package(url: "https://github.com/apple/swift-log", from: "1.16.2"),
+    .package(url: "https://github.com/apple/swift-nio-extras", from: "1.35.2"),
     .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.1", traits: []),
     .package(url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
     .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
@@ -86,11 +87,12 @@ if Context.environment["PIXTRAL_WITHOUT_SERVER"] == nil {
     .target(
       name: "PixtralServer",
       dependencies: [
-        "PixtralStorage", "PixtralImage", "PixtralText", "PixtralReference",
+        "CLinux", "PixtralStorage", "PixtralImage", "PixtralText", "PixtralReference",
         .product(name: "AsyncHTTPClient", package: "async-http-client"),
         .product(name: "Hummingbird", package: "hummingbird"),
         .product(name: "HummingbirdCore", package: "hummingbird"),
         .product(name: "Logging", package: "swift-log"),
+        .product(name: "NIOHTTPTypes", package: "swift-nio-extras"),
         .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
         .product(name: "UnixSignals", package: "swift-service-lifecycle"),
       ]),

@@ -158,20 +158,18 @@ extension Pixtral {
   /// - Parameters:
   ///   - prompt: tokens and images; its images are encoded here, once.
   ///   - cache: an empty one.
-  ///   - logitRows: how many of the last positions get logits; nil for all.
   ///   - trace: sees every activation.
-  /// - Returns: (logitRows, vocab_size).
+  /// - Returns: (1, vocab_size).
   /// - Throws: `InputError` if tokens and images do not fit one another or the model; what the
   ///   trace's recorder throws.
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
   public func prefill(
-    _ prompt: Prompt, cache: KeyValueCache<Scalar>, logitRows: Int? = 1, trace: Trace = Trace()
+    _ prompt: Prompt, cache: KeyValueCache<Scalar>, trace: Trace = Trace()
   ) throws -> Matrix<Scalar> {
     precondition(cache.count == 0, "an empty cache")
-    try prompt.check(against: checkpoint.parameters)
-    try trace.begin([prompt], checkpoint.parameters, logitRows: logitRows)
-    return try logits(embed([prompt], trace), cache: cache, logitRows: logitRows, trace: trace)
+    return try logits(
+      embeddings(of: prompt, logitRows: 1, trace: trace), cache: cache, logitRows: 1, trace: trace)
   }
 
   /// The next tokens of an answer to logits, through the cache of those before them: one position
@@ -198,13 +196,21 @@ extension Pixtral {
   /// The decoder's input for a whole prompt, images encoded: what `logits(_:cache:)` takes, a part
   /// at a time.
   ///
+  /// - Parameters:
+  ///   - prompt: tokens and images.
+  ///   - logitRows: how many logits a run will hold at once, for the trace to announce; nil for all.
+  ///   - trace: sees every activation.
   /// - Returns: (tokens, dim).
-  /// - Throws: `InputError` if tokens and pixels do not fit one another or the model.
+  /// - Throws: `InputError` if tokens and pixels do not fit one another or the model; what the trace's
+  ///   recorder throws.
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
-  public func embeddings(of prompt: Prompt) throws -> Matrix<Scalar> {
+  public func embeddings(
+    of prompt: Prompt, logitRows: Int? = nil, trace: Trace = Trace()
+  ) throws -> Matrix<Scalar> {
     try prompt.check(against: checkpoint.parameters)
-    return try embed([prompt], Trace())
+    try trace.begin([prompt], checkpoint.parameters, logitRows: logitRows)
+    return try embed([prompt], trace)
   }
 
   /// The next rows of a prompt to logits, through a cache that holds the keys and values of those

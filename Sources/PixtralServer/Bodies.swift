@@ -1,3 +1,4 @@
+import CLinux
 import Hummingbird
 import NIOCore
 import Synchronization
@@ -23,18 +24,21 @@ struct Bodies: Sendable {
   /// - held: counts them.
   /// - Throws: `Refusal` for one that is too large or too slow, or if too much is held already.
   func read(_ request: Request, _ held: Memory.Share) async throws -> ByteBuffer {
-    if let length = request.headers[.contentLength].flatMap({ Int($0) }), length > limit {
-      throw Refusal.largeBody(limit: limit)
-    }
+    // Who says beforehand how much comes has room for it, or is refused; else all might come half-way.
+    let length = request.headers[.contentLength].flatMap { Int($0) }
+    guard length ?? 0 <= limit else { throw Refusal.largeBody(limit: limit) }
+    try held.add(length ?? 0)
     return try await within(Self.patience, orThrow: Refusal.slowBody) {
       var bytes = ByteBuffer()
-      for try await part in request.body {
-        guard bytes.readableBytes + part.readableBytes <= limit else {
-          throw Refusal.largeBody(limit: limit)
+      do {
+        for try await part in request.body {
+          guard bytes.readableBytes + part.readableBytes <= limit else {
+            throw Refusal.largeBody(limit: limit)
+          }
+          if length == nil { try held.add(part.readableBytes) }
+          bytes.writeImmutableBuffer(part)
         }
-        try held.add(part.readableBytes)
-        bytes.writeImmutableBuffer(part)
-      }
+      } catch  where !(error is Refusal || error is CancellationError) { throw Refusal.brokenBody(error) }
       return bytes
     }
   }
@@ -68,6 +72,8 @@ final class Memory: Sendable {
     deinit {
       let count = bytes.withLock { $0 }
       memory.held.withLock { $0 -= count }
+      // What a large request has left between smaller things goes back to the system.
+      if count > 1 << 20 { malloc_trim(0) }
     }
   }
 }

@@ -115,7 +115,7 @@ struct CompletionRequest: Sendable {
 }
 
 /// Keys that mistral-common does not know, taken as pydantic takes them for vLLM.
-private struct Keys {
+struct Keys {
   private let value: PythonValue
 
   init(_ value: PythonValue) { self.value = value }

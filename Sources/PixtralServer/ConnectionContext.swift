@@ -1,5 +1,6 @@
 import Hummingbird
 import NIOCore
+import NIOHTTPTypes
 
 /// What a request knows of its connection.
 struct ConnectionContext: RequestContext {
@@ -11,12 +12,18 @@ struct ConnectionContext: RequestContext {
     channel = source.channel
   }
 
-  /// Calls a function when the client leaves, at once if it has left already.
+  /// Tells a client to go on that waits for that before it sends a body.
+  func goOn() { channel.writeAndFlush(HTTPResponsePart.head(HTTPResponse(status: .continue)), promise: nil) }
+
+  /// Calls a function when the client leaves, at once if it has left already. Then the connection ends.
   func whenLeft(_ body: @escaping @Sendable () -> Void) async throws {
     let left = try await channel.eventLoop.submit {
       try channel.pipeline.syncOperations.handler(type: LeavingHandler.self).left
     }.get()
-    left.whenComplete { _ in body() }
+    left.whenComplete { [channel] _ in
+      body()
+      channel.close(promise: nil)
+    }
   }
 }
 

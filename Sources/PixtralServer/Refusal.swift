@@ -106,6 +106,21 @@ extension Refusal {
       message: "the body: expected at most \(limit) bytes, found more; --max-body allows more")
   }
 
+  static func brokenBody(_ error: any Error) -> Refusal {
+    Refusal(
+      status: .badRequest, type: "invalid_request_error",
+      message: "the body: expected all of it, found \(shortened("\(error)"))")
+  }
+
+  /// - limit: bytes of which more tokens come than a context has, whatever they say.
+  static func longText(limit: Int) -> Refusal {
+    Refusal(
+      status: .badRequest, type: "invalid_request_error",
+      message:
+        "the request: expected at most \(limit) bytes beside its images, found more; longer texts cannot "
+        + "fit in --context")
+  }
+
   static let slowBody = Refusal(
     status: .requestTimeout, type: "invalid_request_error",
     message: "the body: expected it within \(Bodies.patience), found a part of it")

@@ -63,10 +63,10 @@ struct Routes: HTTPResponder {
       return try await complete(request, context)
     case "/tokenize":
       try check(request, .post)
-      return try await tokenize(request)
+      return try await tokenize(request, context)
     case "/detokenize":
       try check(request, .post)
-      return try await detokenize(request)
+      return try await detokenize(request, context)
     default: throw Refusal.noPath(path)
     }
   }
@@ -75,7 +75,7 @@ struct Routes: HTTPResponder {
 
   private func complete(_ request: Request, _ context: Context) async throws -> Response {
     let held = Memory.Share(of: bodies.memory)
-    let value = try await read(request, held)
+    let value = try await read(request, context, held)
     let name = try servedName(value)
     let completion = try await reading.run { _ in try CompletionRequest(value) }
     let prompt = try await prompt(of: completion.chat, held)
@@ -101,46 +101,35 @@ struct Routes: HTTPResponder {
       ? try await stream(events, completion, report) : try await whole(events, report)
   }
 
-  private func tokenize(_ request: Request) async throws -> Response {
+  private func tokenize(_ request: Request, _ context: Context) async throws -> Response {
     let held = Memory.Share(of: bodies.memory)
-    let value = try await read(request, held)
+    let value = try await read(request, context, held)
     _ = try servedName(value)
-    let tokens: [Int]
-    if let text = value["prompt"], value["messages"] == nil {
-      guard let text = text.asText else {
-        throw Refusal.wrong("prompt", expected: "a text", found: text.dumped())
-      }
-      let begins = value["add_special_tokens"].map { $0.asBoolean != false } ?? true
-      let model = model
-      tokens =
+    let model = model
+    let asked = try await reading.run { _ in try TokenizeRequest(value) }
+    let tokens =
+      switch asked.content {
+      case .text(let text, let begins):
         (begins ? [V7Token.beginOfSequence.rawValue] : [])
-        + (try await reading.run { _ in model.tokenizer.encode(text) })
-    } else {
-      let chat = try await reading.run { _ in
-        try CompletionRequest.refuse(["add_special_tokens"], in: value)
-        return try ChatRequest(value, place: "request", folder: ".", images: ImageLoader(), form: .openAI)
+          + (try await reading.run { _ in model.tokenizer.encode(text) })
+      case .chat(let chat): try await prompt(of: chat, held).tokens
       }
-      tokens = try await prompt(of: chat, held).tokens
-    }
-    let tells = value["return_token_strs"]?.asBoolean ?? false
     return json([
       "count": .integer(tokens.count), "max_model_len": .integer(settings.context),
       "tokens": .array(tokens.map(JSON.integer)),
-      "token_strs": tells ? .array(model.tokenizer.pieces(of: tokens).map(JSON.string)) : .null,
+      "token_strs": asked.tellsPieces ? .array(model.tokenizer.pieces(of: tokens).map(JSON.string)) : .null,
     ])
   }
 
-  private func detokenize(_ request: Request) async throws -> Response {
-    let value = try await read(request, Memory.Share(of: bodies.memory))
+  private func detokenize(_ request: Request, _ context: Context) async throws -> Response {
+    let value = try await read(request, context, Memory.Share(of: bodies.memory))
     _ = try servedName(value)
-    guard let tokens = value["tokens"]?.asList else {
-      throw Refusal.wrong(
-        "tokens", expected: "an array of ids", found: value["tokens"]?.kindName ?? "no such key")
-    }
     let model = model
     return json([
       "prompt": .string(
-        try await reading.run { _ in try model.tokenizer.decode(model.tokenizer.ids(tokens)) })
+        try await reading.run { _ in
+          try model.tokenizer.decode(DetokenizeRequest(value, pieces: model.tokenizer.count).tokens)
+        })
     ])
   }
 
@@ -154,16 +143,24 @@ struct Routes: HTTPResponder {
   // MARK: - Steps on the way
 
   /// The body of a request as JSON.
-  private func read(_ request: Request, _ held: Memory.Share) async throws -> PythonValue {
+  private func read(
+    _ request: Request, _ context: Context, _ held: Memory.Share
+  ) async throws -> PythonValue {
     if answering.isStopped { throw Refusal.stopping }
     let type = request.headers[.contentType]
     let plain = type?.split(separator: ";", omittingEmptySubsequences: false).first ?? ""
     guard plain.lowercased().trimmingCharacters(in: .whitespaces) == "application/json" else {
       throw Refusal.wrongMediaType(type)
     }
+    if request.headers[.expect]?.lowercased() == "100-continue" { context.goOn() }
     let bytes = try await bodies.read(request, held)
+    let limit = settings.context * model.tokenizer.longestPiece
     return try await reading.run { _ in
-      try bytes.withUnsafeReadableBytes { try PythonValue(json: $0, place: "the body", values: 1_000_000) }
+      let value = try bytes.withUnsafeReadableBytes {
+        try PythonValue(json: $0, place: "the body", values: 1_000_000)
+      }
+      guard bytes.readableBytes - value.bytesOfImages <= limit else { throw Refusal.longText(limit: limit) }
+      return value
     }
   }
 

@@ -104,7 +104,7 @@ struct PixtralRefServe: AsyncParsableCommand {
 
   func run() async throws {
     try BLAS.begin()
-    keepFreedMemory()
+    keepFreedMemory(upTo: 8 << 20)
     // A client that has left is no reason to end.
     signal(SIGPIPE, SIG_IGN)
     let checkpoint = try Checkpoint(checkpoint)

@@ -83,7 +83,7 @@ struct TokensService: Sendable {
         throw InputError.request("text", "Unicode text", "half of a surrogate pair", "RuntimeError")
       }
       add(text.text, to: &answer)
-    case ("tokens", .list(let values)): answer.add("text", try tokenizer.decode(tokenizer.ids(values)))
+    case ("tokens", .list(let values)): answer.add("text", try tokenizer.decode(tokens(values)))
     default:
       throw Self.wrongLine(
         "\(place), \(key)", key == "text" ? "a string" : "an array of tokens", value.kindName)
@@ -131,6 +131,23 @@ struct TokensService: Sendable {
   ) -> InputError {
     InputError(
       .wrongRequest, place, expected: expected, found: found, advice: advice, exception: "ValidationError")
+  }
+
+  /// Ids of the vocabulary. What is no integer outranks an integer that is no id, wherever it is.
+  private func tokens(_ values: [PythonValue]) throws -> [Int] {
+    let numbers = try values.map { value in
+      guard case .integer(let digits) = value else {
+        throw InputError(
+          .wrongTokens, "tokens", expected: "integers", found: value.kindName, exception: "TypeError")
+      }
+      return digits
+    }
+    return try numbers.enumerated().map { index, digits in
+      guard let token = Int(digits), tokenizer.vocabulary.pieces.indices.contains(token) else {
+        throw tokenizer.noToken(digits, at: index)
+      }
+      return token
+    }
   }
 
   private func add(_ request: ChatRequest, place: String, to answer: inout JSONLine) throws {

@@ -92,14 +92,15 @@ extension Pixtral {
     var tokens: [Answer.Token] = []
     var finish = Answer.Finish.length
 
-    var logits = try prefill(
-      prompt, cache: cache, logitRows: options.promptBest == nil ? 1 : nil, trace: trace)  // (1 or T, V)
-    let last = logits.rows - 1
-    let said = try (0..<last).map { n in
-      try Answer.Token(
-        prompt.tokens[n + 1], Prediction(logits.row(n), position: n + 1), best: options.promptBest ?? 0)
+    var said: [Answer.Token] = []
+    var logits: Matrix<Scalar>  // (1, V)
+    if let best = options.promptBest {
+      logits = try prefill(prompt, cache: cache, trace: trace) { n, prediction in
+        said.append(Answer.Token(prompt.tokens[n], prediction, best: best))
+      }
+    } else {
+      logits = try prefill(prompt, cache: cache, trace: trace)
     }
-    logits = logits.rows(last..<last + 1)
     while tokens.count < options.maxTokens {
       let prediction = try Prediction(logits.row(0), position: cache.count)
       let token = Answer.Token(sampler.choose(prediction), prediction, best: options.best)
@@ -122,6 +123,30 @@ extension Pixtral {
       promptTokens: prompt.tokens.count, prompt: said, tokens: tokens, text: text.whole, finish: finish,
       stop: text.stop)
   }
+
+  /// A prompt to the logits of what comes next, in parts: a row of logits is 128 KiB and more.
+  ///
+  /// - each: told of each token but the first, and of what was said of its place.
+  /// - Returns: (1, vocab_size).
+  private func prefill(
+    _ prompt: Prompt, cache: KeyValueCache<Scalar>, trace: Trace, each: (Int, Prediction) -> Void
+  ) throws -> Matrix<Scalar> {
+    let count = prompt.tokens.count
+    let rows = try embeddings(of: prompt, logitRows: min(count, Self.part), trace: trace)  // (T, dim)
+    var last: Matrix<Scalar>?
+    for start in stride(from: 0, to: count, by: Self.part) {
+      let part = start..<min(start + Self.part, count)
+      let logits = try logits(rows.rows(part), cache: cache, trace: trace)  // (part, V)
+      for n in part where n + 1 < count {
+        each(n + 1, try Prediction(logits.row(n - start), position: n + 1))
+      }
+      last = logits.rows(part.count - 1..<part.count)
+    }
+    return last!
+  }
+
+  /// Positions whose logits are computed in one go, where those of many are wanted.
+  private static var part: Int { 1024 }
 
   /// What the model says of an answer that is given: its tokens are fed, whatever would have been
   /// chosen, many in one go. Answer.md 5.
@@ -154,7 +179,7 @@ extension Pixtral {
       }
       // Each token is fed once it is said to be likely or not, but the last, behind which nothing is asked.
       // In parts, for a row of logits is 128 KiB and more.
-      let part = tokens[answered.count - 1..<min(answered.count + 1023, tokens.count - 1)]
+      let part = tokens[answered.count - 1..<min(answered.count + Self.part - 1, tokens.count - 1)]
       if !part.isEmpty { logits = try self.logits(of: Array(part), cache: cache, trace: trace) }  // (part, V)
     }
     return Answer(

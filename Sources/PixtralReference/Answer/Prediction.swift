@@ -48,9 +48,15 @@ public struct Prediction: Sendable {
   }
 
   /// The ids with the largest logits, the largest first; of equal ones the lowest id first.
-  public func best(_ count: Int) -> ArraySlice<Int> {
-    if count == 1 { return [logits.indices.max { (logits[$0], $1) < (logits[$1], $0) }!] }
-    return order.prefix(count)
+  public func best(_ count: Int) -> [Int] {
+    var best: [Int] = []
+    for id in logits.indices where best.count < count || logits[id] > logits[best[count - 1]] {
+      if best.count == count { best.removeLast() }
+      // Behind all that are as likely, whose ids are lower.
+      let place = best.lastIndex { logits[$0] >= logits[id] }.map { $0 + 1 } ?? 0
+      best.insert(id, at: place)
+    }
+    return best
   }
 
   /// All ids in this order.

@@ -27,6 +27,9 @@ package struct Vocabulary: Sendable {
   /// `[`.
   package let userDefined: [(text: String, id: Int)]
 
+  /// Bytes of the longest one.
+  package let longestPiece: Int
+
   /// Reads the pieces of a model. Of the message's fields only the first, repeated, matters here: a
   /// piece.
   ///
@@ -59,6 +62,7 @@ package struct Vocabulary: Sendable {
       throw InputError(.wrongTokenizer, place, expected: "byte pieces", found: "none")
     }
     self.pieces = pieces
+    longestPiece = pieces.map(\.text.utf8.count).max()!
     firstByte = byte
     userDefined = pieces.enumerated().filter { $0.element.kind == .userDefined }
       .map { ($0.element.text, $0.offset) }.sorted { $0.text.utf8.count > $1.text.utf8.count }
