@@ -58,8 +58,11 @@ final class Memory: Sendable {
 
     init(of memory: Memory) { self.memory = memory }
 
-    /// - Throws: `Refusal` if that is more than all may hold together.
+    /// - Throws: `Refusal` if that is more than all may hold together, or more than one ever could.
     func add(_ count: Int) throws {
+      guard bytes.withLock({ $0 }) + count <= memory.limit else {
+        throw Refusal.largeBody(limit: memory.limit)
+      }
       try memory.held.withLock { held in
         guard held + count <= memory.limit else {
           throw Refusal.busy("bodies: expected at most \(memory.limit) bytes of all requests, found more")

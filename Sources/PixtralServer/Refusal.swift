@@ -103,7 +103,7 @@ extension Refusal {
   static func largeBody(limit: Int) -> Refusal {
     Refusal(
       status: .contentTooLarge, type: "invalid_request_error",
-      message: "the body: expected at most \(limit) bytes, found more; --max-body allows more")
+      message: "the request: expected at most \(limit) bytes, found more; --max-body allows more")
   }
 
   static func brokenBody(_ error: any Error) -> Refusal {

@@ -44,9 +44,9 @@ package struct RemoteHost: Sendable {
 
 /// Fetches the remote images of requests: from hosts that were named, and from no other address.
 struct RemoteImages: Sendable {
-  /// The most bytes of an image, and how often one may be somewhere else.
-  static let (limit, redirects) = (32 << 20, 5)
-  /// How long one may take to come, redirects and all.
+  /// The most bytes of an image, how often one may be somewhere else, and how many a request may have.
+  static let (limit, redirects, count) = (32 << 20, 5, 64)
+  /// How long all images of a request may take to come, redirects and all.
   static let patience = Duration.seconds(10)
 
   private let hosts: [RemoteHost]
@@ -57,6 +57,7 @@ struct RemoteImages: Sendable {
     var settings = HTTPClient.Configuration()
     settings.dnsOverride = Dictionary(hosts.map { ($0.name, $0.address) }) { first, _ in first }
     settings.redirectConfiguration = .disallow
+    settings.connectionPool.retryConnectionEstablishment = false
     client = HTTPClient(eventLoopGroupProvider: .singleton, configuration: settings)
   }
 
@@ -66,58 +67,82 @@ struct RemoteImages: Sendable {
   /// What the remote images of a request hold, or with which exception of Python's requests each fails.
   ///
   /// - held: counts their bytes.
-  /// - Throws: `Refusal` if too much is held.
-  func all(of request: ChatRequest, _ held: Memory.Share) async throws -> [String: Result<
-    [UInt8], InputError
-  >] {
+  /// - Throws: `Refusal` if too much is held, or for too many images.
+  func all(
+    of request: ChatRequest, _ held: Memory.Share
+  ) async throws -> [String: Result<[UInt8], InputError>] {
+    let end = ContinuousClock.now + Self.patience
     var images: [String: Result<[UInt8], InputError>] = [:]
     for case .image(let url) in request.messages.flatMap(\.content)
     where url.utf8.starts(with: "http".utf8) && images[url] == nil {
-      do { images[url] = .success(try await image(url, held)) } catch let error as InputError {
+      guard images.count < Self.count else {
+        throw Refusal.wrong("image_url", expected: "at most \(Self.count) remote images", found: "more")
+      }
+      do { images[url] = .success(try await image(url, until: end, held)) } catch let error as InputError {
         images[url] = .failure(error)
       }
     }
     return images
   }
 
-  private func image(_ url: String, _ held: Memory.Share) async throws -> [UInt8] {
-    @Sendable func refuse(_ expected: String, _ found: String, _ exception: String) -> InputError {
-      InputError(
-        .wrongRequest, shortened(url, to: 64), expected: expected, found: found, exception: exception)
-    }
-    let late = refuse("an image within \(Self.patience)", "none", "Timeout")
-    return try await within(Self.patience, orThrow: late) {
-      do {
-        var place = try allowed(url, from: nil, refuse)
-        for _ in 0...Self.redirects {
+  private func image(
+    _ url: String, until end: ContinuousClock.Instant, _ held: Memory.Share
+  ) async throws -> [UInt8] {
+    let fault = Fault(url: url)
+    return try await within(
+      ContinuousClock.now.duration(to: end), orThrow: fault("an image in time", "none", "Timeout")
+    ) {
+      var place = try allowed(url, from: nil, fault)
+      for _ in 0...Self.redirects {
+        let response: HTTPClientResponse
+        do {
           var request = HTTPClientRequest(url: place.absoluteString)
           request.headers.add(name: "User-Agent", value: "pixtral-ref")
-          let response = try await client.execute(request, timeout: .seconds(10))
-          switch response.status.code {
-          case 200:
-            var bytes: [UInt8] = []
-            for try await part in response.body {
-              guard bytes.count + part.readableBytes <= Self.limit else {
-                throw refuse("an image of at most \(Self.limit) bytes", "more", "ConnectionError")
-              }
-              try held.add(part.readableBytes)
-              bytes += part.readableBytesView
-            }
-            return bytes
-          case 301, 302, 303, 307, 308:
-            guard let next = response.headers.first(name: "Location") else {
-              throw refuse("an image", "a redirect to nowhere", "ImageDecodeException")
-            }
-            place = try allowed(next, from: place, refuse)
-          case let status: throw refuse("an image", "status \(status)", "HTTPError")
-          }
+          // The deadline that counts is the one above.
+          response = try await client.execute(request, timeout: .seconds(60))
+        } catch  where !(error is CancellationError) {
+          throw fault("an answer", "a connection that failed", "ConnectionError")
         }
-        throw refuse("at most \(Self.redirects) redirects", "more", "TooManyRedirects")
-      } catch let error as HTTPClientError {
-        throw refuse("an image", error.shortDescription, "ConnectionError")
-      } catch  where !(error is InputError || error is Refusal || error is CancellationError) {
-        throw refuse("an image", "\(error)", "ConnectionError")
+        switch response.status.code {
+        case 200: return try await read(response, held, fault)
+        case 301, 302, 303, 307, 308:
+          guard let next = response.headers.first(name: "Location") else {
+            throw fault("an image", "a redirect to nowhere", "ImageDecodeException")
+          }
+          place = try allowed(next, from: place, fault)
+        case let status: throw fault("an image", "status \(status)", "HTTPError")
+        }
       }
+      throw fault("at most \(Self.redirects) redirects", "more", "TooManyRedirects")
+    }
+  }
+
+  private func read(
+    _ response: HTTPClientResponse, _ held: Memory.Share, _ fault: Fault
+  ) async throws -> [UInt8] {
+    let tooLarge = fault("an image of at most \(Self.limit) bytes", "more", "ConnectionError")
+    let length = response.headers.first(name: "Content-Length").flatMap { Int($0) }
+    guard length ?? 0 <= Self.limit else { throw tooLarge }
+    var bytes: [UInt8] = []
+    do {
+      for try await part in response.body {
+        guard bytes.count + part.readableBytes <= Self.limit else { throw tooLarge }
+        try held.add(part.readableBytes)
+        bytes += part.readableBytesView
+      }
+    } catch  where !(error is InputError || error is Refusal || error is CancellationError) {
+      throw fault("all of an image", "a part of it", "ConnectionError")
+    }
+    return bytes
+  }
+
+  /// What an image is refused with.
+  private struct Fault: Sendable {
+    let url: String
+
+    func callAsFunction(_ expected: String, _ found: String, _ exception: String) -> InputError {
+      InputError(
+        .wrongRequest, shortened(url, to: 64), expected: expected, found: found, exception: exception)
     }
   }
 
@@ -126,7 +151,7 @@ struct RemoteImages: Sendable {
   ///
   /// - from: where a redirect came from.
   private func allowed(
-    _ text: String, from base: URL?, _ refuse: (String, String, String) -> InputError
+    _ text: String, from base: URL?, _ fault: Fault
   ) throws -> URL {
     guard let given = URL(string: text, relativeTo: base)?.absoluteURL,
       var parts = URLComponents(url: given, resolvingAgainstBaseURL: true),
@@ -134,12 +159,12 @@ struct RemoteImages: Sendable {
       let host = parts.host?.lowercased(), parts.user == nil, parts.password == nil,
       hosts.contains(where: { $0.answers(scheme, host, port: parts.port) })
     else {
-      throw refuse(
+      throw fault(
         "an image of a host that --fetch names", base == nil ? "another" : "a redirect to \(shortened(text))",
         "ConnectionError")
     }
     (parts.scheme, parts.host, parts.fragment) = (scheme, host, nil)
-    guard let url = parts.url else { throw refuse("a URL", "something else", "InvalidURL") }
+    guard let url = parts.url else { throw fault("a URL", "something else", "InvalidURL") }
     return url
   }
 }

@@ -95,7 +95,7 @@ package struct Server: Sendable {
     do { try ended.get() } catch let error as IOError {
       throw InputError(
         .wrongArgument, "\(settings.host):\(settings.port)", expected: "an address to listen at",
-        found: error.description, advice: "give another with --host and --port")
+        found: systemMessage(error.errnoCode), advice: "give another with --host and --port")
     }
   }
 }

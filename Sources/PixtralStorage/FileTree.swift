@@ -54,7 +54,7 @@ public struct FileTree: Sendable, Equatable {
 
   private func outside(_ path: String) -> InputError {
     InputError(
-      .unreadableFile, path, expected: "a file below \(paths[0])", found: Self.leadsOut)
+      .unreadableFile, path, expected: "a file below the folder that may be read", found: Self.leadsOut)
   }
 
   /// What is found where a path leads out.

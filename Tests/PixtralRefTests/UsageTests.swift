@@ -13,7 +13,7 @@ struct UsageTests {
     arguments: [
       (
         "tokns --text a",
-        "There is no command 'tokns'; there are trace, generate, tokens, image, compare, checkpoint, conformance, demo, help."
+        "There is no command 'tokns'; there are trace, generate, tokens, image, compare, serve, checkpoint, conformance, demo, help."
       ),
       ("trace", "Missing expected argument '--out <out>'"),
       ("trace --out x", "Give one of --request, --requests and --tokens."),
