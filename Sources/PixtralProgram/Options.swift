@@ -66,8 +66,8 @@ package func patterns(_ option: String?) -> [String] {
 
 /// Matrices come and go: lets the allocator keep their memory rather than fetch and clear new pages for each.
 ///
-/// - upTo: bytes; what is larger goes back to the system when it is freed.
-package func keepFreedMemory(upTo limit: Int32 = 1 << 30) {
+/// - upTo: bytes, 32 MiB at most, for glibc; what is larger goes back to the system when it is freed.
+package func keepFreedMemory(upTo limit: Int32 = 32 << 20) {
   mallopt(M_MMAP_THRESHOLD, limit)
   mallopt(M_TRIM_THRESHOLD, limit)
 }

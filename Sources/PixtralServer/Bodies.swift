@@ -22,12 +22,14 @@ struct Bodies: Sendable {
   /// The bytes of a body.
   ///
   /// - held: counts them.
+  /// - goOn: called where the client waits for that before it sends them.
   /// - Throws: `Refusal` for one that is too large or too slow, or if too much is held already.
-  func read(_ request: Request, _ held: Memory.Share) async throws -> ByteBuffer {
+  func read(_ request: Request, _ held: Memory.Share, goOn: () -> Void) async throws -> ByteBuffer {
     // Who says beforehand how much comes has room for it, or is refused; else all might come half-way.
     let length = request.headers[.contentLength].flatMap { Int($0) }
     guard length ?? 0 <= limit else { throw Refusal.largeBody(limit: limit) }
     try held.add(length ?? 0)
+    if request.headers[.expect]?.lowercased() == "100-continue" { goOn() }
     return try await within(Self.patience, orThrow: Refusal.slowBody) {
       var bytes = ByteBuffer()
       do {

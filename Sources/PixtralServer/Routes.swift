@@ -152,8 +152,7 @@ struct Routes: HTTPResponder {
     guard plain.lowercased().trimmingCharacters(in: .whitespaces) == "application/json" else {
       throw Refusal.wrongMediaType(type)
     }
-    if request.headers[.expect]?.lowercased() == "100-continue" { context.goOn() }
-    let bytes = try await bodies.read(request, held)
+    let bytes = try await bodies.read(request, held, goOn: context.goOn)
     let limit = settings.context * model.tokenizer.longestPiece
     return try await reading.run { _ in
       let value = try bytes.withUnsafeReadableBytes {
@@ -164,10 +163,14 @@ struct Routes: HTTPResponder {
     }
   }
 
-  /// The name that a request gives the model; the first one where it gives none, or no text, which is for
-  /// mistral-common's rules to refuse.
+  /// The name that a request gives the model; the first one where it gives none.
   private func servedName(_ value: PythonValue) throws -> String {
-    guard let name = value["model"]?.asText else { return settings.names[0] }
+    guard let given = value["model"], given != .none else { return settings.names[0] }
+    guard let name = given.asText else {
+      let error = Refusal.wrong("model", expected: "a text", found: given.dumped())
+      // As pydantic has it, which reads requests for mistral-common.
+      throw Refusal(status: error.status, type: "ValidationError", message: error.message, param: "model")
+    }
     guard settings.names.contains(name) else { throw Refusal.noModel(name, served: settings.names) }
     return name
   }

@@ -171,6 +171,52 @@ struct ServerTests {
     #expect(reply.status == 200)
   }
 
+  @Test("A name that is no text is pydantic's to refuse", arguments: ["/v1/chat/completions", "/tokenize"])
+  func wrongModel(path: String) async throws {
+    let reply = try await RunningServer().post(path, "{\"model\": 5, \(Self.hello)}")
+    #expect(reply.status == 400 && reply.error["type"] == "ValidationError")
+  }
+
+  @Test(
+    "Tokens that are none are refused by their key",
+    arguments: ["5", "[\"a\"]", "[32768]", "[-1]", "[1.5]", "null"])
+  func wrongTokens(tokens: String) async throws {
+    let reply = try await RunningServer().post("/detokenize", "{\"tokens\": \(tokens)}")
+    #expect(reply.status == 400 && reply.error["param"] == "tokens")
+  }
+
+  @Test("A text and a chat are not tokenized both")
+  func both() async throws {
+    let reply = try await RunningServer().post("/tokenize", "{\"prompt\": \"a\", \(Self.hello)}")
+    #expect(reply.status == 400 && reply.error["param"] == "prompt")
+  }
+
+  @Test("Texts that cannot fit in the context are not tokenized, images aside")
+  func longText() async throws {
+    let server = try await RunningServer { $0.context = 100 }
+    let long = String(repeating: "a", count: 20_000)
+    #expect(try await server.post("/tokenize", "{\"prompt\": \"\(long)\"}").status == 400)
+    let image = #"{"type": "image_url", "image_url": {"url": "data:image/png;base64,\#(long)"}}"#
+    let reply = try await server.post(
+      "/tokenize", "{\"messages\": [{\"role\": \"user\", \"content\": [\(image)]}]}")
+    #expect(reply.status == 400 && reply.error["type"] == "ValueError")
+  }
+
+  @Test("Who announces more than there is room for is refused, and who comes first is served")
+  func held() throws {
+    let memory = Memory(limit: 100)
+    let first = Memory.Share(of: memory)
+    try first.add(80)
+    do {
+      let second = Memory.Share(of: memory)
+      #expect(throws: Refusal.self) { try second.add(30) }
+      try second.add(20)
+    }
+    try first.add(20)
+    let error = #expect(throws: Refusal.self) { try first.add(1) }
+    #expect(error?.status == .contentTooLarge)
+  }
+
   @Test("What is no JSON has Python's exception")
   func noJSON() async throws {
     let reply = try await RunningServer().post("/v1/chat/completions", "{")

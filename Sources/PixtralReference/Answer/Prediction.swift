@@ -49,6 +49,7 @@ public struct Prediction: Sendable {
 
   /// The ids with the largest logits, the largest first; of equal ones the lowest id first.
   public func best(_ count: Int) -> [Int] {
+    if count == 0 { return [] }
     var best: [Int] = []
     for id in logits.indices where best.count < count || logits[id] > logits[best[count - 1]] {
       if best.count == count { best.removeLast() }

@@ -71,6 +71,46 @@ struct AnswerTests {
     }
   }
 
+  @Test("What is said of a prompt is what is said of it as an answer that is given")
+  func prompt() throws {
+    let prompt = try ModelCase("text").prompt
+    let model = Pixtral<Double>(tiny)
+    let answer = try model.answer(
+      prompt, tokenizer: tokenizer,
+      options: options {
+        $0.maxTokens = 3
+        $0.promptBest = 2
+      })
+    let given = try model.answer(
+      Prompt(tokens: [prompt.tokens[0]]), forced: Array(prompt.tokens.dropFirst()), tokenizer: tokenizer,
+      best: 2)
+    try #require(answer.prompt.count == prompt.tokens.count - 1 && given.tokens.count == answer.prompt.count)
+    for (a, b) in zip(answer.prompt, given.tokens) {
+      #expect(a.id == b.id && a.rank == b.rank && a.best.map(\.id) == b.best.map(\.id))
+      #expect(abs(a.logProbability - b.logProbability) < 1e-11)
+    }
+    let silent = try model.answer(prompt, tokenizer: tokenizer, options: options { $0.maxTokens = 3 })
+    #expect(silent.prompt.isEmpty && silent.tokens.map(\.id) == answer.tokens.map(\.id))
+  }
+
+  @Test("Logits of a long prompt are computed in parts, and are the same")
+  func longPrompt() throws {
+    let tokens = [1] + (0..<1500).map { 1000 + $0 * 7 % 3000 }
+    let model = Pixtral<Double>(tiny)
+    let answer = try model.answer(
+      Prompt(tokens: tokens), tokenizer: tokenizer,
+      options: options {
+        $0.maxTokens = 1
+        $0.promptBest = 0
+      })
+    let whole = try model(Prompt(tokens: tokens))
+    try #require(answer.prompt.count == 1500)
+    for n in [0, 1022, 1023, 1024, 1499] {
+      let prediction = try Prediction(whole.row(n), position: n)
+      #expect(abs(answer.prompt[n].logProbability - prediction.logProbability(of: tokens[n + 1])) < 1e-11)
+    }
+  }
+
   @Test("Each position behind the prompt is computed once, and images are encoded once")
   func nothingTwice() throws {
     let prompt = try ModelCase("small-rgba").prompt

@@ -1,4 +1,5 @@
 import PixtralStorage
+import TestSupport
 import Testing
 
 @testable import PixtralReference
@@ -30,6 +31,17 @@ struct PredictionTests {
   @Test("More of the best than there are tokens are all of them")
   func bestOfAll() throws {
     #expect(try Prediction([1, 3], position: 0).best(9).count == 2)
+  }
+
+  @Test("The most likely tokens are the first of all in their order, whatever is equal")
+  func bestOfMany() throws {
+    var draw = Draw(seed: 4)
+    let prediction = try Prediction(
+      (0..<500).map { _ in Float(Int.random(in: 0..<40, using: &draw)) }, position: 0)
+    for count in [0, 1, 7, 100, 500] {
+      #expect(prediction.best(count) == Array(prediction.order.prefix(count)))
+    }
+    for (place, id) in prediction.order.enumerated() { #expect(prediction.rank(of: id) == place + 1) }
   }
 
   @Test("A logit that is no number is refused with its place", arguments: [Float.nan, -.infinity])
