@@ -8,6 +8,8 @@ struct CompletionRequest: Sendable {
   let chat: ChatRequest
   /// How the answer is chosen.
   let options: AnswerOptions
+  /// The key that says the most tokens of the answer, if one does.
+  private let limitKey: String?
   /// Whether the answer comes as it is made.
   let isStream: Bool
   /// Whether a stream ends with `usage`.
@@ -29,9 +31,8 @@ struct CompletionRequest: Sendable {
     options.sampling = Sampling(
       temperature: chat.settings.temperature ?? 0, topP: chat.settings.topP ?? 1,
       seed: chat.settings.randomSeed ?? 0)
-    options.maxTokens =
-      try keys.number("max_completion_tokens", in: 1...Int(Int32.max))
-      ?? keys.number("max_tokens", in: 1...Int(Int32.max)) ?? options.maxTokens
+    limitKey = ["max_completion_tokens", "max_tokens"].first { value[$0] ?? .none != .none }
+    if let limitKey { options.maxTokens = try keys.number(limitKey, in: 1...Int(Int32.max))! }
     options.stops = try keys.stops()
     tellsLogprobs = try keys.boolean("logprobs") ?? false
     let best = try keys.number("top_logprobs", in: 0...20)
@@ -55,6 +56,22 @@ struct CompletionRequest: Sendable {
     readsCalls = !chat.tools.isEmpty && choice.asText != "none"
   }
 
+  /// How an answer is chosen that stands behind so many tokens, in a context of so many. One whose length is
+  /// not asked for is as long as there is room.
+  ///
+  /// - Throws: `Refusal` if there is too little room.
+  func options(behind prompt: Int, context: Int) throws -> AnswerOptions {
+    let room = context - prompt
+    guard room >= (limitKey == nil ? 1 : options.maxTokens) else {
+      throw Refusal.wrong(
+        limitKey ?? "messages", expected: "at most \(context) tokens with the answer",
+        found: "a prompt of \(prompt) and an answer of \(limitKey == nil ? 1 : options.maxTokens)")
+    }
+    var options = options
+    options.maxTokens = min(options.maxTokens, room)
+    return options
+  }
+
   /// Refuses keys that are not supported, unless they have the value that changes nothing.
   static func refuse(_ names: [String], in value: PythonValue) throws {
     for key in unsupported where names.contains(key.name) {
@@ -65,12 +82,14 @@ struct CompletionRequest: Sendable {
   }
 
   /// A key that would change the answer, and the only value with which it does not, but for null.
-  struct Unsupported {
+  struct Unsupported: Sendable {
     let name: String
     let harmless: String
-    let isHarmless: (PythonValue) -> Bool
+    let isHarmless: @Sendable (PythonValue) -> Bool
 
-    init(_ name: String, _ harmless: String = "null", _ isHarmless: @escaping (PythonValue) -> Bool) {
+    init(
+      _ name: String, _ harmless: String = "null", _ isHarmless: @escaping @Sendable (PythonValue) -> Bool
+    ) {
       (self.name, self.harmless) = (name, harmless)
       self.isHarmless = { $0 == .none || isHarmless($0) }
     }
@@ -93,7 +112,7 @@ struct CompletionRequest: Sendable {
   }
 
   /// OpenAI's and vLLM's. Serving.md 3.4 has the same list.
-  nonisolated(unsafe) static let unsupported: [Unsupported] = [
+  static let unsupported: [Unsupported] = [
     .number("n", 1), .number("best_of", 1),
     .number("frequency_penalty", 0), .number("presence_penalty", 0), .number("repetition_penalty", 1),
     .number("top_k", 0, -1), .number("min_p", 0), .number("min_tokens", 0), .number("length_penalty", 1),
@@ -106,10 +125,10 @@ struct CompletionRequest: Sendable {
     .init("modalities", "[\"text\"]") { $0 == .list([.string(PythonString("text"))]) },
     .init("response_format", "{\"type\": \"text\"}") { $0["type"]?.asText == "text" },
     .init("function_call", "\"none\"") { $0.asText == "none" }, .null("allowed_token_ids"),
-    .null("truncate_prompt_tokens"), .null("chat_template"),
-    .null("structured_outputs"), .null("guided_json"), .null("guided_regex"), .null("guided_choice"),
-    .null("guided_grammar"), .null("audio"), .null("logprob_token_ids"), .null("thinking_token_budget"),
-    .null("repetition_detection"),
+    .null("truncate_prompt_tokens"), .null("chat_template"), .null("structured_outputs"),
+    .null("guided_json"),
+    .null("guided_regex"), .null("guided_choice"), .null("guided_grammar"), .null("audio"),
+    .null("logprob_token_ids"), .null("thinking_token_budget"), .null("repetition_detection"),
     .null("prediction"), .null("web_search_options"), .null("verbosity"),
   ]
 }

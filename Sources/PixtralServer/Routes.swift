@@ -79,24 +79,20 @@ struct Routes: HTTPResponder {
     let name = try servedName(value)
     let completion = try await reading.run { _ in try CompletionRequest(value) }
     let prompt = try await prompt(of: completion.chat, held)
-    let room = settings.context - prompt.tokens.count
-    guard completion.options.maxTokens <= room else {
-      throw Refusal.wrong(
-        "max_tokens", expected: "at most \(max(0, room)) behind a prompt of \(prompt.tokens.count) tokens",
-        found: "\(completion.options.maxTokens)")
-    }
+    let options = try completion.options(behind: prompt.tokens.count, context: settings.context)
     let report = Completion(completion, prompt: prompt.tokens, model.tokenizer, model: name)
     let model = model
     let (events, job) = try answering.events { (job, say: (AnswerEvent) -> Void) in
       defer { withExtendedLifetime(held) {} }
       try job.check()
       let answer = try withoutActuallyEscaping(say) { say in
-        try model.answer(prompt, completion.options, job, began: { say(.began) }) { say(.token($0, $1)) }
+        try model.answer(prompt, options, job, began: { say(.began) }) { say(.token($0, $1)) }
       }
       try model.checkpoint.checkWhole()
       say(.ended(answer))
     }
-    try await context.whenLeft { answering.leave(job) }
+    // The connection may outlive the job, and with it what the request holds.
+    context.whenLeft { [weak job] in if let job { answering.leave(job) } }
     return completion.isStream
       ? try await stream(events, completion, report) : try await whole(events, report)
   }

@@ -25,7 +25,7 @@ struct PixtralRefServe: AsyncParsableCommand {
       host. Docs/Serving.md has the rules, Docs/openapi.yaml the same for programs.
 
       To serve the model that the model card's clients ask for:
-        pixtral-ref serve --name mistralai/Pixtral-Large-Instruct-2411 --fetch picsum.photos
+        pixtral-ref serve --name mistralai/Pixtral-Large-Instruct-2411 --fetch huggingface.co
       """,
     version: Program.version)
 
@@ -83,7 +83,9 @@ struct PixtralRefServe: AsyncParsableCommand {
     guard (1...(1 << 30)).contains(maxBody) else {
       throw ValidationError("--max-body must be from 1 to \(1 << 30).")
     }
-    guard context >= 2 else { throw ValidationError("--context must be 2 or more.") }
+    guard (2...Int(Int32.max)).contains(context) else {
+      throw ValidationError("--context must be from 2 to \(Int32.max).")
+    }
     guard !name.contains("") else { throw ValidationError("--name must be some text.") }
     guard apiKey != "" else { throw ValidationError("--api-key must be some text.") }
   }

@@ -246,7 +246,40 @@ struct ServerTests {
       try await server.post("/v1/chat/completions", "{\(Self.hello), \"max_tokens\": 16}").status == 200)
     let reply = try await server.post("/v1/chat/completions", "{\(Self.hello), \"max_tokens\": 17}")
     #expect(reply.status == 400 && reply.error["param"] == "max_tokens")
+    let other = try await server.post(
+      "/v1/chat/completions", "{\(Self.hello), \"max_completion_tokens\": 17}")
+    #expect(other.status == 400 && other.error["param"] == "max_completion_tokens")
   }
+
+  @Test("An answer whose length is not asked for is as long as there is room")
+  func room() async throws {
+    let server = try await RunningServer { $0.context = 20 }
+    let reply = try await server.post("/v1/chat/completions", "{\(Self.hello)}")
+    #expect(reply.json["usage"]?["total_tokens"]?.integer == 20)
+  }
+
+  @Test("A client that closes the connection ends its answer", arguments: [false, true])
+  func leaving(streams: Bool) async throws {
+    let server = try await RunningServer { $0.queue = 0 }
+    // An answer of this seed has more than 20,000 tokens, which take a minute.
+    let body = """
+      {\(Self.hello), "max_tokens": 100000, "temperature": 1, "seed": \(Self.longSeed), "stream": \(streams)}
+      """
+    do {
+      let client = try RawClient(port: server.port)
+      try client.send("POST /v1/chat/completions HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\n")
+      try client.send("Content-Length: \(body.utf8.count)\r\n\r\n\(body)")
+      while try await server.post("/v1/chat/completions", "{\(Self.hello), \"max_tokens\": 1}").status != 429
+      {}
+    }
+    let clock = ContinuousClock()
+    let start = clock.now
+    while try await server.post("/v1/chat/completions", "{\(Self.hello), \"max_tokens\": 1}").status == 429 {}
+    #expect(clock.now - start < .seconds(5))
+  }
+
+  /// Of an answer of many tokens.
+  static let longSeed = 4
 
   @Test("A port that is taken is an input error")
   func port() async throws {
