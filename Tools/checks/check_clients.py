@@ -465,7 +465,7 @@ def check_evals(server, program, findings):
 
 
 def check_curl(server, program, findings):
-    command = server.line.split(": ", 1)[1]
+    command = server.line[server.line.index("curl ") :]
     done = subprocess.run(["bash", "-c", command], capture_output=True, check=False, timeout=60)
     expected = generate(program, {"messages": [{"role": "user", "content": "Hello"}]}, "--max-tokens", 16)
     try:
