@@ -601,15 +601,20 @@ def check_fetch(binary, folder, within, findings):
             f"{counts}, {memory(server):.0f} MB at most",
             findings,
         )
+        before = named.connections
+        chunks = [{"type": "image_url", "image_url": {"url": f"{base}/a.png?{n}"}} for n in range(65)]
+        outcome, _, _ = asked(server, {"messages": [{"role": "user", "content": chunks}]})
+        asked_for = named.connections - before
+        findings.say(
+            "fetch, 65 images in a request",
+            refused(outcome) and asked_for <= 64,
+            f"{outcome}, {asked_for} fetched",
+        )
         urls = [f"{base}/silent?{n}" for n in range(3)]
         chunks = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
         outcome, _, seconds = asked(server, {"messages": [{"role": "user", "content": chunks}]})
-        note(
-            "3 images that do not come in a request",
-            refused(outcome),
-            f"{outcome}, {seconds:.1f} s",
-            findings,
-        )
+        fine = refused(outcome) and seconds <= SECONDS
+        findings.say("fetch, 3 images that do not come in a request", fine, f"{outcome}, {seconds:.1f} s")
         check_slow(server, base, findings)
         chunk = {"type": "audio_url", "audio_url": {"url": f"http://127.0.0.1:{stranger}/a.wav"}}
         outcome, _, _ = asked(server, {"messages": [{"role": "user", "content": [chunk]}]})

@@ -29,14 +29,14 @@ from served import Served
 
 NAMES = ["x", "m", "n", "pixtral-large-2411"]
 
-# What the server takes of a key without another answer; it refuses any other value (null is taken).
+# Docs/Serving.md 3.4: what the server takes of a key without another answer; it refuses any other value.
 NEUTRAL = {
     "frequency_penalty": [0], "presence_penalty": [0], "repetition_penalty": [1], "logit_bias": [{}], "top_k": [0, -1], "min_p": [0], "min_tokens": [0], "best_of": [1],
     "use_beam_search": [False], "length_penalty": [1], "stop_token_ids": [[]], "include_stop_str_in_output": [False], "ignore_eos": [False], "bad_words": [[]],
     "allowed_token_ids": [], "skip_special_tokens": [True], "spaces_between_special_tokens": [True], "truncate_prompt_tokens": [], "echo": [False],
-    "structured_outputs": [], "guided_json": [], "guided_regex": [], "guided_choice": [], "guided_grammar": [], "chat_template": [], "chat_template_kwargs": [], "documents": [],
-    "mm_processor_kwargs": [], "functions": [], "function_call": [], "modalities": [["text"]], "audio": [], "prediction": [], "web_search_options": [], "verbosity": [],
-    "return_tokens_as_token_ids": [False], "logits_processors": [], "n": [1],
+    "structured_outputs": [], "guided_json": [], "guided_regex": [], "guided_choice": [], "guided_grammar": [], "chat_template": [], "chat_template_kwargs": [{}], "documents": [[], {}],
+    "mm_processor_kwargs": [{}], "functions": [[]], "function_call": ["none"], "modalities": [["text"]], "audio": [], "prediction": [], "web_search_options": [], "verbosity": [],
+    "return_tokens_as_token_ids": [False], "logits_processors": [[]], "n": [1], "add_special_tokens": [False], "return_prompt_text": [False], "logprob_token_ids": [], "thinking_token_budget": [], "repetition_detection": [],
 }  # fmt: skip
 
 
@@ -74,8 +74,8 @@ READ = {
 
 
 def doubtful(request: dict) -> set[str]:
-    """Keys of which SERVER's rules leave open whether their value is taken. response_format of type text
-    with a schema changes nothing; chat_template_kwargs {} and functions [] neither.
+    """Keys of which the page leaves open whether their value is taken: an empty object where an array is
+    meant, false for 0, a schema beside the response_format text.
     """
     found = {key for key, right in READ.items() if key in request and request[key] not in right}
     found |= {
