@@ -360,7 +360,7 @@ def memory(server) -> float:
 def check_fetch(binary, folder, within, findings):
     named = Listener()
     port = named.port
-    secure = Listener(tls=certificate(folder))
+    secure = Listener(tls=certificate(folder, "IP:127.0.0.1")[0])
     # Strangers: another port of the same address, the same port of others; with namespaces every other
     # address at all, at the ports that matter.
     strangers = {"another port": Listener(), "127.0.0.2": Listener("127.0.0.2", port)}
@@ -373,7 +373,7 @@ def check_fetch(binary, folder, within, findings):
         nobody.bind(("127.0.0.1", 0))
         closed = nobody.getsockname()[1]
     options = [word for one in (port, secure.port, closed) for word in ("--fetch", f"127.0.0.1:{one}")]
-    hosts, names = None, None
+    hosts, names, trusted = None, None, None
     if within:
         for name, given in {"80": ("0.0.0.0", 80), "443": ("0.0.0.0", 443), "22": ("0.0.0.0", 22)}.items():
             strangers[f"every address, port {name}"] = Listener(*given)
@@ -382,7 +382,12 @@ def check_fetch(binary, folder, within, findings):
         mounted("/etc/resolv.conf", folder, "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
         names = Names()
         names.table |= {"moving.test": "127.0.0.1", "stranger.test": "127.0.0.2"}
-        options += ["--fetch", f"pictures.test:{port}", "--fetch", f"moving.test:{port}"]
+        # A certificate that the machine trusts, of one name; no other machine's is trusted here.
+        tls, text = certificate(folder, "DNS:pictures.test")
+        mounted("/etc/ssl/certs/ca-certificates.crt", folder, text)
+        trusted = Listener(tls=tls)
+        for place in (port, trusted.port):
+            options += ["--fetch", f"pictures.test:{place}", "--fetch", f"moving.test:{place}"]
     else:
         print(
             "not tested: names that change their addresses, other machines' addresses, the name server (no namespaces)"
@@ -566,6 +571,16 @@ def check_fetch(binary, folder, within, findings):
         judge("a length of twenty digits", f"{base}/claims/{10**19}", refused)
         judge("https to a port of http", f"https://127.0.0.1:{port}/a.png", refused, 5)
         judge("http to a port of https", f"http://127.0.0.1:{secure.port}/a.png", refused)
+        if within:
+            judge("https", f"https://pictures.test:{trusted.port}/a.png", allowed)
+            judge("https, a redirect to it", to(f"https://pictures.test:{trusted.port}/a.png"), allowed)
+            judge("https with another's certificate", f"https://moving.test:{trusted.port}/a.png", refused, 5)
+            requests = len(trusted.heads)
+            findings.say(
+                "fetch, https, what is asked",
+                requests == 2,
+                f"{requests} requests in {trusted.connections} connections",
+            )
         before = secure.connections
         judge("https with a certificate of its own", f"https://127.0.0.1:{secure.port}/a.png", refused, 5)
         judge("where nobody listens", f"http://127.0.0.1:{closed}/a.png", refused, 5)
@@ -729,8 +744,8 @@ def main():
         if arguments.only != "files":
             check_fetch(arguments.server, folder, within, findings)
         if within:
-            subprocess.run(["umount", "/etc/hosts"], check=False, capture_output=True)
-            subprocess.run(["umount", os.path.realpath("/etc/resolv.conf")], check=False, capture_output=True)
+            for path in ("/etc/hosts", "/etc/resolv.conf", "/etc/ssl/certs/ca-certificates.crt"):
+                subprocess.run(["umount", os.path.realpath(path)], check=False, capture_output=True)
     sys.exit(findings.end())
 
 

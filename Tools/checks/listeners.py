@@ -231,12 +231,15 @@ def mounted(path: str, folder: Path, text: str) -> Path:
     return file
 
 
-def certificate(folder):
+def certificate(folder: Path, name: str) -> tuple[ssl.SSLContext, str]:
+    """A listener's certificate of its own, and its text. - name: `IP:127.0.0.1`, `DNS:pictures.test`."""
+    folder = folder / name.replace(":", "-")
+    folder.mkdir()
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", folder / "key", "-out", folder / "cert", "-days", "2",
-         "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"],
+         "-subj", f"/CN={name}", "-addext", f"subjectAltName={name}"],
         check=True, capture_output=True,
     )  # fmt: skip
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "cert", folder / "key")
-    return context
+    return context, (folder / "cert").read_text()
