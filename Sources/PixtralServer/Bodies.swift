@@ -40,7 +40,9 @@ struct Bodies: Sendable {
           if length == nil { try held.add(part.readableBytes) }
           bytes.writeImmutableBuffer(part)
         }
-      } catch  where !(error is Refusal || error is CancellationError) { throw Refusal.brokenBody(error) }
+      } catch let error where !(error is Refusal || error is CancellationError) {
+        throw Refusal.brokenBody(error)
+      }
       return bytes
     }
   }

@@ -1,6 +1,7 @@
 import AsyncHTTPClient
 import Foundation
 import NIOCore
+import NIOSSL
 import PixtralStorage
 import PixtralText
 
@@ -71,13 +72,17 @@ struct RemoteImages: Sendable {
   func all(
     of request: ChatRequest, _ held: Memory.Share
   ) async throws -> [String: Result<[UInt8], InputError>] {
+    let urls = Set(
+      request.messages.flatMap(\.content).compactMap { chunk in
+        guard case .image(let url) = chunk, url.utf8.starts(with: "http".utf8) else { return nil }
+        return url
+      } as [String])
+    guard urls.count <= Self.count else {
+      throw Refusal.wrong("messages", expected: "at most \(Self.count) remote images", found: "\(urls.count)")
+    }
     let end = ContinuousClock.now + Self.patience
     var images: [String: Result<[UInt8], InputError>] = [:]
-    for case .image(let url) in request.messages.flatMap(\.content)
-    where url.utf8.starts(with: "http".utf8) && images[url] == nil {
-      guard images.count < Self.count else {
-        throw Refusal.wrong("image_url", expected: "at most \(Self.count) remote images", found: "more")
-      }
+    for url in urls {
       do { images[url] = .success(try await image(url, until: end, held)) } catch let error as InputError {
         images[url] = .failure(error)
       }
@@ -100,7 +105,9 @@ struct RemoteImages: Sendable {
           request.headers.add(name: "User-Agent", value: "pixtral-ref")
           // The deadline that counts is the one above.
           response = try await client.execute(request, timeout: .seconds(60))
-        } catch  where !(error is CancellationError) {
+        } catch let error where error is NIOSSLError || error is NIOSSLExtraError || error is BoringSSLError {
+          throw fault("a certificate that this machine trusts", "none, or no TLS", "SSLError")
+        } catch let error where !(error is CancellationError) {
           throw fault("an answer", "a connection that failed", "ConnectionError")
         }
         switch response.status.code {
@@ -130,7 +137,7 @@ struct RemoteImages: Sendable {
         try held.add(part.readableBytes)
         bytes += part.readableBytesView
       }
-    } catch  where !(error is InputError || error is Refusal || error is CancellationError) {
+    } catch let error where !(error is InputError || error is Refusal || error is CancellationError) {
       throw fault("all of an image", "a part of it", "ConnectionError")
     }
     return bytes

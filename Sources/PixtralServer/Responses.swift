@@ -53,7 +53,7 @@ extension Routes {
       body: .init { writer in
         do {
           try await write(events, completion, report, to: &writer)
-        } catch  where !(error is CancellationError) {
+        } catch let error where !(error is CancellationError) {
           try await writer.write(event(Refusal(error).json))
           try await writer.write(Self.done)
         }

@@ -333,7 +333,7 @@ extension ChatRequest.Chunk {
     }
     do throws(InputError) {
       self = .loaded(.success(try LoadedImage(.data(bytes), place: place, images)))
-    } catch  where error.kind == .brokenImage {
+    } catch let error where error.kind == .brokenImage {
       self = .loaded(.failure(error))
     } catch {
       // What Pillow reads and this does not has no exception.
