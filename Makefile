@@ -6,7 +6,7 @@ OUT ?= trace-out
 # Python with the packages of Tools/requirements.txt; needed by the targets below the line only.
 PYTHON ?= python3
 
-.PHONY: trace test build serve packages install docs suite judge bench goldens full check check-hf mutants fuzz format clean
+.PHONY: trace test build serve packages install docs suite judge bench goldens full check check-hf check-server mutants fuzz format clean
 
 # A bundled photo and prompt through the whole of a bundled checkpoint; every activation lands in trace-out.
 trace: build
@@ -164,6 +164,16 @@ check: build
 	$(PYTHON) Tools/goldens/releases.py --fetch
 	$(PYTHON) Tools/checks/check_tokens.py $(PROGRAM) 2000
 	$(PYTHON) Tools/checks/check_openai.py $(PROGRAM) 2000 --releases
+
+# The server, asked by its clients, by strangers, and for what it must not read or contact. In an environment that has
+# Tools/requirements-server.txt too; the load of ten minutes is check_server_hostile.py's, with --load 600.
+SERVER = .build/release/pixtral-ref-serve
+check-server: serve
+	$(PYTHON) Tools/goldens/releases.py --fetch
+	$(PYTHON) Tools/checks/check_clients.py $(SERVER)
+	$(PYTHON) Tools/checks/check_served_requests.py $(SERVER) 2000
+	$(PYTHON) Tools/checks/check_reach.py $(SERVER)
+	$(PYTHON) Tools/checks/check_server_hostile.py $(SERVER)
 
 # Mistakes put into the oracle, one at a time: do the cases see them? Makes Docs/Coverage.md; ten minutes.
 mutants:
