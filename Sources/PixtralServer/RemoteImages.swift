@@ -103,6 +103,8 @@ struct RemoteImages: Sendable {
         do {
           var request = HTTPClientRequest(url: place.absoluteString)
           request.headers.add(name: "User-Agent", value: "pixtral-ref")
+          // A connection that is kept may be closed just when it is used again.
+          request.headers.add(name: "Connection", value: "close")
           // The deadline that counts is the one above.
           response = try await client.execute(request, timeout: .seconds(60))
         } catch let error where error is NIOSSLError || error is NIOSSLExtraError || error is BoringSSLError {
