@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 MB = 1_000_000
 # The most memory that a server may take, and what it may keep beyond that of its start when it rests.
-PEAK, REST = 2500 * MB, 600 * MB
+PEAK, REST = 1200 * MB, 300 * MB
 CHAT, TOKENIZE, DETOKENIZE = "/v1/chat/completions", "/tokenize", "/detokenize"
 SHORT = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 2}
 FORM = {"message", "type", "param", "code"}

@@ -23,10 +23,11 @@ class Load:
         self.random = random.Random(seed)
         self.counts: collections.Counter[tuple[str, str]] = collections.Counter()
         self.slowest: dict[str, float] = {}
-        self.blanks = b" " * (70 * MB)
-        image = base64.b64encode(IMAGE.read_bytes()).decode()
+        data = IMAGE.read_bytes()
+        # With zeros behind it, so that more can follow behind its base64.
+        image = base64.b64encode(data + bytes(-len(data) % 3)).decode()
         chunk = {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{image}"}}
-        self.picture = {"messages": [{"role": "user", "content": [chunk]}], "return_token_strs": True}
+        self.picture = {"messages": [{"role": "user", "content": [chunk]}]}
 
     # Name, weight, and what may come. A 429 may come wherever something is computed.
     KINDS = [
@@ -71,7 +72,7 @@ class Load:
                 case "tokenize":
                     data = post(TOKENIZE, {"prompt": "Hello " * r.randint(1, 2000)})
                 case "image":
-                    data = post(TOKENIZE, self.picture)
+                    data = post(TOKENIZE, self.picture | {"return_token_strs": True})
                 case "detokenize":
                     data = post(DETOKENIZE, {"tokens": [r.randrange(32768) for _ in range(100)]})
                 case "models" | "health":
@@ -95,7 +96,8 @@ class Load:
                         writer.transport.abort()
                     return "left"
                 case "large":
-                    data = self.parts(json.dumps(answer | {"pad": ""})[:-2].encode(), b'"}', b" ")
+                    front, back = json.dumps(self.picture | {"max_tokens": 2}).encode().split(b'"}}]}]', 1)
+                    data = self.parts(front, b'"}}]}]' + back, b"AAAA")
                 case "objects":
                     data = self.parts(b"[", b"{}]", b"{},")
             status = await self.exchange(reader, writer, data)
