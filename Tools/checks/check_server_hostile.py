@@ -1197,8 +1197,9 @@ def documented(binary: str, examples: int, seed: int) -> list[str]:
         lines = collections.Counter(counts.read_text().splitlines() if counts.exists() else [])
     for line, count in sorted(lines.items()):
         print(f"{count:6} {line}")
-    if not any(line == f"POST {CHAT} 200" for line in lines):
-        wrong.append("no chat completion was answered with 200")
+    for path in (CHAT, TOKENIZE, DETOKENIZE):
+        if not lines[f"POST {path} had to be 200"] or not lines[f"POST {path} 400"]:
+            wrong.append(f"schemathesis sent nothing right, or nothing wrong, to {path}")
     now, most = server.memory("VmRSS"), server.memory("VmHWM")
     print(f"{server.at_start // MB} MB at the start, {most // MB} at most, {now // MB} at the end")
     if fault := server.memory_fault():
@@ -1220,11 +1221,15 @@ def main():
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     parts = arguments.only.split(",")
+    kinds = arguments.kinds.split(",") if arguments.kinds else None
+    known = {function.__name__ for function in HOSTILITY + OWN_SERVER}
+    if unknown := set(parts) - {"documented", "hostile", "load"} | set(kinds or []) - known:
+        parser.error(f"expected {', '.join(sorted(known))}, found {', '.join(sorted(unknown))}")
     wrong = []
     if "documented" in parts:
         wrong += documented(arguments.binary, arguments.examples, arguments.seed)
     if "hostile" in parts:
-        wrong += hostile(arguments.binary, arguments.kinds and arguments.kinds.split(","))
+        wrong += hostile(arguments.binary, kinds)
     if "load" in parts:
         wrong += load(arguments.binary, arguments.load, arguments.seed)
     print("\n" + ("\n".join(["not as it should be:", *wrong]) if wrong else "all as it should be"))

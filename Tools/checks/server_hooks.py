@@ -218,5 +218,8 @@ def stream(asked: dict, text: str):
 def after_call(context, case, response):
     """Counts what came, for the table of check_server_hostile.py."""
     if counts := os.environ.get("SERVER_HOOKS_COUNTS"):
+        what = f"{case.method.upper()} {case.operation.path}"
         with open(counts, "a") as file:
-            file.write(f"{case.method.upper()} {case.operation.path} {response.status_code}\n")
+            file.write(f"{what} {response.status_code}\n")
+            if isinstance(case.body, dict) and key(case.body) in must_pass and case.method.upper() == "POST":
+                file.write(f"{what} had to be 200\n")
