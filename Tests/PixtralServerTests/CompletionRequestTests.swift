@@ -95,6 +95,13 @@ struct CompletionRequestTests {
     }
   }
 
+  @Test("The documents name each of these keys", arguments: ["Serving.md", "openapi.yaml"])
+  func documented(name: String) throws {
+    let text = String(decoding: try bytes(of: "\(checkout)/Docs/\(name)"), as: UTF8.self)
+    let words = Set(text.split { !$0.isLetter && $0 != "_" })
+    for key in CompletionRequest.unsupported { #expect(words.contains(Substring(key.name)), "\(key.name)") }
+  }
+
   @Test("Other keys are passed over")
   func others() throws {
     #expect(try read(#""user": "me", "metadata": {"a": 1}, "store": true"#).options.maxTokens == 256)
