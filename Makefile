@@ -1,6 +1,6 @@
 # Two commands set everything up on a fresh Debian machine with a Swift toolchain: make trace, make test.
 PROGRAM := .build/release/pixtral-ref
-PACKAGES := libopenblas-dev zlib1g-dev libjpeg-dev libssl-dev pkg-config
+PACKAGES := libopenblas-dev zlib1g-dev libjpeg-dev libssl-dev libcurl4-openssl-dev pkg-config
 REQUEST ?= Fixtures/requests/photo.json
 OUT ?= trace-out
 # Python with the packages of Tools/requirements.txt; needed by the targets below the line only.

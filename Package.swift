@@ -20,6 +20,7 @@ let package = Package(
     .target(name: "CJPEG", linkerSettings: [.linkedLibrary("jpeg")]),
     .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
     .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+    .systemLibrary(name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
     .systemLibrary(name: "CLinux"),
     // Loops that are several times faster with the vectors of the processor at hand.
     .target(name: "CValues"),
@@ -41,7 +42,7 @@ let package = Package(
     // A runtime → what it gets wrong.
     .target(
       name: "PixtralConformance",
-      dependencies: ["PixtralStorage", "PixtralImage", "PixtralText", "PixtralReference"]),
+      dependencies: ["CCurl", "PixtralStorage", "PixtralImage", "PixtralText", "PixtralReference"]),
     // Options, lines on a terminal, and the way to end: the same in every program.
     .target(
       name: "PixtralProgram",
@@ -108,7 +109,8 @@ if Context.environment["PIXTRAL_WITHOUT_SERVER"] == nil {
     .testTarget(
       name: "PixtralServerTests",
       dependencies: [
-        "PixtralServer", "TestSupport", .product(name: "AsyncHTTPClient", package: "async-http-client"),
+        "PixtralServer", "PixtralConformance", "TestSupport",
+        .product(name: "AsyncHTTPClient", package: "async-http-client"),
         .product(name: "Hummingbird", package: "hummingbird"),
         .product(name: "Logging", package: "swift-log"),
       ]),

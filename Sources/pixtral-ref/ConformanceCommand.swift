@@ -133,6 +133,8 @@ struct RunConformance: ParsableCommand {
       Prints a table of stages and verdicts, what is wrong first, and for each failure the command that \
       repeats it alone. A runtime that crashes, hangs or loses the thread is started anew, and the run goes on.
 
+      With --endpoint an OpenAI-compatible server is asked, if it tells the tokens of a prompt.
+
       With --results nothing is started: the answers lie in files, as `conformance export` lays out the \
       questions.
 
@@ -145,6 +147,18 @@ struct RunConformance: ParsableCommand {
 
   @Option(help: "A folder with answers, such as `conformance export` writes, instead of a runtime.")
   var results: String?
+
+  @Option(help: "The address of an OpenAI-compatible server, such as http://127.0.0.1:8000.")
+  var endpoint: String?
+
+  @Option(help: "With --endpoint: what the model is called there. (default: the first that it lists)")
+  var model: String?
+
+  @Option(help: "With --endpoint: sent as Authorization: Bearer KEY.")
+  var key: String?
+
+  @Option(help: "With --endpoint: what the server computes in.")
+  var arithmetic = Arithmetic.float32
 
   @OptionGroup var chosen: ChosenCases
 
@@ -176,8 +190,11 @@ struct RunConformance: ParsableCommand {
 
   func validate() throws {
     guard timeout > 0, timeout < 1e6 else { throw ValidationError("--timeout must be a number of seconds.") }
-    guard (runtime == nil) != (results == nil) else {
-      throw ValidationError("Give one of --runtime and --results.")
+    guard [runtime, results, endpoint].count(where: { $0 != nil }) == 1 else {
+      throw ValidationError("Give one of --runtime, --results and --endpoint.")
+    }
+    guard endpoint != nil || (model == nil && key == nil) else {
+      throw ValidationError("--model and --key go with --endpoint.")
     }
     if results != nil, resume != nil {
       throw ValidationError("--resume goes with --runtime: answers in files are judged anew each time.")
@@ -224,6 +241,11 @@ struct RunConformance: ParsableCommand {
     )
     let folder = try ScratchFolder("pixtral-ref-conformance")
     func answering(_ n: Int) throws -> any Answering {
+      if let endpoint {
+        return try Endpoint(
+          endpoint, model: model, key: key, arithmetic: arithmetic, timeout: timeout,
+          tokenizer: tokenizer.read())
+      }
       if let results { return try AnswerFiles(results, scratch: folder.part(n)) }
       return try Runtime(runtime ?? "", folder: folder.part(n), timeout: timeout)
     }
@@ -261,7 +283,9 @@ struct RunConformance: ParsableCommand {
 
   /// The command that repeats the run, for one case to be added.
   private var again: String {
-    let who = runtime.map { "--runtime \(quoted($0))" } ?? "--results \(quoted(results ?? ""))"
+    let who =
+      runtime.map { "--runtime \(quoted($0))" } ?? results.map { "--results \(quoted($0))" }
+      ?? "--endpoint \(quoted(endpoint ?? ""))"
     let suite = chosen.suite.fixtures.map { " --fixtures \(quoted($0))" } ?? ""
     return "pixtral-ref conformance run \(who)\(suite)"
   }
@@ -277,7 +301,8 @@ struct RunConformance: ParsableCommand {
       + (timeout == 60 ? [] : ["--timeout", "\(timeout)"])
       + (tokenizer.tokenizer.map { ["--tokenizer", $0] } ?? [])
     let context = HTMLPage.Context(
-      runtime: runtime ?? results ?? "", option: runtime == nil ? "--results" : "--runtime", options: options,
+      runtime: runtime ?? results ?? endpoint ?? "",
+      option: runtime != nil ? "--runtime" : results != nil ? "--results" : "--endpoint", options: options,
       date: dateNow(), version: Program.version, suite: report.suite?.version ?? "unknown", cases: cases,
       mistakes: document.map(KnownMistakes.init) ?? KnownMistakes())
     return Array(HTMLPage(report, context).text.utf8)

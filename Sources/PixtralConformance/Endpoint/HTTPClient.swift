@@ -1,0 +1,99 @@
+import CCurl
+import PixtralStorage
+
+/// Asks a server over HTTP, one question after another on one connection, by libcurl.
+final class HTTPClient {
+  /// What came.
+  struct Reply {
+    let status: Int
+    let body: [UInt8]
+  }
+
+  /// Why nothing came.
+  enum Failure: Error, CustomStringConvertible {
+    case timedOut
+    /// In curl's words.
+    case broken(String)
+
+    var description: String {
+      switch self {
+      case .timedOut: "no answer in time"
+      case .broken(let how): how
+      }
+    }
+  }
+
+  private let handle: OpaquePointer
+  private let address: String
+  private let headers: UnsafeMutablePointer<curl_slist>?
+
+  /// The most bytes of an answer.
+  private static let limit = 64 << 20
+
+  /// - address: what stands in front of every path, such as `http://127.0.0.1:8000`.
+  /// - key: sent as `Authorization: Bearer KEY`.
+  /// - timeout: seconds that an answer may take.
+  init(_ address: String, key: String?, timeout: Double) {
+    curl_global_init(Int(CURL_GLOBAL_DEFAULT))
+    handle = OpaquePointer(curl_easy_init())
+    self.address = address
+    var headers = curl_slist_append(nil, "Content-Type: application/json")
+    // Without it libcurl waits a second before it sends a large body.
+    headers = curl_slist_append(headers, "Expect:")
+    if let key { headers = curl_slist_append(headers, "Authorization: Bearer \(key)") }
+    self.headers = headers
+    set(CURLOPT_TIMEOUT_MS, Int(timeout * 1000))
+    // Threads have no signals to themselves.
+    set(CURLOPT_NOSIGNAL, 1)
+    _ = "http,https".withCString { curl_set_pointer(raw, CURLOPT_PROTOCOLS_STR, $0) }
+    curl_set_pointer(raw, CURLOPT_HTTPHEADER, headers)
+  }
+
+  deinit {
+    curl_slist_free_all(headers)
+    curl_easy_cleanup(raw)
+  }
+
+  private var raw: UnsafeMutableRawPointer { UnsafeMutableRawPointer(handle) }
+
+  private func set(_ option: CURLoption, _ value: Int) { curl_set_number(raw, option, value) }
+
+  func get(_ path: String) throws(Failure) -> Reply {
+    set(CURLOPT_HTTPGET, 1)
+    return try perform(path)
+  }
+
+  /// - body: JSON text.
+  func post(_ path: String, _ body: [UInt8]) throws(Failure) -> Reply {
+    set(CURLOPT_POST, 1)
+    set(CURLOPT_POSTFIELDSIZE, body.count)
+    return try body.withUnsafeBufferPointer { bytes throws(Failure) in
+      curl_set_pointer(raw, CURLOPT_POSTFIELDS, bytes.baseAddress)
+      return try perform(path)
+    }
+  }
+
+  private final class Taker {
+    var bytes: [UInt8] = []
+  }
+
+  private func perform(_ path: String) throws(Failure) -> Reply {
+    _ = (address + path).withCString { curl_set_pointer(raw, CURLOPT_URL, $0) }
+    let taker = Taker()
+    curl_set_taker(
+      raw,
+      { bytes, size, count, taker in
+        let taker = Unmanaged<Taker>.fromOpaque(taker!).takeUnretainedValue()
+        guard let bytes, taker.bytes.count + size * count <= HTTPClient.limit else { return 0 }
+        taker.bytes += UnsafeRawBufferPointer(start: bytes, count: size * count)
+        return size * count
+      }, Unmanaged.passUnretained(taker).toOpaque())
+    let code = withExtendedLifetime(taker) { curl_easy_perform(raw) }
+    guard code == CURLE_OK else {
+      throw code == CURLE_OPERATION_TIMEDOUT ? .timedOut : .broken(String(cString: curl_easy_strerror(code)))
+    }
+    var status = 0
+    curl_get_status(raw, &status)
+    return Reply(status: status, body: taker.bytes)
+  }
+}

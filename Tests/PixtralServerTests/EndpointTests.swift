@@ -1,0 +1,120 @@
+import Hummingbird
+import PixtralStorage
+import PixtralText
+import TestSupport
+import Testing
+
+@testable import PixtralConformance
+@testable import PixtralServer
+
+/// Servers as runtimes, judged by the cases of tokens.
+@Suite("Endpoints")
+struct EndpointTests {
+  private let cases: [ConformanceCase]
+  private let folder: TemporaryFolder
+
+  init() throws {
+    folder = try TemporaryFolder()
+    // The rules, without the random requests.
+    cases = try CaseFiles("\(fixtures)/cases").cases.filter {
+      $0.stage == .tokens && !$0.isMinor && !$0.id.contains("/random-")
+    }
+  }
+
+  private func verdicts(_ port: Int, _ cases: [ConformanceCase]? = nil) throws -> [CaseVerdict] {
+    let tokenizer = try fixtureTokenizer()
+    let endpoint = try Endpoint(
+      "http://127.0.0.1:\(port)", model: nil, key: nil, arithmetic: .float32, timeout: 20,
+      tokenizer: tokenizer)
+    let run = ConformanceRun(
+      cases ?? self.cases, tokenizer: tokenizer, faults: FaultAnswers(),
+      checkpoints: CheckpointFolders(
+        in: folder.path, tokenizerFile: "\(fixtures)/tokenizer/\(Tokenizer.fileName)"))
+    return try run(endpoint) { _ in endpoint }
+  }
+
+  /// A server that changes the tokens that ours tells, before it tells them.
+  private func altered(_ change: @escaping @Sendable ([Int]) -> [Int]) async throws -> (
+    OtherServer, RunningServer
+  ) {
+    let server = try await RunningServer()
+    return (
+      try await OtherServer { path, body in
+        guard path == "/tokenize" else { return try await server.get(path).text }
+        let reply = try await server.post(path, body)
+        guard let tokens = reply.json["tokens"]?.integers else { return reply.text }
+        return #"{"tokens": \#(change(tokens))}"#
+      }, server
+    )
+  }
+
+  @Test("Our own server passes, and most of the rules are asked")
+  func right() async throws {
+    let server = try await RunningServer()
+    let verdicts = try verdicts(server.port)
+    #expect(verdicts.filter(\.verdict.isFailure).map(\.id) == [])
+    #expect(verdicts.count { $0.verdict == .passed } > verdicts.count * 3 / 4)
+  }
+
+  @Test("A server that puts another <s> in front fails")
+  func doubleBeginning() async throws {
+    let (other, server) = try await altered { [1] + $0 }
+    let verdicts = try verdicts(other.port)
+    #expect(verdicts.count { $0.verdict == .failed } > verdicts.count / 2)
+    withExtendedLifetime(server) {}
+  }
+
+  @Test("A server that says 12 and 13 for the breaks and ends of images fails where there are images")
+  func otherBreaks() async throws {
+    let (other, server) = try await altered { $0.map { $0 == 14 ? 12 : $0 == 15 ? 13 : $0 } }
+    let failed = try verdicts(other.port).filter { $0.verdict == .failed }
+    #expect(!failed.isEmpty && failed.allSatisfy { $0.detail?.contains("[IMG_") == true })
+    withExtendedLifetime(server) {}
+  }
+
+  @Test("A server that is not there is an input error")
+  func nobody() throws {
+    let error = try refusal {
+      try Endpoint(
+        "http://127.0.0.1:1", model: nil, key: nil, arithmetic: .float32, timeout: 5,
+        tokenizer: fixtureTokenizer())
+    }
+    #expect(error.place == "--endpoint http://127.0.0.1:1")
+  }
+
+  @Test("A server that tells no tokens cannot be judged")
+  func noTokens() async throws {
+    let other = try await OtherServer { path, _ in
+      path == "/v1/models" ? #"{"data": [{"id": "a"}]}"# : "{}"
+    }
+    let error = try refusal {
+      try Endpoint(
+        "http://127.0.0.1:\(other.port)/v1/", model: nil, key: nil, arithmetic: .float32, timeout: 5,
+        tokenizer: fixtureTokenizer())
+    }
+    #expect(error.expected.contains("/tokenize"))
+  }
+}
+
+/// A server of a test's own.
+private final class OtherServer: Sendable {
+  let port: Int
+  private let task: Task<Void, any Error>
+
+  /// - reply: to a path and a body.
+  init(_ reply: @escaping @Sendable (String, String) async throws -> String) async throws {
+    let (ports, listening) = AsyncStream<Int>.makeStream()
+    let responder = CallbackResponder { (request: Request, _: BasicRequestContext) in
+      let body = try await request.body.collect(upTo: 1 << 24)
+      let text = try await reply(request.uri.path, String(buffer: body))
+      return Response(status: .ok, body: .init(byteBuffer: .init(string: text)))
+    }
+    let application = Application(
+      responder: responder, configuration: .init(address: .hostname("127.0.0.1", port: 0)),
+      onServerRunning: { listening.yield($0.localAddress!.port!) })
+    task = Task { try await application.run() }
+    port = await ports.first { _ in true }!
+  }
+
+  deinit { task.cancel() }
+}
