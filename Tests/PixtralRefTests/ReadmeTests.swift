@@ -39,6 +39,10 @@ struct ReadmeTests {
           default: word
           }
         }, in: folder.path)
+      if command.first == "serve" {
+        try serve(process)
+        continue
+      }
       let error = Pipe()
       (process.standardOutput, process.standardError) = (FileHandle.nullDevice, error)
       try process.run()
@@ -46,6 +50,20 @@ struct ReadmeTests {
       process.waitUntilExit()
       #expect(process.terminationStatus == 0, "pixtral-ref \(command.joined(separator: " ")): \(message)")
     }
+  }
+
+  /// A server is told to end once it says that it serves. It fetches nothing, for a test may have no network.
+  private func serve(_ process: Process) throws {
+    var arguments = try #require(process.arguments)
+    if let fetch = arguments.firstIndex(of: "--fetch") { arguments.removeSubrange(fetch...fetch + 1) }
+    process.arguments = arguments + ["--port", "0"]
+    let out = Pipe()
+    process.standardOutput = out
+    try process.run()
+    let line = String(decoding: out.fileHandleForReading.availableData, as: UTF8.self)
+    process.terminate()
+    process.waitUntilExit()
+    #expect(process.terminationStatus == 0 && line.contains(" serves seeded:tiny"), "\(arguments)")
   }
 
   /// The arguments of each line that begins with the program's name, continued lines joined, comments dropped.

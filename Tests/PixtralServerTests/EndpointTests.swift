@@ -1,3 +1,4 @@
+import Dispatch
 import Hummingbird
 import PixtralStorage
 import PixtralText
@@ -21,16 +22,27 @@ struct EndpointTests {
     }
   }
 
-  private func verdicts(_ port: Int, _ cases: [ConformanceCase]? = nil) throws -> [CaseVerdict] {
-    let tokenizer = try fixtureTokenizer()
-    let endpoint = try Endpoint(
-      "http://127.0.0.1:\(port)", model: nil, key: nil, arithmetic: .float32, timeout: 20,
-      tokenizer: tokenizer)
-    let run = ConformanceRun(
-      cases ?? self.cases, tokenizer: tokenizer, faults: FaultAnswers(),
-      checkpoints: CheckpointFolders(
-        in: folder.path, tokenizerFile: "\(fixtures)/tokenizer/\(Tokenizer.fileName)"))
-    return try run(endpoint) { _ in endpoint }
+  private func verdicts(_ port: Int) async throws -> [CaseVerdict] {
+    try await elsewhere { [cases, folder] in
+      let tokenizer = try fixtureTokenizer()
+      let endpoint = try Endpoint(
+        "http://127.0.0.1:\(port)", model: nil, key: nil, arithmetic: .float32, timeout: 20,
+        tokenizer: tokenizer)
+      let run = ConformanceRun(
+        cases, tokenizer: tokenizer, faults: FaultAnswers(),
+        checkpoints: CheckpointFolders(
+          in: folder.path, tokenizerFile: "\(fixtures)/tokenizer/\(Tokenizer.fileName)"))
+      return try run(endpoint) { _ in endpoint }
+    }
+  }
+
+  /// Waits on a thread of its own: the server that is waited for needs those of tasks.
+  private func elsewhere<Value: Sendable>(_ body: @escaping @Sendable () throws -> Value) async throws
+    -> Value
+  {
+    try await withCheckedThrowingContinuation { done in
+      DispatchQueue.global().async { done.resume(with: Result(catching: body)) }
+    }
   }
 
   /// A server that changes the tokens that ours tells, before it tells them.
@@ -51,7 +63,7 @@ struct EndpointTests {
   @Test("Our own server passes, and most of the rules are asked")
   func right() async throws {
     let server = try await RunningServer()
-    let verdicts = try verdicts(server.port)
+    let verdicts = try await verdicts(server.port)
     #expect(verdicts.filter(\.verdict.isFailure).map(\.id) == [])
     #expect(verdicts.count { $0.verdict == .passed } > verdicts.count * 3 / 4)
   }
@@ -59,7 +71,7 @@ struct EndpointTests {
   @Test("A server that puts another <s> in front fails")
   func doubleBeginning() async throws {
     let (other, server) = try await altered { [1] + $0 }
-    let verdicts = try verdicts(other.port)
+    let verdicts = try await verdicts(other.port)
     #expect(verdicts.count { $0.verdict == .failed } > verdicts.count / 2)
     withExtendedLifetime(server) {}
   }
@@ -67,8 +79,11 @@ struct EndpointTests {
   @Test("A server that says 12 and 13 for the breaks and ends of images fails where there are images")
   func otherBreaks() async throws {
     let (other, server) = try await altered { $0.map { $0 == 14 ? 12 : $0 == 15 ? 13 : $0 } }
-    let failed = try verdicts(other.port).filter { $0.verdict == .failed }
-    #expect(!failed.isEmpty && failed.allSatisfy { $0.detail?.contains("[IMG_") == true })
+    let failed = try await verdicts(other.port).filter { $0.verdict == .failed }
+    #expect(failed.contains { $0.detail?.contains("expected 14 ([IMG_BREAK]), found 12") == true })
+    #expect(
+      failed.allSatisfy { $0.detail?.contains("found 12") == true || $0.detail?.contains("found 13") == true }
+    )
     withExtendedLifetime(server) {}
   }
 
@@ -87,10 +102,12 @@ struct EndpointTests {
     let other = try await OtherServer { path, _ in
       path == "/v1/models" ? #"{"data": [{"id": "a"}]}"# : "{}"
     }
-    let error = try refusal {
-      try Endpoint(
-        "http://127.0.0.1:\(other.port)/v1/", model: nil, key: nil, arithmetic: .float32, timeout: 5,
-        tokenizer: fixtureTokenizer())
+    let error = try await elsewhere {
+      try refusal {
+        try Endpoint(
+          "http://127.0.0.1:\(other.port)/v1/", model: nil, key: nil, arithmetic: .float32, timeout: 20,
+          tokenizer: fixtureTokenizer())
+      }
     }
     #expect(error.expected.contains("/tokenize"))
   }
