@@ -15,13 +15,13 @@ struct ConnectionContext: RequestContext {
   /// Tells a client to go on that waits for that before it sends a body.
   func goOn() { channel.writeAndFlush(HTTPResponsePart.head(HTTPResponse(status: .continue)), promise: nil) }
 
-  /// Calls a function if the client leaves before it sends its next request, at once if it has left already.
-  /// Then the connection ends.
+  /// Calls a function if the client leaves, at once if it has left already; until the connection's next call
+  /// of this, which may be long after its next request has come.
   func whenLeft(_ body: @escaping @Sendable () -> Void) {
     channel.eventLoop.execute {
       let handler = try? channel.pipeline.syncOperations.handler(type: LeavingHandler.self)
       // Without a pipeline it has left long ago.
-      if let handler { handler.whenLeft(channel, body) } else { body() }
+      if let handler { handler.whenLeft(body) } else { body() }
     }
   }
 }
@@ -31,18 +31,15 @@ struct ConnectionContext: RequestContext {
 final class LeavingHandler: ChannelInboundHandler, RemovableChannelHandler {
   typealias InboundIn = HTTPRequestPart
 
-  /// How long what is sent may wait to be taken.
-  static let patience = TimeAmount.seconds(30)
+  /// After how many looks a client has taken nothing for too long, and the time from one to the next: 30 s.
+  private static let (looks, look) = (6, TimeAmount.seconds(5))
 
   private var hasLeft = false
   private var whenLeft: (() -> Void)?
   private var closing: Scheduled<Void>?
 
-  fileprivate func whenLeft(_ channel: any Channel, _ body: @escaping () -> Void) {
-    whenLeft = {
-      body()
-      channel.close(promise: nil)
-    }
+  fileprivate func whenLeft(_ body: @escaping () -> Void) {
+    whenLeft = body
     if hasLeft { leave() }
   }
 
@@ -50,12 +47,6 @@ final class LeavingHandler: ChannelInboundHandler, RemovableChannelHandler {
     hasLeft = true
     whenLeft?()
     whenLeft = nil
-  }
-
-  func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-    // What was to be done for the request before is of no use for this one.
-    if case .head = unwrapInboundIn(data) { whenLeft = nil }
-    context.fireChannelRead(data)
   }
 
   func channelInactive(context: ChannelHandlerContext) {
@@ -71,10 +62,23 @@ final class LeavingHandler: ChannelInboundHandler, RemovableChannelHandler {
 
   func channelWritabilityChanged(context: ChannelHandlerContext) {
     closing?.cancel()
-    let channel = context.channel
-    closing =
-      channel.isWritable
-      ? nil : context.eventLoop.scheduleTask(in: Self.patience) { channel.close(promise: nil) }
+    if !context.channel.isWritable { closeUnlessTaken(context.channel) }
     context.fireChannelWritabilityChanged()
+  }
+
+  /// Closes a connection once it has been looked at some times in a row and nothing was taken.
+  ///
+  /// - waiting: bytes that were to be taken when it was looked at last.
+  /// - idle: how often nothing had been taken.
+  private func closeUnlessTaken(_ channel: any Channel, waiting before: Int = .max, idle: Int = 0) {
+    closing = channel.eventLoop.assumeIsolated().scheduleTask(in: Self.look) {
+      let waiting = (try? channel.syncOptions?.getOption(.bufferedWritableBytes)) ?? 0
+      let idle = waiting < before ? 0 : idle + 1
+      if idle == Self.looks {
+        channel.close(promise: nil)
+      } else {
+        self.closeUnlessTaken(channel, waiting: waiting, idle: idle)
+      }
+    }
   }
 }

@@ -92,7 +92,11 @@ struct Routes: HTTPResponder {
       say(.ended(answer))
     }
     // The connection may outlive the job, and with it what the request holds.
-    context.whenLeft { [weak job] in if let job { answering.leave(job) } }
+    context.whenLeft { [weak job] in
+      guard let job else { return }
+      answering.leave(job)
+      context.channel.close(promise: nil)
+    }
     return completion.isStream
       ? try await stream(events, completion, report) : try await whole(events, report)
   }

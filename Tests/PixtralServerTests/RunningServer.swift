@@ -52,13 +52,17 @@ final class RunningServer: Sendable {
     _ path: String, _ body: String, headers: [(String, String)] = [("Content-Type", "application/json")]
   ) async throws -> Reply { try await send("POST", path, headers, body) }
 
+  /// - isChunked: whether the length of the body is not told before it.
   func send(
-    _ method: String, _ path: String, _ headers: [(String, String)] = [], _ body: String? = nil
+    _ method: String, _ path: String, _ headers: [(String, String)] = [], _ body: String? = nil,
+    isChunked: Bool = false
   ) async throws -> Reply {
     var request = HTTPClientRequest(url: "http://127.0.0.1:\(port)\(path)")
     request.method = .init(rawValue: method)
     for (name, value) in headers { request.headers.add(name: name, value: value) }
-    if let body { request.body = .bytes(ByteBuffer(string: body)) }
+    if let body {
+      request.body = .bytes(Array(body.utf8), length: isChunked ? .unknown : .known(Int64(body.utf8.count)))
+    }
     let response = try await HTTPClient.shared.execute(request, timeout: .seconds(60))
     let bytes = try await response.body.collect(upTo: 1 << 26)
     return Reply(
