@@ -54,21 +54,20 @@ struct Completion: Sendable {
     object(head("chat.completion.chunk", [choice(["content": .string(text)], tokens)]))
   }
 
-  /// Behind the last token: what is not text.
+  /// Behind the last token: calls, and text that might have been some.
   ///
-  /// - unsaid: text that no part has had, for it might have been calls.
-  func last(_ answer: Answer, unsaid: String) throws -> JSON {
+  /// - told: how many bytes of the text the parts before have had.
+  func last(_ answer: Answer, told: Int) throws -> JSON {
     let said = try message(answer)
-    var delta: JSON = [:]
-    if !said.calls.isEmpty {
-      delta = [
-        "tool_calls": .array(
-          said.calls.enumerated().map { n, call in object([("index", .integer(n))] + call) })
-      ]
-    } else if !unsaid.isEmpty {
-      delta = ["content": .string(unsaid)]
+    var delta: [(String, JSON)] = []
+    if case .string(let text) = said.content, text.utf8.count > told {
+      delta.append(("content", .string(String(decoding: text.utf8.dropFirst(told), as: UTF8.self))))
     }
-    let choice = choice(delta, finish: said.finish, stop: answer.stop)
+    if !said.calls.isEmpty {
+      let calls = said.calls.enumerated().map { n, call in object([("index", .integer(n))] + call) }
+      delta.append(("tool_calls", .array(calls)))
+    }
+    let choice = choice(object(delta), finish: said.finish, stop: answer.stop)
     return object(head("chat.completion.chunk", [choice]))
   }
 

@@ -66,17 +66,18 @@ extension Routes {
     _ report: Completion, to writer: inout any ResponseBodyWriter
   ) async throws {
     try await writer.write(event(report.first))
-    var (unsaid, mayBeCalls) = ("", false)
+    var (told, mayBeCalls) = (0, false)
     for try await next in events {
       switch next {
       case .began: break
       case .token(let token, let text):
         mayBeCalls = mayBeCalls || (completion.readsCalls && token?.id == V7Token.toolCalls.rawValue)
-        // Text behind [TOOL_CALLS] is told when it has turned out to be no calls.
-        if mayBeCalls { unsaid += text }
-        try await writer.write(event(report.part(mayBeCalls ? "" : text, token.map { [$0] } ?? [])))
+        // What is certain only behind [TOOL_CALLS] is told when it has turned out to be no calls.
+        let part = mayBeCalls ? "" : text
+        told += part.utf8.count
+        try await writer.write(event(report.part(part, token.map { [$0] } ?? [])))
       case .ended(let answer):
-        try await writer.write(event(report.last(answer, unsaid: unsaid)))
+        try await writer.write(event(report.last(answer, told: told)))
         if let usage = report.usagePart(answer) { try await writer.write(event(usage)) }
         try await writer.write(Self.done)
         return

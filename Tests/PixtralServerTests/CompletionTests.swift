@@ -83,7 +83,7 @@ struct CompletionTests {
 
   @Test("The last part of a stream has the calls, each with its number")
   func streamedCalls() throws {
-    let choice = try choice(completion().last(answer("Well", calls: Self.call), unsaid: Self.call))
+    let choice = try choice(completion().last(answer("Well", calls: Self.call), told: 4))
     let call = try #require(choice["delta"]?["tool_calls"]?.array?.first)
     #expect(call["index"] == 0 && call["function"]?["name"] == "f")
     #expect(choice["delta"]?["content"] == nil && choice["finish_reason"] == "tool_calls")
@@ -91,8 +91,14 @@ struct CompletionTests {
 
   @Test("The last part of a stream has the text that turned out to be no calls")
   func streamedText() throws {
-    let choice = try choice(completion().last(answer("Well", calls: "[{"), unsaid: "[{"))
-    #expect(choice["delta"]?["content"] == "[{" && choice["finish_reason"] == "stop")
+    let choice = try choice(completion().last(answer("Well", calls: "[{"), told: 4))
+    #expect(choice["delta"]?["content"] == " [{" && choice["finish_reason"] == "stop")
+  }
+
+  @Test("Text before calls that was held back, since a stop might have begun with it, comes with them")
+  func streamedBoth() throws {
+    let choice = try choice(completion().last(answer("Well", calls: Self.call), told: 2))
+    #expect(choice["delta"]?["content"] == "ll" && choice["delta"]?["tool_calls"]?.array?.count == 1)
   }
 
   @Test("Tokens are spelled with a space, and with their bytes")
