@@ -1,6 +1,8 @@
 import CLinux
 import Hummingbird
 import NIOCore
+import NIOPosix
+import ServiceLifecycle
 import Synchronization
 
 /// Reads the bodies of requests, in bounded memory and time.
@@ -87,15 +89,25 @@ final class Memory: Sendable {
 
 /// Does something within a time.
 ///
-/// - Throws: what it throws; `late` once the time is over.
+/// - Throws: what it throws; `late` once the time is over; `Refusal` once the server waits for nothing more.
 func within<Value: Sendable>(
   _ time: Duration, orThrow late: any Error, _ body: @escaping @Sendable () async throws -> Value
 ) async throws -> Value {
   try await withThrowingTaskGroup(of: Value.self) { group in
     group.addTask { try await body() }
     group.addTask {
-      try await Task.sleep(for: time)
+      // A `Task.sleep` that is cancelled keeps a kilobyte until its time has come all the same.
+      let timer = MultiThreadedEventLoopGroup.singleton.next().scheduleTask(in: TimeAmount(time)) {}
+      try await withTaskCancellationHandler {
+        try await timer.futureResult.get()
+      } onCancel: {
+        timer.cancel()
+      }
       throw late
+    }
+    group.addTask {
+      try await gracefulShutdown()
+      throw Refusal.stopping
     }
     defer { group.cancelAll() }
     return try await group.next()!
