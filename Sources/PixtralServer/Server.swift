@@ -92,10 +92,15 @@ package struct Server: Sendable {
         logger: logger))
     let ended = await Result { try await group.run() }
     try await remote.shutdown()
-    do { try ended.get() } catch let error as IOError {
-      throw InputError(
+    func refusal(_ found: String) -> InputError {
+      InputError(
         .wrongArgument, "\(settings.host):\(settings.port)", expected: "an address to listen at",
-        found: systemMessage(error.errnoCode), advice: "give another with --host and --port")
+        found: found, advice: "give another with --host and --port")
+    }
+    do { try ended.get() } catch let error as IOError {
+      throw refusal(systemMessage(error.errnoCode))
+    } catch is SocketAddressError.UnknownHost {
+      throw refusal("a name without one")
     }
   }
 }

@@ -79,7 +79,9 @@ struct PixtralRefServe: AsyncParsableCommand {
 
   func validate() throws {
     guard (0...65_535).contains(port) else { throw ValidationError("--port must be from 0 to 65535.") }
-    guard queue >= 0 else { throw ValidationError("--queue must be 0 or more.") }
+    guard (0...1_000_000).contains(queue) else {
+      throw ValidationError("--queue must be from 0 to 1000000.")
+    }
     guard (1...(1 << 30)).contains(maxBody) else {
       throw ValidationError("--max-body must be from 1 to \(1 << 30).")
     }

@@ -42,4 +42,40 @@ struct ServeTests {
     process.waitUntilExit()
     #expect(process.terminationStatus == 0)
   }
+
+  @Test("SIGTERM does not wait for the rest of a body: it is refused with 503")
+  func halfBody() throws {
+    let process = try program(["serve", "--port", "0"])
+    let out = Pipe()
+    process.standardOutput = out
+    try process.run()
+    let line = String(decoding: out.fileHandleForReading.availableData, as: UTF8.self)
+    let port = try #require(line.firstMatch(of: #/127\.0\.0\.1:(\d+) /#)?.1)
+    let client = Process()
+    client.executableURL = URL(fileURLWithPath: "/bin/bash")
+    client.arguments = [
+      "-c",
+      """
+      exec 3<>/dev/tcp/127.0.0.1/\(port)
+      printf 'POST /tokenize HTTP/1.1\\r\\nHost: a\\r\\nContent-Type: application/json\\r\\n' >&3
+      printf 'Content-Length: 9\\r\\n\\r\\n{' >&3
+      sleep 1; kill -TERM \(process.processIdentifier); cat <&3
+      """,
+    ]
+    let result = try outcome(of: client)
+    process.waitUntilExit()
+    #expect(result.out.hasPrefix("HTTP/1.1 503 ") && process.terminationStatus == 0)
+  }
+
+  @Test("A host without an address is an input error")
+  func noHost() throws {
+    let result = try outcome(of: program(["serve", "--host", "no.such.invalid"]))
+    #expect(result.code == 2 && result.error.contains("expected an address to listen at"))
+  }
+
+  @Test("More places than there can be are wrong usage")
+  func places() throws {
+    let result = try outcome(of: program(["serve", "--queue", "\(Int.max)"]))
+    #expect(result.code == 64 && result.error.contains("--queue"))
+  }
 }
