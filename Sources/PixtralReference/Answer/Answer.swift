@@ -9,7 +9,7 @@ public struct Answer: Sendable {
     public let id: Int
     /// The natural logarithm of its probability, before any temperature.
     public let logProbability: Double
-    /// How many tokens are as likely or more, itself counted: 1 for the most likely.
+    /// Its place among all, from 1 for the most likely; of equal ones the lowest id comes first.
     public let rank: Int
     /// As many of the most likely tokens as were asked for, the most likely first.
     public let best: [Likely]
