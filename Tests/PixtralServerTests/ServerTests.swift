@@ -133,6 +133,14 @@ struct ServerTests {
     #expect(try await server.get("/tokenize").headers["allow"] == "POST")
   }
 
+  @Test("HEAD has the headers of GET, and no body")
+  func head() async throws {
+    let server = try await RunningServer()
+    let (get, head) = (try await server.get("/v1/models"), try await server.send("HEAD", "/v1/models"))
+    #expect(head.status == 200 && head.text.isEmpty)
+    #expect(head.headers["content-length"] == get.headers["content-length"])
+  }
+
   @Test("Another path is 404")
   func path() async throws {
     let reply = try await RunningServer().post("/v1/completions", "{}")

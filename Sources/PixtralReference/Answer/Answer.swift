@@ -95,9 +95,9 @@ extension Pixtral {
     var said: [Answer.Token] = []
     var logits: Matrix<Scalar>  // (1, V)
     if let best = options.promptBest {
-      logits = try prefill(prompt, cache: cache, trace: trace) { n, prediction in
-        said.append(Answer.Token(prompt.tokens[n], prediction, best: best))
-      }
+      let rows = try embeddings(of: prompt, logitRows: min(prompt.tokens.count, Self.part), trace: trace)
+      said = try self.said(of: prompt.tokens, rows, best: best, trace: trace)
+      logits = try self.logits(rows, cache: cache, logitRows: 1, trace: trace)
     } else {
       logits = try prefill(prompt, cache: cache, trace: trace)
     }
@@ -124,25 +124,24 @@ extension Pixtral {
       stop: text.stop)
   }
 
-  /// A prompt to the logits of what comes next, in parts: a row of logits is 128 KiB and more.
+  /// What the model says of a prompt's tokens but the first, in parts: a row of logits is 128 KiB and more. In a
+  /// cache of its own: the answer is the same, to the last digit, whether this is asked or not.
   ///
-  /// - each: told of each token but the first, and of what was said of its place.
-  /// - Returns: (1, vocab_size).
-  private func prefill(
-    _ prompt: Prompt, cache: KeyValueCache<Scalar>, trace: Trace, each: (Int, Prediction) -> Void
-  ) throws -> Matrix<Scalar> {
-    let count = prompt.tokens.count
-    let rows = try embeddings(of: prompt, logitRows: min(count, Self.part), trace: trace)  // (T, dim)
-    var last: Matrix<Scalar>?
-    for start in stride(from: 0, to: count, by: Self.part) {
-      let part = start..<min(start + Self.part, count)
+  /// - rows: the tokens' embeddings, (T, dim).
+  private func said(
+    of tokens: [Int], _ rows: Matrix<Scalar>, best: Int, trace: Trace
+  ) throws -> [Answer.Token] {
+    let cache = KeyValueCache<Scalar>(for: checkpoint.parameters)
+    var said: [Answer.Token] = []
+    for start in stride(from: 0, to: tokens.count - 1, by: Self.part) {
+      let part = start..<min(start + Self.part, tokens.count - 1)
       let logits = try logits(rows.rows(part), cache: cache, trace: trace)  // (part, V)
-      for n in part where n + 1 < count {
-        each(n + 1, try Prediction(logits.row(n - start), position: n + 1))
+      for n in part {
+        let prediction = try Prediction(logits.row(n - start), position: n + 1)
+        said.append(Answer.Token(tokens[n + 1], prediction, best: best))
       }
-      last = logits.rows(part.count - 1..<part.count)
     }
-    return last!
+    return said
   }
 
   /// Positions whose logits are computed in one go, where those of many are wanted.
