@@ -52,10 +52,10 @@ struct EndpointTests {
     let server = try await RunningServer()
     return (
       try await OtherServer { path, body in
-        guard path == "/tokenize" else { return try await server.get(path).text }
+        guard path == "/tokenize" else { return (200, try await server.get(path).text) }
         let reply = try await server.post(path, body)
-        guard let tokens = reply.json["tokens"]?.integers else { return reply.text }
-        return #"{"tokens": \#(change(tokens))}"#
+        guard let tokens = reply.json["tokens"]?.integers else { return (reply.status, reply.text) }
+        return (200, #"{"tokens": \#(change(tokens))}"#)
       }, server
     )
   }
@@ -100,7 +100,7 @@ struct EndpointTests {
   @Test("A server that tells no tokens cannot be judged")
   func noTokens() async throws {
     let other = try await OtherServer { path, _ in
-      path == "/v1/models" ? #"{"data": [{"id": "a"}]}"# : "{}"
+      (200, path == "/v1/models" ? #"{"data": [{"id": "a"}]}"# : "{}")
     }
     let error = try await elsewhere {
       try refusal {
@@ -118,13 +118,13 @@ private final class OtherServer: Sendable {
   let port: Int
   private let task: Task<Void, any Error>
 
-  /// - reply: to a path and a body.
-  init(_ reply: @escaping @Sendable (String, String) async throws -> String) async throws {
+  /// - reply: to a path and a body, a status and a body.
+  init(_ reply: @escaping @Sendable (String, String) async throws -> (Int, String)) async throws {
     let (ports, listening) = AsyncStream<Int>.makeStream()
     let responder = CallbackResponder { (request: Request, _: BasicRequestContext) in
       let body = try await request.body.collect(upTo: 1 << 24)
-      let text = try await reply(request.uri.path, String(buffer: body))
-      return Response(status: .ok, body: .init(byteBuffer: .init(string: text)))
+      let (status, text) = try await reply(request.uri.path, String(buffer: body))
+      return Response(status: .init(code: status), body: .init(byteBuffer: .init(string: text)))
     }
     let application = Application(
       responder: responder, configuration: .init(address: .hostname("127.0.0.1", port: 0)),
