@@ -52,9 +52,11 @@ struct EndpointTests {
     let server = try await RunningServer()
     return (
       try await OtherServer { path, body in
-        guard path == "/tokenize" else { return (200, try await server.get(path).text) }
+        if body.isEmpty { return (200, try await server.get(path).text) }
         let reply = try await server.post(path, body)
-        guard let tokens = reply.json["tokens"]?.integers else { return (reply.status, reply.text) }
+        guard path == "/tokenize", let tokens = reply.json["tokens"]?.integers else {
+          return (reply.status, reply.text)
+        }
         return (200, #"{"tokens": \#(change(tokens))}"#)
       }, server
     )
@@ -72,7 +74,7 @@ struct EndpointTests {
   func doubleBeginning() async throws {
     let (other, server) = try await altered { [1] + $0 }
     let verdicts = try await verdicts(other.port)
-    #expect(verdicts.count { $0.verdict == .failed } > verdicts.count / 2)
+    #expect(verdicts.count { $0.verdict == .failed } > verdicts.count / 3)
     withExtendedLifetime(server) {}
   }
 
