@@ -38,11 +38,12 @@ packages:
 	  $$sudo apt-get update -qq && $$sudo apt-get install -y -qq --no-install-recommends $$missing; \
 	fi
 
-# The program with the tokenizer, a manual page and shell completions. A package maker gives DESTDIR.
+# The program with the tokenizer, a manual page and shell completions; the server too if `make serve` has built it. A package maker gives DESTDIR.
 PREFIX ?= /usr/local
 DESTDIR ?=
 install: build
 	install -Dm755 $(PROGRAM) $(DESTDIR)$(PREFIX)/bin/pixtral-ref
+	if [ -x $(PROGRAM)-serve ]; then install -Dm755 $(PROGRAM)-serve $(DESTDIR)$(PREFIX)/bin/pixtral-ref-serve; fi
 	install -Dm644 -t $(DESTDIR)$(PREFIX)/share/pixtral-ref/Fixtures/tokenizer Fixtures/tokenizer/*
 	cp -r Fixtures/manifest.json Fixtures/cases Fixtures/demo Fixtures/faults Fixtures/images Fixtures/schema \
 	  $(DESTDIR)$(PREFIX)/share/pixtral-ref/Fixtures/
