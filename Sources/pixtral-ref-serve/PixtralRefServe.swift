@@ -13,7 +13,7 @@ struct PixtralRefServe: AsyncParsableCommand {
     abstract: "Answer over HTTP, as an OpenAI-compatible server: the golden answer to compare others with.",
     discussion: """
       The first line on standard output says what is served, and how to ask it. Requests are answered one at a \
-      time, in their order. SIGTERM or SIGINT ends it: the request that is being answered is answered first.
+      time, as their prompts become ready. SIGTERM or SIGINT ends it: the request that is being answered is answered first.
 
         GET  /health               200 while it serves
         GET  /v1/models            what it serves

@@ -139,7 +139,7 @@ struct RunConformance: ParsableCommand {
       questions.
 
       Exits with 0 if nothing failed, else with 1; also if nothing was asked, or a case passes that --known \
-      says will fail.
+      says will fail. 2: the runtime or the server cannot be asked.
       """)
 
   @Option(help: "The command of the runtime, for a shell.")

@@ -89,6 +89,20 @@ struct EndpointTests {
     withExtendedLifetime(server) {}
   }
 
+  @Test("A server that tells tokens with a completion only is asked for those")
+  func completionOnly() async throws {
+    let server = try await RunningServer()
+    let other = try await OtherServer { path, body in
+      if path.hasSuffix("tokenize") { return (404, "{}") }
+      let reply = body.isEmpty ? try await server.get(path) : try await server.post(path, body)
+      return (reply.status, reply.text)
+    }
+    let verdicts = try await verdicts(other.port)
+    #expect(verdicts.filter(\.verdict.isFailure).map(\.id) == [])
+    #expect(verdicts.count { $0.verdict == .passed } > 100)
+    withExtendedLifetime(server) {}
+  }
+
   @Test("A server that is not there is an input error")
   func nobody() throws {
     let error = try refusal {

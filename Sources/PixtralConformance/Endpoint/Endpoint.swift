@@ -49,10 +49,11 @@ package final class Endpoint: Answering {
     guard let name = model ?? first else {
       throw refuse("the name of a model under /v1/models", "none", "give --model")
     }
-    guard let way = try Self.way(client, name, refuse) else {
+    let (found, said) = try Self.way(client, name, refuse)
+    guard let way = found else {
       throw refuse(
-        "the tokens of a prompt, of /tokenize or of return_token_ids", "neither",
-        "what such a server answers cannot be judged yet")
+        "the tokens of a prompt, of /tokenize or of return_token_ids", said,
+        "give --model if that is another; a server that tells no tokens cannot be judged yet")
     }
     (self.client, self.model, self.way) = (client, name, way)
     template = V7Template(tokenizer: tokenizer)
@@ -63,21 +64,25 @@ package final class Endpoint: Answering {
       ])
   }
 
-  /// How the server tells tokens, found out with a request that any server takes.
+  /// How the server tells tokens, found out with a request that any server takes; nil if it does not, and what
+  /// it says instead.
   private static func way(
     _ client: HTTPClient, _ model: String, _ refuse: (String, String, String) -> InputError
-  ) throws -> Way? {
+  ) throws -> (way: Way?, said: String) {
+    var said = ""
     for way in [Way.tokenize, .completion] {
       let probe: PythonValue = [
         "messages": .list([["role": .string(PythonString("user")), "content": .string(PythonString("Hi"))]])
       ]
       do {
-        if case .value(let answer) = try ask(client, way, model, probe), answer["tokens"]?.integers != nil {
-          return way
+        switch try ask(client, way, model, probe) {
+        case .value(let answer) where answer["tokens"]?.integers != nil: return (way, "")
+        case .rejected(let why), .crashed(let why), .malformed(let why): said = why
+        default: said = "neither"
         }
       } catch { throw refuse("a server that answers", error.description, "") }
     }
-    return nil
+    return (nil, said)
   }
 
   // MARK: - Questions
@@ -98,10 +103,25 @@ package final class Endpoint: Answering {
     do throws(HTTPClient.Failure) {
       switch op {
       case "render":
-        guard let request = try? value("request"), isTheSame(request, (try? value("form")) == nil) else {
-          return .unsupported("in OpenAI's form the request says something else")
+        guard case .dictionary(let members)? = try? value("request") else {
+          return .unsupported("a server takes objects only")
         }
-        return try Self.ask(client, way, model, request)
+        let request = PythonValue.dictionary(members)
+        guard request["model"] == nil else {
+          return .unsupported("the request names a model, and a server its own")
+        }
+        guard !request.holdsHalfSurrogate else {
+          return .unsupported("half of a surrogate pair is not sent on as it came")
+        }
+        // A completion would heed what else a request has.
+        let told = ["messages", "tools", "continue_final_message"]
+        let sent = PythonValue.dictionary(
+          way == .tokenize ? members : members.filter { told.contains($0.key.text) })
+        let form = (try? value("form")) == nil ? ChatRequest.Form.mistral : .openAI
+        guard tokens(of: request, form) == tokens(of: sent, .openAI) else {
+          return .unsupported("what can be sent of the request in OpenAI's form says something else")
+        }
+        return try Self.ask(client, way, model, sent)
       case "encode" where way == .tokenize:
         let asked = [
           ("model", .string(PythonString(model))), ("prompt", (try? value("text")) ?? .none),
@@ -123,38 +143,22 @@ package final class Endpoint: Answering {
     }
   }
 
-  /// Whether a request says the same in OpenAI's form: whether it gives the same tokens, or none in either.
-  private func isTheSame(_ request: PythonValue, _ isMistral: Bool) -> Bool {
-    guard isMistral else { return true }
-    func tokens(_ form: ChatRequest.Form) -> [Int]? {
-      let loader = ImageLoader()
-      guard
-        let chat = try? ChatRequest(request, place: "request", folder: ".", images: loader, form: form),
-        let rendered = try? template(
-          chat, grids: chat.loadImages(loader).map { $0.map { ImageRule.m1.grid($0.size) } })
-      else { return nil }
-      return rendered.tokens
-    }
-    return tokens(.mistral) == tokens(.openAI)
+  /// What a request comes to here; nil if it is refused.
+  private func tokens(of request: PythonValue, _ form: ChatRequest.Form) -> [Int]? {
+    let loader = ImageLoader()
+    guard let chat = try? ChatRequest(request, place: "request", folder: ".", images: loader, form: form)
+    else { return nil }
+    let grids = chat.loadImages(loader).map { $0.map { ImageRule.m1.grid($0.size) } }
+    return try? template(chat, grids: grids).tokens
   }
 
   /// The tokens of a request.
   private static func ask(
     _ client: HTTPClient, _ way: Way, _ model: String, _ request: PythonValue
   ) throws(HTTPClient.Failure) -> Answer {
-    guard case .dictionary(let members) = request else { return .unsupported("a server takes objects only") }
-    guard request["model"] == nil else {
-      return .unsupported("the request names a model, and a server its own")
-    }
-    guard !request.holdsHalfSurrogate else {
-      return .unsupported("half of a surrogate pair is not sent on as it came")
-    }
-    // What else a request has is for /tokenize to pass over, and not for a completion to be told.
-    let told = ["messages", "tools", "continue_final_message"]
-    let kept =
-      way == .tokenize
-      ? members : members.filter { told.contains($0.key.text) }
-    var asked = [("model", PythonValue.string(PythonString(model)))] + kept.map { ($0.key.text, $0.value) }
+    guard case .dictionary(let members) = request else { preconditionFailure("a request that is an object") }
+    var asked =
+      [("model", PythonValue.string(PythonString(model)))] + members.map { ($0.key.text, $0.value) }
     if way == .tokenize { return try send(client, "/tokenize", asked) { ["tokens": $0["tokens"] ?? .null] } }
     asked += [("max_tokens", .integer("1")), ("return_token_ids", .boolean(true))]
     return try send(client, "/v1/chat/completions", asked) { ["tokens": $0["prompt_token_ids"] ?? .null] }

@@ -72,7 +72,8 @@ enum ImageLocation: Equatable {
     guard case .file = self else { return "ValueError" }
     return switch error.found {
     case systemMessage(ENOENT): "FileNotFoundError"
-    case systemMessage(EACCES), systemMessage(EPERM), FileTree.leadsOut: "PermissionError"
+    case systemMessage(EACCES), systemMessage(EPERM), FileTree.leadsOut, ImageLoader.noFiles:
+      "PermissionError"
     case systemMessage(ENOTDIR): "NotADirectoryError"
     case "a folder": "IsADirectoryError"
     // Python reads it, and finds no image in what a device gives.

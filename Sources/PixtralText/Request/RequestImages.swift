@@ -10,6 +10,9 @@ public struct ImageLoader: Sendable, Equatable {
   /// What remote images hold, by their URLs, or why that is not known: the loader itself fetches none.
   public var remote: [String: Result<[UInt8], InputError>] = [:]
 
+  /// What is found where no file may be read.
+  static let noFiles = "a file"
+
   /// Files that images of a request may be in.
   public enum Files: Sendable, Equatable {
     /// Whatever the process may read.
@@ -30,8 +33,8 @@ public struct ImageLoader: Sendable, Equatable {
     case .below(let tree): return try MappedFile(path, below: tree)
     case .none:
       throw InputError(
-        .unreadableFile, path, expected: "an image in a data: URL", found: FileTree.leadsOut,
-        advice: "no files are served")
+        .unreadableFile, path, expected: "an image in a data: URL", found: Self.noFiles,
+        advice: "--files DIR allows those below DIR")
     }
   }
 }
