@@ -38,7 +38,8 @@ packages:
 	  $$sudo apt-get update -qq && $$sudo apt-get install -y -qq --no-install-recommends $$missing; \
 	fi
 
-# The program with the tokenizer, a manual page and shell completions; the server too if `make serve` has built it. A package maker gives DESTDIR.
+# The program with the tokenizer, a manual page and shell completions; the server too if `make serve` has built it.
+# A package maker gives DESTDIR.
 PREFIX ?= /usr/local
 DESTDIR ?=
 install: build

@@ -7,8 +7,6 @@ struct ServedModel: Sendable {
   let checkpoint: Checkpoint
   let tokenizer: Tokenizer
   let precision: Precision
-  /// The most tokens of a prompt and its answer.
-  let context: Int
 
   /// A request to its prompt.
   ///

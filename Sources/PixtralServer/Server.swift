@@ -57,8 +57,7 @@ package struct Server: Sendable {
     logger: Logger
   ) {
     (self.settings, self.logger) = (settings, logger)
-    model = ServedModel(
-      checkpoint: checkpoint, tokenizer: tokenizer, precision: precision, context: settings.context)
+    model = ServedModel(checkpoint: checkpoint, tokenizer: tokenizer, precision: precision)
   }
 
   /// Serves until it is told to end; then the request that is being answered is answered to its end, and all

@@ -4,7 +4,7 @@ import PixtralStorage
 import PixtralText
 
 /// A server with OpenAI's routes as a runtime: what it can tell is found out by asking, not by its name.
-/// Conformance.md, Endpoints.
+/// Conformance.md, An endpoint.
 package final class Endpoint: Answering {
   package let description: RuntimeDescription
   private let client: HTTPClient
@@ -70,10 +70,11 @@ package final class Endpoint: Answering {
     _ client: HTTPClient, _ model: String, _ refuse: (String, String, String) -> InputError
   ) throws -> (way: Way?, said: String) {
     var said = ""
+    let message: PythonValue = [
+      "role": .string(PythonString("user")), "content": .string(PythonString("Hi")),
+    ]
     for way in [Way.tokenize, .completion] {
-      let probe: PythonValue = [
-        "messages": .list([["role": .string(PythonString("user")), "content": .string(PythonString("Hi"))]])
-      ]
+      let probe = [PythonValue.Member(key: PythonString("messages"), value: .list([message]))]
       do {
         switch try ask(client, way, model, probe) {
         case .value(let answer) where answer["tokens"]?.integers != nil: return (way, "")
@@ -115,10 +116,9 @@ package final class Endpoint: Answering {
         }
         // A completion would heed what else a request has.
         let told = ["messages", "tools", "continue_final_message"]
-        let sent = PythonValue.dictionary(
-          way == .tokenize ? members : members.filter { told.contains($0.key.text) })
+        let sent = way == .tokenize ? members : members.filter { told.contains($0.key.text) }
         let form = (try? value("form")) == nil ? ChatRequest.Form.mistral : .openAI
-        guard tokens(of: request, form) == tokens(of: sent, .openAI) else {
+        guard tokens(of: request, form) == tokens(of: .dictionary(sent), .openAI) else {
           return .unsupported("what can be sent of the request in OpenAI's form says something else")
         }
         return try Self.ask(client, way, model, sent)
@@ -153,10 +153,11 @@ package final class Endpoint: Answering {
   }
 
   /// The tokens of a request.
+  ///
+  /// - members: of the request.
   private static func ask(
-    _ client: HTTPClient, _ way: Way, _ model: String, _ request: PythonValue
+    _ client: HTTPClient, _ way: Way, _ model: String, _ members: [PythonValue.Member]
   ) throws(HTTPClient.Failure) -> Answer {
-    guard case .dictionary(let members) = request else { preconditionFailure("a request that is an object") }
     var asked =
       [("model", PythonValue.string(PythonString(model)))] + members.map { ($0.key.text, $0.value) }
     if way == .tokenize { return try send(client, "/tokenize", asked) { ["tokens": $0["tokens"] ?? .null] } }

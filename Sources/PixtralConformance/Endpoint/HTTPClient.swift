@@ -23,7 +23,8 @@ final class HTTPClient {
     }
   }
 
-  private let handle: OpaquePointer
+  /// curl's.
+  private let handle: UnsafeMutableRawPointer
   private let address: String
   private let headers: UnsafeMutablePointer<curl_slist>?
 
@@ -35,7 +36,7 @@ final class HTTPClient {
   /// - timeout: seconds that an answer may take.
   init(_ address: String, key: String?, timeout: Double) {
     curl_global_init(Int(CURL_GLOBAL_DEFAULT))
-    handle = OpaquePointer(curl_easy_init())
+    handle = curl_easy_init()!
     self.address = address
     var headers = curl_slist_append(nil, "Content-Type: application/json")
     // Without it libcurl waits a second before it sends a large body.
@@ -45,18 +46,16 @@ final class HTTPClient {
     set(CURLOPT_TIMEOUT_MS, Int(timeout * 1000))
     // Threads have no signals to themselves.
     set(CURLOPT_NOSIGNAL, 1)
-    _ = "http,https".withCString { curl_set_pointer(raw, CURLOPT_PROTOCOLS_STR, $0) }
-    curl_set_pointer(raw, CURLOPT_HTTPHEADER, headers)
+    _ = "http,https".withCString { curl_set_pointer(handle, CURLOPT_PROTOCOLS_STR, $0) }
+    curl_set_pointer(handle, CURLOPT_HTTPHEADER, headers)
   }
 
   deinit {
     curl_slist_free_all(headers)
-    curl_easy_cleanup(raw)
+    curl_easy_cleanup(handle)
   }
 
-  private var raw: UnsafeMutableRawPointer { UnsafeMutableRawPointer(handle) }
-
-  private func set(_ option: CURLoption, _ value: Int) { curl_set_number(raw, option, value) }
+  private func set(_ option: CURLoption, _ value: Int) { curl_set_number(handle, option, value) }
 
   func get(_ path: String) throws(Failure) -> Reply {
     set(CURLOPT_HTTPGET, 1)
@@ -68,7 +67,7 @@ final class HTTPClient {
     set(CURLOPT_POST, 1)
     set(CURLOPT_POSTFIELDSIZE, body.count)
     return try body.withUnsafeBufferPointer { bytes throws(Failure) in
-      curl_set_pointer(raw, CURLOPT_POSTFIELDS, bytes.baseAddress)
+      curl_set_pointer(handle, CURLOPT_POSTFIELDS, bytes.baseAddress)
       return try perform(path)
     }
   }
@@ -78,22 +77,22 @@ final class HTTPClient {
   }
 
   private func perform(_ path: String) throws(Failure) -> Reply {
-    _ = (address + path).withCString { curl_set_pointer(raw, CURLOPT_URL, $0) }
+    _ = (address + path).withCString { curl_set_pointer(handle, CURLOPT_URL, $0) }
     let taker = Taker()
     curl_set_taker(
-      raw,
+      handle,
       { bytes, size, count, taker in
         let taker = Unmanaged<Taker>.fromOpaque(taker!).takeUnretainedValue()
         guard let bytes, taker.bytes.count + size * count <= HTTPClient.limit else { return 0 }
         taker.bytes += UnsafeRawBufferPointer(start: bytes, count: size * count)
         return size * count
       }, Unmanaged.passUnretained(taker).toOpaque())
-    let code = withExtendedLifetime(taker) { curl_easy_perform(raw) }
+    let code = withExtendedLifetime(taker) { curl_easy_perform(handle) }
     guard code == CURLE_OK else {
       throw code == CURLE_OPERATION_TIMEDOUT ? .timedOut : .broken(String(cString: curl_easy_strerror(code)))
     }
     var status = 0
-    curl_get_status(raw, &status)
+    curl_get_status(handle, &status)
     return Reply(status: status, body: taker.bytes)
   }
 }
