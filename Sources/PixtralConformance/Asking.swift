@@ -45,6 +45,7 @@ package struct Asking {
     case .steps: try step(question)
     case .model: try model(question)
     case .answer: try answer(question)
+    case .endpoint: try endpoint(question)
     }
   }
 

@@ -7,11 +7,13 @@ package enum Stage: String, Sendable, CaseIterable {
   case rgb, grid, tokens, pixels, model, answer
   /// Each operation alone, on golden inputs: it says what all is wrong, where a model says what is wrong first.
   case steps
+  /// What a server tells: only an endpoint is asked.
+  case endpoint
 
   /// What a runtime that does it lists among its features.
   var feature: String {
     switch self {
-    case .tokens, .grid, .rgb, .pixels, .answer: rawValue
+    case .tokens, .grid, .rgb, .pixels, .answer, .endpoint: rawValue
     case .steps: "step"
     case .model: "trace"
     }

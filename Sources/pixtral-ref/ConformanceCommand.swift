@@ -37,6 +37,12 @@ struct ChosenFixtures: ParsableArguments {
     return isFolder(folder) ? try FaultAnswers(folder) : FaultAnswers()
   }
 
+  /// What endpoints are asked beside, which lies beside the cases; nil where it does not.
+  func endpoint() throws -> EndpointSuite? {
+    let fixtures = try PixtralStorage.folder(of: folder())
+    return isFolder("\(fixtures)/endpoint") ? try EndpointSuite(fixtures) : nil
+  }
+
   /// The suite's manifest; nil for cases that have none beside them.
   func manifest() throws -> Manifest? {
     let file = try "\(PixtralStorage.folder(of: folder()))/manifest.json"
@@ -54,11 +60,16 @@ struct ChosenCases: ParsableArguments {
   @Option(help: "Ids, shell patterns separated by commas; * matches slashes too.")
   var cases: String?
 
-  /// Every case of the suite.
+  /// Every case of the suite, but for those of endpoints.
   func all() throws -> [ConformanceCase] { try CaseFiles(suite.folder()).cases }
 
   /// - Throws: `InputError` if there are none, or a word names nothing.
   func read() throws -> [ConformanceCase] { try read(from: all()) }
+
+  /// The same, with the cases of endpoints.
+  func readEvery() throws -> [ConformanceCase] {
+    try read(from: all() + (suite.endpoint()?.cases ?? []))
+  }
 
   func read(from all: [ConformanceCase]) throws -> [ConformanceCase] {
     let stages = try stage?.split(separator: ",").map { word in
@@ -93,7 +104,7 @@ struct ListCases: ParsableCommand {
   @OptionGroup var chosen: ChosenCases
 
   func run() throws {
-    for question in try chosen.read() {
+    for question in try chosen.readEvery() {
       let line: JSON = [
         "id": .string(question.id), "stage": .string(question.stage.rawValue),
         "title": .string(question.title),
@@ -114,7 +125,7 @@ struct ShowCase: ParsableCommand {
   @OptionGroup var chosen: ChosenCases
 
   func run() throws {
-    guard let question = try chosen.read().first(where: { $0.id == id }) else {
+    guard let question = try chosen.readEvery().first(where: { $0.id == id }) else {
       throw InputError(
         .wrongArgument, id, expected: "the id of a case", found: "none of that name",
         advice: "pixtral-ref conformance list shows them")
@@ -133,7 +144,9 @@ struct RunConformance: ParsableCommand {
       Prints a table of stages and verdicts, what is wrong first, and for each failure the command that \
       repeats it alone. A runtime that crashes, hangs or loses the thread is started anew, and the run goes on.
 
-      With --endpoint an OpenAI-compatible server is asked, if it tells the tokens of a prompt.
+      With --endpoint an OpenAI-compatible server of seeded:small is asked: for the tokens of prompts, or their \
+      number; for log-probabilities; whether images move them; what it refuses. What it can tell is found out. \
+      --bodies keeps all that it said, and --endpoint with that file judges it again without the server.
 
       With --results nothing is started: the answers lie in files, as `conformance export` lays out the \
       questions.
@@ -148,7 +161,8 @@ struct RunConformance: ParsableCommand {
   @Option(help: "A folder with answers, such as `conformance export` writes, instead of a runtime.")
   var results: String?
 
-  @Option(help: "The address of an OpenAI-compatible server, such as http://127.0.0.1:8000.")
+  @Option(
+    help: "The address of an OpenAI-compatible server, such as http://127.0.0.1:8000, or what --bodies kept.")
   var endpoint: String?
 
   @Option(help: "With --endpoint: what the model is called there. (default: the first that it lists)")
@@ -159,6 +173,12 @@ struct RunConformance: ParsableCommand {
 
   @Option(help: "With --endpoint: what the server computes in.")
   var arithmetic = Arithmetic.float32
+
+  @Flag(help: "With --endpoint: it serves other weights than seeded:small, of which nothing is known.")
+  var otherWeights = false
+
+  @Option(help: "With --endpoint: also keep all that was asked and said, a line of JSON each.")
+  var bodies: String?
 
   @OptionGroup var chosen: ChosenCases
 
@@ -193,15 +213,19 @@ struct RunConformance: ParsableCommand {
     guard [runtime, results, endpoint].count(where: { $0 != nil }) == 1 else {
       throw ValidationError("Give one of --runtime, --results and --endpoint.")
     }
-    guard endpoint != nil || (model == nil && key == nil) else {
-      throw ValidationError("--model and --key go with --endpoint.")
+    guard endpoint != nil || (model == nil && key == nil && bodies == nil && !otherWeights) else {
+      throw ValidationError("--model, --key, --bodies and --other-weights go with --endpoint.")
+    }
+    if endpoint != nil, resume != nil {
+      throw ValidationError("--resume goes with --runtime: of an endpoint --bodies keeps what it said.")
     }
     if results != nil, resume != nil {
       throw ValidationError("--resume goes with --runtime: answers in files are judged anew each time.")
     }
-    for (a, b) in [(junit, html), (junit, resume), (html, resume)] {
-      if let a, let b, a == b || isSamePlace(a, b) {
-        throw ValidationError("--junit, --html and --resume must name different files.")
+    let written = [junit, html, resume, bodies].compactMap(\.self)
+    for (n, a) in written.enumerated() {
+      if written[..<n].contains(where: { a == $0 || isSamePlace(a, $0) }) {
+        throw ValidationError("--junit, --html, --resume and --bodies must name different files.")
       }
     }
     guard (1...64).contains(jobs) else { throw ValidationError("--jobs must be from 1 to 64.") }
@@ -220,7 +244,8 @@ struct RunConformance: ParsableCommand {
   }
 
   func run() throws {
-    let all = try chosen.all()
+    let suite = endpoint == nil ? nil : try chosen.suite.endpoint()
+    let all = try chosen.all() + (suite?.cases ?? [])
     var cases = try chosen.read(from: all)
     if let shard, let (part, count) = parts(of: shard) {
       let whole = cases.count
@@ -235,16 +260,21 @@ struct RunConformance: ParsableCommand {
     let known = try known.map { try readKnown($0, ids: Set(all.map(\.id))) } ?? [:]
     let manifest = try chosen.suite.manifest()
     // Before anything is asked: whether they can be written.
-    let inputs = [self.known, resume, tokenizer.tokenizer].compactMap(\.self)
+    let recorded = endpoint.flatMap { access($0, R_OK) == 0 ? $0 : nil }
+    let inputs = [self.known, resume, tokenizer.tokenizer, recorded].compactMap(\.self)
     let (junitFile, htmlFile) = (
       try junit.map { try NewFile($0, sparing: inputs) }, try html.map { try NewFile($0, sparing: inputs) }
     )
+    let bodiesFile = try bodies.map { try NewFile($0, sparing: inputs) }
     let folder = try ScratchFolder("pixtral-ref-conformance")
     func answering(_ n: Int) throws -> any Answering {
       if let endpoint {
+        let place = recorded ?? Endpoint.address(endpoint)
+        let server: any Transport =
+          try recorded.map { try Replay($0) } ?? HTTPClient(place, key: key, timeout: timeout)
         return try Endpoint(
-          endpoint, model: model, key: key, arithmetic: arithmetic, timeout: timeout,
-          tokenizer: tokenizer.read())
+          bodiesFile.map { Recorder(server, to: $0) } ?? server, place: place, model: model,
+          arithmetic: arithmetic, tokenizer: tokenizer.read(), suite: suite, hasKnownWeights: !otherWeights)
       }
       if let results { return try AnswerFiles(results, scratch: folder.part(n)) }
       return try Runtime(runtime ?? "", folder: folder.part(n), timeout: timeout)
@@ -267,9 +297,11 @@ struct RunConformance: ParsableCommand {
     ) { done, id in Console.progress(done: done, of: cases.count, id) }
     let verdicts = try run(first, jobs: jobs, another: answering)
     Console.progress("")
-    let report = Report(first.description, verdicts, known: known, suite: manifest)
+    let findings = try (first as? Endpoint)?.findings(verdicts, tokenizer: tokenizer.read())
+    let report = Report(first.description, verdicts, known: known, suite: manifest, findings: findings)
     // What was found out is said first: there may be no room for files.
     if json { Console.out(report.json.text()) } else { show(report, again: again) }
+    try bodiesFile?.finish()
     if let junitFile {
       try junitFile.write(Array(report.junit.utf8))
       try junitFile.finish()

@@ -16,6 +16,9 @@ func show(_ report: Report, again: String) {
   }
   Console.out(Console.table([["stage"] + shown.map(\.rawValue)] + rows).joined(separator: "\n"))
 
+  if let findings = report.findings {
+    Console.out("\n" + findings.lines.map { onOneLine($0) }.joined(separator: "\n"))
+  }
   let failures = report.failures
   if let first = failures.first {
     Console.out("\nwrong first: \(first.id)\(first.tap.map { ", at \($0)" } ?? "")")

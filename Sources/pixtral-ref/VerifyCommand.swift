@@ -29,7 +29,8 @@ struct VerifyCommand: ParsableCommand {
         .unreadableFile, "manifest.json", expected: "it beside the cases", found: "none",
         advice: "give Fixtures/cases of a checkout with --fixtures")
     }
-    let check = ReportCheck(report, manifest, cases: try CaseFiles(chosen.folder()).cases)
+    let asked = report["endpoint"] == nil ? [] : try chosen.endpoint()?.cases ?? []
+    let check = ReportCheck(report, manifest, cases: try CaseFiles(chosen.folder()).cases + asked)
     let known = check.knownFailures > 0 ? ", \(counted(check.knownFailures, "failure")) known" : ""
     if json {
       let object: JSON = [

@@ -26,22 +26,13 @@ struct EndpointTests {
     try await elsewhere { [cases, folder] in
       let tokenizer = try fixtureTokenizer()
       let endpoint = try Endpoint(
-        "http://127.0.0.1:\(port)", model: nil, key: nil, arithmetic: .float32, timeout: 20,
-        tokenizer: tokenizer)
+        PixtralConformance.HTTPClient("http://127.0.0.1:\(port)", key: nil, timeout: 20), place: "test",
+        model: nil, arithmetic: .float32, tokenizer: tokenizer)
       let run = ConformanceRun(
         cases, tokenizer: tokenizer, faults: FaultAnswers(),
         checkpoints: CheckpointFolders(
           in: folder.path, tokenizerFile: "\(fixtures)/tokenizer/\(Tokenizer.fileName)"))
       return try run(endpoint) { _ in endpoint }
-    }
-  }
-
-  /// Waits on a thread of its own: the server that is waited for needs those of tasks.
-  private func elsewhere<Value: Sendable>(_ body: @escaping @Sendable () throws -> Value) async throws
-    -> Value
-  {
-    try await withCheckedThrowingContinuation { done in
-      DispatchQueue.global().async { done.resume(with: Result(catching: body)) }
     }
   }
 
@@ -105,10 +96,11 @@ struct EndpointTests {
 
   @Test("A server that is not there is an input error")
   func nobody() throws {
+    let address = "http://127.0.0.1:1"
     let error = try refusal {
       try Endpoint(
-        "http://127.0.0.1:1", model: nil, key: nil, arithmetic: .float32, timeout: 5,
-        tokenizer: fixtureTokenizer())
+        PixtralConformance.HTTPClient(address, key: nil, timeout: 5), place: address, model: nil,
+        arithmetic: .float32, tokenizer: fixtureTokenizer())
     }
     #expect(error.place == "--endpoint http://127.0.0.1:1")
   }
@@ -120,12 +112,20 @@ struct EndpointTests {
     }
     let error = try await elsewhere {
       try refusal {
-        try Endpoint(
-          "http://127.0.0.1:\(other.port)/v1/", model: nil, key: nil, arithmetic: .float32, timeout: 20,
-          tokenizer: fixtureTokenizer())
+        let address = Endpoint.address("http://127.0.0.1:\(other.port)/v1/")
+        return try Endpoint(
+          PixtralConformance.HTTPClient(address, key: nil, timeout: 20), place: address, model: nil,
+          arithmetic: .float32, tokenizer: fixtureTokenizer())
       }
     }
     #expect(error.expected.contains("/tokenize"))
+  }
+}
+
+/// Waits on a thread of its own: the server that is waited for needs those of tasks.
+func elsewhere<Value: Sendable>(_ body: @escaping @Sendable () throws -> Value) async throws -> Value {
+  try await withCheckedThrowingContinuation { done in
+    DispatchQueue.global().async { done.resume(with: Result(catching: body)) }
   }
 }
 

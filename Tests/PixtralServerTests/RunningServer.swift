@@ -9,7 +9,7 @@ import Testing
 
 @testable import PixtralServer
 
-/// A server of `seeded:tiny` on a free port, which ends with this object.
+/// A server on a free port, which ends with this object.
 final class RunningServer: Sendable {
   let port: Int
   private let task: Task<Void, any Error>
@@ -23,12 +23,14 @@ final class RunningServer: Sendable {
     var error: JSON { json["error"] ?? .null }
   }
 
-  init(_ edit: (inout ServerSettings) throws -> Void = { _ in }) async throws {
+  init(_ checkpoint: String = "seeded:tiny", _ edit: (inout ServerSettings) throws -> Void = { _ in })
+    async throws
+  {
     var settings = ServerSettings(names: ["tiny"])
     settings.port = 0
     try edit(&settings)
     let server = Server(
-      settings, checkpoint: try Checkpoint("seeded:tiny"), tokenizer: try fixtureTokenizer(),
+      settings, checkpoint: try Checkpoint(checkpoint), tokenizer: try fixtureTokenizer(),
       precision: .float32, logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
     let (ports, listening) = AsyncStream<Int>.makeStream()
     task = Task {

@@ -79,7 +79,7 @@ def main():
     assert not unknown, f"features without a meaning: {sorted(unknown)}"
     files = [
         file
-        for folder in ("cases", "faults", "images", "requests", "schema", "tokenizer")
+        for folder in ("cases", "endpoint", "faults", "images", "requests", "schema", "tokenizer")
         for file in sorted((FIXTURES / folder).rglob("*"))
         if file.is_file()
     ]

@@ -7,85 +7,53 @@ import PixtralText
 /// Conformance.md, An endpoint.
 package final class Endpoint: Answering {
   package let description: RuntimeDescription
-  private let client: HTTPClient
-  private let model: String
-  /// How the tokens of a request are told.
-  private let way: Way
+  let server: Server
+  /// What is asked beside the cases of tokens; nil if nothing is.
+  let suite: EndpointSuite?
+  /// Whether it serves seeded:small, of which it is known what is right.
+  let hasKnownWeights: Bool
   private let template: V7Template
-
-  /// How a server tells the tokens of a request.
-  private enum Way {
-    /// `POST /tokenize`.
-    case tokenize
-    /// `prompt_token_ids` of a chat completion, where `return_token_ids` asks for them.
-    case completion
-  }
+  private var tokenized: [String: [Int]] = [:]
 
   /// - Parameters:
-  ///   - address: such as `http://127.0.0.1:8000`; a `/v1` behind it is no part of it.
+  ///   - transport: who answers.
+  ///   - place: what it is called in errors.
   ///   - model: what the model is called there; nil for the first that the server lists.
   ///   - arithmetic: what it computes in, which no server tells.
-  /// - Throws: `InputError` for a server that does not answer, or tells no tokens.
+  ///   - hasKnownWeights: whether it serves seeded:small.
+  /// - Throws: `InputError` for a server that does not answer, or tells nothing that can be judged.
   package init(
-    _ address: String, model: String?, key: String?, arithmetic: Arithmetic, timeout: Double,
-    tokenizer: Tokenizer
+    _ transport: any Transport, place: String, model: String?, arithmetic: Arithmetic, tokenizer: Tokenizer,
+    suite: EndpointSuite? = nil, hasKnownWeights: Bool = true
   ) throws {
-    var address = Substring(address)
-    for end in ["/", "/v1"] where address.hasSuffix(end) { address = address.dropLast(end.utf8.count) }
-    let client = HTTPClient(String(address), key: key, timeout: timeout)
     func refuse(_ expected: String, _ found: String, _ advice: String = "") -> InputError {
-      InputError(.unreadableFile, "--endpoint \(address)", expected: expected, found: found, advice: advice)
+      InputError(.unreadableFile, "--endpoint \(place)", expected: expected, found: found, advice: advice)
     }
-    let listed: JSON
-    do {
-      let reply = try client.get("/v1/models")
-      guard reply.status == 200 else {
-        throw refuse("status 200 of /v1/models", "\(reply.status)", reply.status == 401 ? "give --key" : "")
-      }
-      listed = try JSON(parsing: String(decoding: reply.body, as: UTF8.self), place: "/v1/models")
-    } catch let failure as HTTPClient.Failure { throw refuse("a server that answers", failure.description) }
-    var first: String?
-    if case .array(let models)? = listed["data"], case .string(let id)? = models.first?["id"] { first = id }
-    guard let name = model ?? first else {
-      throw refuse("the name of a model under /v1/models", "none", "give --model")
-    }
-    let (found, said) = try Self.way(client, name, refuse)
-    guard let way = found else {
-      throw refuse(
-        "the tokens of a prompt, of /tokenize or of return_token_ids", said,
-        "give --model if that is another; a server that tells no tokens cannot be judged yet")
-    }
-    (self.client, self.model, self.way) = (client, name, way)
+    let name = try model ?? Self.firstModel(transport, refuse)
+    do throws(NoReply) {
+      server = try Server(transport, model: name, tokenizer: tokenizer)
+    } catch { throw refuse("a server that answers", error.description) }
+    (self.suite, self.hasKnownWeights) = (suite, hasKnownWeights)
     template = V7Template(tokenizer: tokenizer)
-    description = RuntimeDescription(
-      name: name, version: String(address), arithmetic: arithmetic,
-      features: [
-        "tokens", "tokens.openai", "image.png", "image.jpeg", "image.alpha", "multi-image",
-      ])
-  }
-
-  /// How the server tells tokens, found out with a request that any server takes; nil if it does not, and what
-  /// it says instead.
-  private static func way(
-    _ client: HTTPClient, _ model: String, _ refuse: (String, String, String) -> InputError
-  ) throws -> (way: Way?, said: String) {
-    var said = ""
-    let message: PythonValue = [
-      "role": .string(PythonString("user")), "content": .string(PythonString("Hi")),
-    ]
-    for way in [Way.tokenize, .completion] {
-      let probe = [PythonValue.Member(key: PythonString("messages"), value: .list([message]))]
-      do {
-        switch try ask(client, way, model, probe) {
-        case .value(let answer) where answer["tokens"]?.integers != nil: return (way, "")
-        case .rejected(let why), .crashed(let why), .malformed(let why): said = why
-        default: said = "neither"
-        }
-      } catch { throw refuse("a server that answers", error.description, "") }
+    let can = server.capabilities
+    guard can.tokens != nil || suite != nil && (can.counts || can.best > 0) else {
+      throw refuse(
+        "the tokens of a prompt, of /tokenize or of return_token_ids, their number under usage, or log-probabilities",
+        server.firstAnswer, "give --model if that is another")
     }
-    return (nil, said)
+    description = RuntimeDescription(
+      name: server.model, version: place, arithmetic: arithmetic,
+      features: Set(
+        (can.tokens == nil ? [] : ["tokens", "tokens.openai"]) + (suite == nil ? [] : ["endpoint"])
+          + ["image.png", "image.jpeg", "image.alpha", "multi-image"]))
   }
 
+  /// The address without what is no part of it: `/v1`, or a slash.
+  package static func address(_ text: String) -> String {
+    var address = Substring(text)
+    for end in ["/", "/v1"] where address.hasSuffix(end) { address = address.dropLast(end.utf8.count) }
+    return String(address)
+  }
   // MARK: - Questions
 
   package func folder(of question: ConformanceCase) -> String { "." }
@@ -101,7 +69,7 @@ package final class Endpoint: Answering {
       guard let json = members.first(where: { $0.key == key })?.json else { return nil }
       return try json.withUnsafeBytes { try PythonValue(json: $0, place: key) }
     }
-    do throws(HTTPClient.Failure) {
+    do throws(NoReply) {
       switch op {
       case "render":
         guard case .dictionary(let members)? = try? value("request") else {
@@ -116,23 +84,25 @@ package final class Endpoint: Answering {
         }
         // A completion would heed what else a request has.
         let told = ["messages", "tools", "continue_final_message"]
-        let sent = way == .tokenize ? members : members.filter { told.contains($0.key.text) }
+        let isWhole = server.capabilities.tokens == .tokenize
+        let sent = isWhole ? members : members.filter { told.contains($0.key.text) }
         let form = (try? value("form")) == nil ? ChatRequest.Form.mistral : .openAI
         guard tokens(of: request, form) == tokens(of: .dictionary(sent), .openAI) else {
           return .unsupported("what can be sent of the request in OpenAI's form says something else")
         }
-        return try Self.ask(client, way, model, sent)
-      case "encode" where way == .tokenize:
-        let asked = [
-          ("model", .string(PythonString(model))), ("prompt", (try? value("text")) ?? .none),
-          ("add_special_tokens", PythonValue.boolean(false)),
-        ]
-        return try Self.send(client, "/tokenize", asked) { ["tokens": $0["tokens"] ?? .null] }
-      case "decode" where way == .tokenize:
-        let asked = [
-          ("model", .string(PythonString(model))), ("tokens", (try? value("tokens")) ?? PythonValue.none),
-        ]
-        return try Self.send(client, "/detokenize", asked) { ["text": $0["prompt"] ?? .null] }
+        let reply = try server.tokens(sent.map { ($0.key.text, $0.value) })
+        return Self.answer(reply.status, reply.json, reply.text) { _ in ["tokens": reply.tokens ?? .null] }
+      case "encode" where server.capabilities.tokens == .tokenize:
+        let reply = try server.send(
+          "/tokenize",
+          [
+            ("prompt", (try? value("text")) ?? PythonValue.none), ("add_special_tokens", .boolean(false)),
+          ])
+        return Self.answer(reply.status, reply.json, reply.text) { ["tokens": $0["tokens"] ?? .null] }
+      case "decode" where server.capabilities.tokens == .tokenize:
+        let reply = try server.send(
+          "/detokenize", [("tokens", (try? value("tokens")) ?? PythonValue.none)])
+        return Self.answer(reply.status, reply.json, reply.text) { ["text": $0["prompt"] ?? .null] }
       default: return .unsupported("a server cannot be asked this")
       }
     } catch {
@@ -141,6 +111,18 @@ package final class Endpoint: Answering {
       case .broken(let how): return .crashed(how)
       }
     }
+  }
+
+  /// The tokens of a prompt of the suite, as a completion tells them, or else /tokenize; nil if neither does.
+  func tokens(of prompt: String, _ told: Told) -> [Int]? {
+    if let tokens = told.tokens { return tokens }
+    guard server.capabilities.tokens == .tokenize, case .dictionary(let members)? = suite?.request(prompt)
+    else { return nil }
+    if let tokens = tokenized[prompt] { return tokens }
+    let reply = try? server.tokens(members.map { ($0.key.text, $0.value) })
+    let tokens = reply?.tokens?.integers
+    tokenized[prompt] = tokens
+    return tokens
   }
 
   /// What a request comes to here; nil if it is refused.
@@ -152,42 +134,36 @@ package final class Endpoint: Answering {
     return try? template(chat, grids: grids).tokens
   }
 
-  /// The tokens of a request.
+  /// The answer of a session in what came: an answer, a refusal, or what is neither.
   ///
-  /// - members: of the request.
-  private static func ask(
-    _ client: HTTPClient, _ way: Way, _ model: String, _ members: [PythonValue.Member]
-  ) throws(HTTPClient.Failure) -> Answer {
-    var asked =
-      [("model", PythonValue.string(PythonString(model)))] + members.map { ($0.key.text, $0.value) }
-    if way == .tokenize { return try send(client, "/tokenize", asked) { ["tokens": $0["tokens"] ?? .null] } }
-    asked += [("max_tokens", .integer("1")), ("return_token_ids", .boolean(true))]
-    return try send(client, "/v1/chat/completions", asked) { ["tokens": $0["prompt_token_ids"] ?? .null] }
-  }
-
-  /// Sends an object, and reads what comes: an answer, a refusal in OpenAI's form, or what is neither.
-  ///
-  /// - read: the answer of a session in what came.
-  private static func send(
-    _ client: HTTPClient, _ path: String, _ members: [(String, PythonValue)], _ read: (JSON) -> JSON
-  ) throws(HTTPClient.Failure) -> Answer {
-    var body: [UInt8] = []
-    PythonValue.dictionary(members.map { .init(key: PythonString($0.0), value: $0.1) })
-      .write(to: &body, compact: true)
-    let reply = try client.post(path, body)
-    let text = String(decoding: reply.body, as: UTF8.self)
-    let json = try? JSON(parsing: text, place: path)
-    switch reply.status {
+  /// - read: the answer in an object.
+  private static func answer(_ status: Int, _ json: JSON?, _ text: String, _ read: (JSON) -> JSON) -> Answer {
+    switch status {
     case 200:
       guard let json, case .object = json else {
         return .malformed("no object of JSON: \(shortened(text, to: 100))")
       }
       return .value(read(json))
-    case 400, 404, 413, 422:
-      // OpenAI's form, or FastAPI's.
-      let message = json?["error"]?["message"] ?? json?["message"] ?? json?["detail"]
-      return .rejected("status \(reply.status): \(message?.plainText ?? shortened(text, to: 100))")
-    case let status: return .crashed("status \(status): \(shortened(text, to: 200))")
+    case 400, 404, 413, 422: return .rejected("status \(status): \(Server.message(json, text))")
+    default: return .crashed("status \(status): \(shortened(text, to: 200))")
     }
+  }
+
+  /// The first model of the list.
+  private static func firstModel(
+    _ transport: any Transport, _ refuse: (String, String, String) -> InputError
+  ) throws -> String {
+    let reply: Reply
+    do throws(NoReply) { reply = try transport.get("/v1/models") } catch {
+      throw refuse("a server that answers", error.description, "")
+    }
+    guard reply.status == 200 else {
+      throw refuse("status 200 of /v1/models", "\(reply.status)", reply.status == 401 ? "give --key" : "")
+    }
+    let listed = try JSON(parsing: String(decoding: reply.body, as: UTF8.self), place: "/v1/models")
+    guard case .array(let models)? = listed["data"], case .string(let id)? = models.first?["id"] else {
+      throw refuse("the name of a model under /v1/models", "none", "give --model")
+    }
+    return id
   }
 }

@@ -1,28 +1,37 @@
 import CCurl
 import PixtralStorage
 
-/// Asks a server over HTTP, one question after another on one connection, by libcurl.
-final class HTTPClient {
-  /// What came.
-  struct Reply {
-    let status: Int
-    let body: [UInt8]
-  }
+/// Who answers requests over HTTP: a server, or the file of what one has said.
+package protocol Transport: AnyObject {
+  func get(_ path: String) throws(NoReply) -> Reply
+  /// - body: JSON text.
+  func post(_ path: String, _ body: [UInt8]) throws(NoReply) -> Reply
+}
 
-  /// Why nothing came.
-  enum Failure: Error, CustomStringConvertible {
-    case timedOut
-    /// In curl's words.
-    case broken(String)
+/// What came.
+package struct Reply: Sendable {
+  package let status: Int
+  package let body: [UInt8]
 
-    var description: String {
-      switch self {
-      case .timedOut: "no answer in time"
-      case .broken(let how): how
-      }
+  package init(status: Int, body: [UInt8]) { (self.status, self.body) = (status, body) }
+}
+
+/// Why nothing came.
+package enum NoReply: Error, CustomStringConvertible {
+  case timedOut
+  /// In curl's words.
+  case broken(String)
+
+  package var description: String {
+    switch self {
+    case .timedOut: "no answer in time"
+    case .broken(let how): how
     }
   }
+}
 
+/// Asks a server over HTTP, one question after another on one connection, by libcurl.
+package final class HTTPClient: Transport {
   /// curl's.
   private let handle: UnsafeMutableRawPointer
   private let address: String
@@ -34,7 +43,7 @@ final class HTTPClient {
   /// - address: what stands in front of every path, such as `http://127.0.0.1:8000`.
   /// - key: sent as `Authorization: Bearer KEY`.
   /// - timeout: seconds that an answer may take.
-  init(_ address: String, key: String?, timeout: Double) {
+  package init(_ address: String, key: String?, timeout: Double) {
     curl_global_init(Int(CURL_GLOBAL_DEFAULT))
     handle = curl_easy_init()!
     self.address = address
@@ -57,16 +66,15 @@ final class HTTPClient {
 
   private func set(_ option: CURLoption, _ value: Int) { curl_set_number(handle, option, value) }
 
-  func get(_ path: String) throws(Failure) -> Reply {
+  package func get(_ path: String) throws(NoReply) -> Reply {
     set(CURLOPT_HTTPGET, 1)
     return try perform(path)
   }
 
-  /// - body: JSON text.
-  func post(_ path: String, _ body: [UInt8]) throws(Failure) -> Reply {
+  package func post(_ path: String, _ body: [UInt8]) throws(NoReply) -> Reply {
     set(CURLOPT_POST, 1)
     set(CURLOPT_POSTFIELDSIZE, body.count)
-    return try body.withUnsafeBufferPointer { bytes throws(Failure) in
+    return try body.withUnsafeBufferPointer { bytes throws(NoReply) in
       curl_set_pointer(handle, CURLOPT_POSTFIELDS, bytes.baseAddress)
       return try perform(path)
     }
@@ -76,7 +84,7 @@ final class HTTPClient {
     var bytes: [UInt8] = []
   }
 
-  private func perform(_ path: String) throws(Failure) -> Reply {
+  private func perform(_ path: String) throws(NoReply) -> Reply {
     _ = (address + path).withCString { curl_set_pointer(handle, CURLOPT_URL, $0) }
     let taker = Taker()
     curl_set_taker(

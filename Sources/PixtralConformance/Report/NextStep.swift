@@ -69,6 +69,7 @@ enum NextStep {
     case (.pixels, _): "Stretching and normalising: Model.md 4.3 and 4.4."
     case (.steps, _): "One operation on inputs that are right: Conformance.md, single steps."
     case (.answer, _): "Positions, keys and values behind the prompt: Answer.md 1; log-probabilities: 2."
+    case (.endpoint, _): "What a server tells: Conformance.md, an endpoint."
     case (.model, _): "The parameters and tensors of the checkpoint: Model.md 1 and 2."
     }
   }

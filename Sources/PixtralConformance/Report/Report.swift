@@ -9,17 +9,20 @@ package struct Report: Sendable {
   package let known: [String: String]
   /// Version and SHA-256 of the suite; nil where it has no manifest.
   package let suite: Manifest?
+  /// What the answers of an endpoint show together.
+  package let findings: EndpointFindings?
 
   package init(
-    _ runtime: RuntimeDescription, _ verdicts: [CaseVerdict], known: [String: String], suite: Manifest? = nil
+    _ runtime: RuntimeDescription, _ verdicts: [CaseVerdict], known: [String: String], suite: Manifest? = nil,
+    findings: EndpointFindings? = nil
   ) {
     let naming = Naming(verdicts)
     self.verdicts = verdicts.map { verdict in
       var named = verdict
-      named.looksLike = naming.names(of: verdict)
+      named.looksLike = findings?.names(of: verdict) ?? naming.names(of: verdict)
       return named
     }
-    (self.runtime, self.known, self.suite) = (runtime, known, suite)
+    (self.runtime, self.known, self.suite, self.findings) = (runtime, known, suite, findings)
   }
 
   /// Failures that nobody has announced.
@@ -73,7 +76,7 @@ package struct Report: Sendable {
     let counts = CaseVerdict.Verdict.allCases.map {
       JSON.Member(key: $0.rawValue, value: .integer(count($0)))
     }
-    return [
+    let members: JSON = [
       "runtime": [
         "name": .string(runtime.name), "version": .string(runtime.version),
         "arithmetic": .string(runtime.arithmetic.rawValue),
@@ -100,6 +103,8 @@ package struct Report: Sendable {
           ]
         }),
     ]
+    guard let findings, case .object(let list) = members else { return members }
+    return .object(list + [.init(key: "endpoint", value: findings.json)])
   }
 
   /// JUnit's XML: a suite a stage. What was not asked is skipped, and what nothing decides too.

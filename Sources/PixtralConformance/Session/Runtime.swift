@@ -20,7 +20,7 @@ package struct RuntimeDescription: Sendable, Equatable {
   /// - required: what cases may require.
   package func unknownFeatures(beside required: Set<String>) -> [String] {
     features.subtracting(AnswerFiles.features).subtracting(required)
-      .subtracting(["trace.request", "parallel"]).sorted()
+      .subtracting(["trace.request", "parallel", "endpoint"]).sorted()
   }
 
   /// What a runtime has that names no feature of its kind: what mistral-common does.

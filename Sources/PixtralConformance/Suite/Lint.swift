@@ -42,7 +42,7 @@ package struct Lint {
         problems.append("\(name) is another file than the manifest's.")
       }
     }
-    for folder in ["cases", "faults", "schema"] {
+    for folder in ["cases", "endpoint", "faults", "schema"] {
       for path in (try? files(below: "\(fixtures)/\(folder)")) ?? [] {
         let name = String(path.dropFirst(fixtures.utf8.count + 1))
         if manifest.files[name] == nil { problems.append("\(name) is not in the manifest.") }

@@ -1,0 +1,292 @@
+import Glibc
+import PixtralReference
+import PixtralStorage
+import PixtralText
+
+// Stage endpoint: what a server tells of prompts, and of what comes behind them.
+
+extension Asking {
+  func endpoint(_ question: ConformanceCase) throws -> CaseVerdict {
+    guard let runtime = runtime as? Endpoint, let suite = runtime.suite else {
+      return CaseVerdict(question, .unsupported, "only an endpoint is asked this")
+    }
+    let cases = EndpointCases(asking: self, endpoint: runtime, suite: suite)
+    return switch question.operation {
+    case "the tokens of a prompt": cases.tokens(question)
+    case "the log-probabilities behind a prompt": try cases.logprobs(question)
+    case "what moves the log-probabilities": try cases.influence(question)
+    case "refuse a request": cases.refusal(question)
+    case "what every answer keeps": try cases.keeps(question)
+    case let other: lacks(question, other)
+    }
+  }
+}
+
+/// Verdicts of stage endpoint.
+struct EndpointCases {
+  let asking: Asking
+  let endpoint: Endpoint
+  let suite: EndpointSuite
+
+  private var server: Server { endpoint.server }
+
+  /// Above these a mean divergence is no noise, and surely wrong: 2 and 8 times the distance of right runs.
+  static let (near, far) = (4.0, 64.0)
+
+  func outcome(_ prompt: String, again: Int = 0) -> Server.Outcome {
+    let isKnown = suite.prompts.contains(prompt)
+    guard let request = suite.request(prompt) else { return .malformed("there is no prompt \(prompt)") }
+    return server.told(
+      of: prompt, request, positions: isKnown ? 6 : 1, likely: isKnown, again: again)
+  }
+
+  /// A verdict on what is no answer.
+  private func unanswered(_ question: ConformanceCase, _ prompt: String, _ outcome: Server.Outcome)
+    -> CaseVerdict?
+  {
+    switch outcome {
+    case .told: return nil
+    case .refused(let status, let why):
+      if prompt == "continued", !server.capabilities.continues { return continuesNot(question) }
+      return CaseVerdict(question, .failed, "refused with status \(status): \(shortened(why, to: 200))")
+    case .crashed(let how): return CaseVerdict(question, .crashed, how)
+    case .timedOut: return CaseVerdict(question, .timedOut)
+    case .malformed(let what): return CaseVerdict(question, .malformed, what)
+    }
+  }
+
+  private func continuesNot(_ question: ConformanceCase) -> CaseVerdict {
+    CaseVerdict(question, .unsupported, "the server does not continue a message that has no end")
+  }
+
+  // MARK: - Tokens
+
+  func tokens(_ question: ConformanceCase) -> CaseVerdict {
+    let prompt = String(question.id.dropFirst("endpoint/tokens/".utf8.count))
+    let outcome = outcome(prompt)
+    if let verdict = unanswered(question, prompt, outcome) { return verdict }
+    guard case .told(let told) = outcome else { preconditionFailure("told") }
+    if prompt == "continued", !server.capabilities.continues { return continuesNot(question) }
+    let expected = question.expect["tokens"]?.integers ?? []
+    if let found = endpoint.tokens(of: prompt, told) {
+      if let count = told.count, count != found.count {
+        return CaseVerdict(
+          question, .failed, "usage counts \(count) tokens, and \(found.count) are told")
+      }
+      return asking.verdict(onTokens: found, expected, question)
+    }
+    guard let count = told.count else {
+      return CaseVerdict(question, .unsupported, "the server tells neither tokens nor their number")
+    }
+    return count == expected.count
+      ? CaseVerdict(question, .passed, "by their number alone")
+      : CaseVerdict(question, .failed, "\(expected.count) tokens expected, \(count) counted")
+  }
+
+  // MARK: - Log-probabilities
+
+  func logprobs(_ question: ConformanceCase) throws -> CaseVerdict {
+    guard endpoint.hasKnownWeights else {
+      return CaseVerdict(question, .unsupported, "nothing is known of what these weights say")
+    }
+    let prompt = question.inputs["prompt"]?.text ?? ""
+    if prompt == "continued", !server.capabilities.continues { return continuesNot(question) }
+    guard let (told, golden) = try toldAndKnown(prompt) else {
+      if let verdict = unanswered(question, prompt, outcome(prompt)) { return verdict }
+      return CaseVerdict(question, .unsupported, "the server tells no log-probabilities")
+    }
+    guard let noise = golden.noise[endpoint.description.arithmetic] else {
+      return CaseVerdict(question, .unsupported, "right runs overflow in this arithmetic")
+    }
+    let found = divergences(told, golden)
+    let behind = found.behind.reduce(0, +) / Double(found.behind.count)
+    let own = found.own.isEmpty ? 0 : found.own.reduce(0, +) / Double(found.own.count)
+    let kl = max(behind, own)
+    let verdict: CaseVerdict.Verdict =
+      kl.isNaN || kl > Self.far * noise ? .failed : kl > Self.near * noise ? .undecided : .passed
+    let detail =
+      verdict == .passed
+      ? nil
+      : "mean KL at \(found.behind.count) places behind the prompt \(scientific(behind)) nats"
+        + (found.own.isEmpty ? "" : ", at \(found.own.count) of its tokens \(scientific(own))")
+    return CaseVerdict(
+      question, verdict, detail, tap: verdict == .passed ? nil : "logprobs", distance: kl,
+      limit: Self.near * noise)
+  }
+
+  /// nil if the server tells no log-probabilities behind a prompt.
+  func toldAndKnown(_ prompt: String) throws -> (told: Told, golden: Golden)? {
+    guard case .told(let told) = outcome(prompt), told.positions.first?.best.isEmpty == false else {
+      return nil
+    }
+    return (told, try suite.golden(prompt))
+  }
+
+  /// The divergence at each place behind a prompt, as long as the answer is the known one, and at each of the
+  /// prompt's own tokens.
+  func divergences(_ told: Told, _ golden: Golden) -> (behind: [Double], own: [Double]) {
+    var behind: [Double] = []
+    for (n, position) in told.positions.prefix(golden.positions.count).enumerated() {
+      guard let divergence = Divergence(position.best, from: golden.positions[n]) else { break }
+      behind.append(divergence.kl)
+      if !position.chosen.candidates.contains(golden.answer[n]) { break }
+    }
+    guard let own = told.prompt, own.count == golden.prompt.count else { return (behind, []) }
+    return (behind, zip(own, golden.prompt).map { Divergence.ofOne(told: $0, known: $1) })
+  }
+
+  // MARK: - Influence
+
+  func influence(_ question: ConformanceCase) throws -> CaseVerdict {
+    let (one, other) = (question.inputs["prompt"]?.text ?? "", question.inputs["beside"]?.text ?? "")
+    for prompt in [one, other] {
+      if let verdict = unanswered(question, prompt, outcome(prompt)) { return verdict }
+    }
+    guard case .told(let a) = outcome(one), case .told(let b) = outcome(other),
+      let first = a.positions.first?.best, let second = b.positions.first?.best, !first.isEmpty,
+      !second.isEmpty
+    else { return CaseVerdict(question, .unsupported, "the server tells no log-probabilities") }
+    let moved = movement(first, second)
+    let own = ownNoise()
+    if question.expect["moves"] != .boolean(true) {
+      let noise = try suite.golden(one).noise[endpoint.description.arithmetic] ?? 0
+      // Two answers, each with noise.
+      let limit = max(2 * noise, 4 * own * own)
+      let kl = moved * moved / 2
+      return CaseVerdict(
+        question, kl <= Self.near * limit ? .passed : kl > Self.far * limit ? .failed : .undecided,
+        kl <= Self.near * limit
+          ? nil : "the log-probabilities move by \(scientific(moved)), as a root of nats",
+        distance: kl, limit: Self.near * limit)
+    }
+    guard endpoint.hasKnownWeights else {
+      let least = max(10 * own, 1e-3)
+      return CaseVerdict(
+        question, moved > least ? .passed : moved <= max(2 * own, 1e-6) ? .failed : .undecided,
+        "the log-probabilities move by \(scientific(moved)), and by \(scientific(own)) if nothing is changed",
+        distance: moved)
+    }
+    let known = try [one, other].map { try suite.golden($0).positions[0].prefix(first.count) }.map {
+      $0.map { Told.Likely(spelling: "\($0.id)", candidates: [$0.id], logprob: $0.logprob) }
+    }
+    let right = movement(known[0], known[1])
+    let part = moved / right
+    let verdict: CaseVerdict.Verdict =
+      (0.75...1.25).contains(part) ? .passed : part < 0.25 || part > 4 ? .failed : .undecided
+    return CaseVerdict(
+      question, verdict,
+      "the log-probabilities move \(fixed(part, 3)) times as far as they should"
+        + (part < 0.25 ? ": what was changed is hardly seen, or not at all" : ""), distance: part)
+  }
+
+  /// How far apart two lists of likeliest tokens are: the root of the divergence one way and the other.
+  private func movement(_ a: [Told.Likely], _ b: [Told.Likely]) -> Double {
+    // Tokens of one server are the same if they are spelled the same.
+    var numbers: [String: Int] = [:]
+    func numbered(_ list: [Told.Likely]) -> [Told.Likely] {
+      list.map { one in
+        let spelling = one.candidates.count == 1 ? "\(one.candidates[0])" : "spelled \(one.spelling)"
+        let number = numbers[spelling] ?? numbers.count
+        numbers[spelling] = number
+        return Told.Likely(spelling: spelling, candidates: [number], logprob: one.logprob)
+      }
+    }
+    let lists = [numbered(a), numbered(b)]
+    func known(_ list: [Told.Likely]) -> [KnownToken] {
+      list.map { KnownToken(id: $0.candidates[0], logprob: $0.logprob) }
+    }
+    let there = Divergence(lists[0], from: known(lists[1]))?.kl ?? 0
+    let back = Divergence(lists[1], from: known(lists[0]))?.kl ?? 0
+    return (there + back).squareRoot()
+  }
+
+  /// How far apart answers to one request are: the largest movement of two repeats.
+  func ownNoise() -> Double {
+    let first = [0, 1, 2].compactMap { again -> [Told.Likely]? in
+      guard case .told(let told) = outcome("image", again: again) else { return nil }
+      return told.positions.first?.best
+    }
+    guard let one = first.first else { return 0 }
+    return first.dropFirst().map { movement(one, $0) }.max() ?? 0
+  }
+
+  // MARK: - Refusals
+
+  func refusal(_ question: ConformanceCase) -> CaseVerdict {
+    let outcomes = ["request", "mended"].map { key in
+      server.told(
+        of: "\(question.id) \(key)", question.inputs[key] ?? .none, positions: 1, likely: false)
+    }
+    guard case .told = outcomes[1] else {
+      return unanswered(question, "", outcomes[1]).map { verdict in
+        CaseVerdict(
+          question, verdict.verdict, "the request that is right is not answered: \(verdict.detail ?? "")")
+      } ?? CaseVerdict(question, .failed)
+    }
+    switch outcomes[0] {
+    case .refused(let status, _):
+      return [400, 422].contains(status)
+        ? CaseVerdict(question, .passed)
+        : CaseVerdict(question, .failed, "expected status 400, found \(status)")
+    case .told: return CaseVerdict(question, .failed, "expected status 400, found an answer")
+    case .crashed(let how): return CaseVerdict(question, .failed, "expected status 400, found \(how)")
+    case .timedOut: return CaseVerdict(question, .timedOut)
+    case .malformed(let what): return CaseVerdict(question, .malformed, what)
+    }
+  }
+
+  // MARK: - What every answer keeps
+
+  func keeps(_ question: ConformanceCase) throws -> CaseVerdict {
+    let positions = suite.prompts.flatMap { prompt -> [(String, Int, Told.Position)] in
+      guard case .told(let told) = outcome(prompt) else { return [] }
+      return told.positions.enumerated().map { (prompt, $0.offset, $0.element) }
+    }
+    guard !positions.isEmpty else {
+      return CaseVerdict(question, .unsupported, "the server tells no log-probabilities")
+    }
+    // What numbers of the arithmetic may lack, of which there are up to twenty in a sum.
+    let slack = [.float16, .bfloat16].contains(endpoint.description.arithmetic) ? 0.02 : 1e-5
+    func all(_ holds: (Told.Position) -> String?) -> CaseVerdict {
+      for (prompt, n, position) in positions {
+        if let what = holds(position) {
+          return CaseVerdict(question, .failed, "\(prompt), place \(n): \(what)")
+        }
+      }
+      return CaseVerdict(question, .passed)
+    }
+    switch question.expect["keeps"]?.text {
+    case "at-most-zero":
+      return all { position in
+        ([position.chosen] + position.best).first { !($0.logprob <= 1e-6) }.map {
+          "the log-probability \($0.logprob)"
+        }
+      }
+    case "sum-at-most-one":
+      return all { position in
+        let sum = position.best.reduce(0) { $0 + exp($1.logprob) }
+        return sum <= 1 + slack ? nil : "\(position.best.count) probabilities come to \(sum)"
+      }
+    case "greedy":
+      if server.capabilities.scaled == true {
+        return CaseVerdict(question, .unsupported, "the server tells log-probabilities at temperature 1 only")
+      }
+      return all { position in
+        guard let best = position.best.map(\.logprob).max(), position.chosen.logprob < best - slack else {
+          return nil
+        }
+        return "a token of log-probability \(position.chosen.logprob) is chosen, and \(best) is the likeliest"
+      }
+    case "repeated":
+      let own = ownNoise()
+      let noise = try suite.golden("image").noise[endpoint.description.arithmetic] ?? 0
+      let kl = own * own / 2
+      return CaseVerdict(
+        question,
+        kl <= Self.near * 2 * noise ? .passed : kl > Self.far * 2 * noise ? .failed : .undecided,
+        kl == 0 ? "three answers are equal" : "three answers differ by \(scientific(kl)) nats", distance: kl,
+        limit: Self.near * 2 * noise)
+    default: return CaseVerdict(question, .unsupported, "it is not known what is kept")
+    }
+  }
+}

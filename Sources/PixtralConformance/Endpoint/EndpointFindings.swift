@@ -1,0 +1,157 @@
+import Glibc
+import PixtralReference
+import PixtralStorage
+import PixtralText
+
+/// What all answers of a server together show.
+package struct EndpointFindings: Sendable {
+  package let json: JSON
+  /// The same for people, a sentence a line.
+  package let lines: [String]
+  /// Of a prompt that is answered wrongly, the mistake of Faults.md that the likeliest suspect is.
+  let named: [String: String]
+
+  /// - hasFailures: whether a case failed; else nobody is suspected.
+  init(_ cases: EndpointCases, hasFailures: Bool) throws {
+    let (endpoint, server) = (cases.endpoint, cases.endpoint.server)
+    var (members, lines): ([JSON.Member], [String]) = ([], [])
+    func add(_ key: String, _ value: JSON) { members.append(.init(key: key, value: value)) }
+    let can = server.capabilities
+    add("model", .string(server.model))
+    add("weights", .string(endpoint.hasKnownWeights ? "seeded:small" : "unknown"))
+    add(
+      "capabilities",
+      [
+        "tokens": can.tokens.map { .string($0.rawValue) } ?? .null, "counts": .bool(can.counts),
+        "top_logprobs": .integer(can.best), "scaled_by_temperature": can.scaled.map(JSON.bool) ?? .null,
+        "prompt_logprobs": .bool(can.prompt), "continue_final_message": .bool(can.continues),
+      ])
+    let ways = [
+      can.tokens.map { "tokens by \($0 == .tokenize ? "/tokenize" : "return_token_ids")" }
+        ?? (can.counts ? "tokens by their number alone" : "no tokens"),
+      can.best > 0
+        ? "the \(can.best) likeliest tokens of a place"
+          + (can.scaled == true ? ", scaled by the temperature" : "") : "no log-probabilities",
+    ]
+    lines.append("the server tells \(ways.joined(separator: ", "))")
+    let pooled = endpoint.hasKnownWeights ? try Self.pooled(cases) : nil
+    add("log_probabilities", pooled?.json ?? .null)
+    if let pooled { lines.append(pooled.line) }
+    let own = can.best > 0 ? cases.ownNoise() : nil
+    add("repeats", own.map { ["mean_kl": .number($0 * $0 / 2)] } ?? .null)
+
+    let observations = hasFailures && endpoint.hasKnownWeights ? try Self.observations(cases) : []
+    let suspects = observations.isEmpty ? [] : Suspects(observations, known: cases.suite.suspects).ranked
+    let best = suspects.first?.likelihood ?? 0
+    add(
+      "suspects",
+      .array(
+        suspects.prefix(8).map { one in
+          [
+            "name": .string(one.name), "looks_like": one.id.map(JSON.string) ?? .null,
+            "log_likelihood": .number(one.likelihood), "behind": .number(best - one.likelihood),
+          ]
+        }))
+    for (n, one) in suspects.prefix(3).enumerated() {
+      let behind = n == 0 ? "" : " (e^-\(Int((best - one.likelihood).rounded())) times as likely)"
+      lines.append("\(n == 0 ? "suspected:" : "or, less:") \(one.name)\(behind)")
+    }
+    var named: [String: String] = [:]
+    if let first = suspects.first, let id = first.id {
+      for prompt in first.explained { named[prompt] = id }
+    }
+    (json, self.lines, self.named) = (.object(members), lines, named)
+  }
+
+  /// Of a case of stage `endpoint` that failed, the mistake that the likeliest suspect is; nil for other stages.
+  func names(of verdict: CaseVerdict) -> [String]? {
+    guard verdict.stage == .endpoint else { return nil }
+    let parts = verdict.id.split(separator: "/")
+    guard verdict.verdict == .failed, ["tokens", "logprobs"].contains(parts[1]),
+      let id = named[String(parts[2])]
+    else { return [] }
+    return [id]
+  }
+
+  // MARK: - Log-probabilities
+
+  /// The mean divergence of all prompts, with its interval, beside that of right runs.
+  private static func pooled(_ cases: EndpointCases) throws -> (json: JSON, line: String)? {
+    let arithmetic = cases.endpoint.description.arithmetic
+    var (means, noises, masses, places) = ([Double](), [Double](), [Double](), 0)
+    for prompt in cases.suite.prompts {
+      guard let (told, golden) = try cases.toldAndKnown(prompt), let noise = golden.noise[arithmetic] else {
+        continue
+      }
+      let found = cases.divergences(told, golden)
+      means.append(found.behind.reduce(0, +) / Double(found.behind.count))
+      noises.append(noise)
+      places += found.behind.count + found.own.count
+      masses.append(Divergence(told.positions[0].best, from: golden.positions[0])?.mass ?? 1)
+    }
+    guard means.count > 1 else { return nil }
+    let interval = MeanInterval(means)
+    let noise = noises.reduce(0, +) / Double(noises.count)
+    let (near, far) = (EndpointCases.near * noise, EndpointCases.far * noise)
+    let (low, high) = (max(0, interval.mean - (interval.half ?? 0)), interval.mean + (interval.half ?? 0))
+    let verdict = low > far ? "failed" : high <= near ? "passed" : "undecided"
+    // A deviation x of every log-probability adds x²/2 of what is told to the divergence; with 80% a mean that is
+    // 0.84 standard errors above the limit is seen above it.
+    let mass = masses.reduce(0, +) / Double(masses.count)
+    let power = (2 * (far + 0.8416 * interval.error) / max(mass, 1e-6)).squareRoot()
+    let line =
+      "log-probabilities: \(verdict); mean KL \(scientific(interval.mean)) nats (95%: \(scientific(low)) to "
+      + "\(scientific(high))) at \(places) places of \(means.count) prompts; right runs have \(scientific(noise)); "
+      + "a deviation of \(scientific(power)) would have been seen with 80%"
+    return (
+      [
+        "verdict": .string(verdict), "mean_kl": .number(interval.mean),
+        "interval": .array([.number(low), .number(high)]), "confidence": .number(0.95),
+        "prompts": .integer(means.count), "places": .integer(places), "noise": .number(noise),
+        "near": .number(near), "far": .number(far),
+        "power": ["deviation": .number(power), "probability": .number(0.8)],
+      ], line
+    )
+  }
+
+  // MARK: - Suspects
+
+  private static func observations(_ cases: EndpointCases) throws -> [Suspects.Observation] {
+    let suite = cases.suite
+    return try suite.cases.filter { $0.id.hasPrefix("endpoint/tokens/") }.compactMap { question in
+      let prompt = String(question.id.dropFirst("endpoint/tokens/".utf8.count))
+      if prompt == "continued", !cases.endpoint.server.capabilities.continues { return nil }
+      guard case .told(let told) = cases.outcome(prompt) else { return nil }
+      let tokens = cases.endpoint.tokens(of: prompt, told)
+      let right = suite.tokens(prompt) ?? []
+      let golden = suite.prompts.contains(prompt) ? try suite.golden(prompt) : nil
+      let noise = golden?.noise[cases.endpoint.description.arithmetic] ?? 0
+      let mass = golden?.positions[0].prefix(20).reduce(0) { $0 + exp($1.logprob) } ?? 1
+      return Suspects.Observation(
+        prompt: prompt, count: tokens?.count ?? told.count, hash: tokens.map(hash), rightCount: right.count,
+        rightHash: hash(right), best: golden == nil ? [] : told.positions.first?.best ?? [],
+        golden: golden?.positions[0] ?? [], noise: max(2 * noise / mass, 1e-14))
+    }
+  }
+
+  /// The first 12 digits of the SHA-256 of the ids, as make_fault_answers.py writes them.
+  private static func hash(_ tokens: [Int]) -> String {
+    let hash = SHA256()
+    hash.update(Array(tokens.map(String.init).joined(separator: ",").utf8))
+    return String(hash.hexDigest().prefix(12))
+  }
+}
+
+extension Endpoint {
+  /// What its answers show together; nil where only tokens are asked.
+  package func findings(_ verdicts: [CaseVerdict], tokenizer: Tokenizer) throws -> EndpointFindings? {
+    guard let suite, verdicts.contains(where: { $0.stage == .endpoint }) else { return nil }
+    // For what names tokens; nothing is asked of a checkpoint.
+    let asking = Asking(
+      self, tokenizer: tokenizer, faults: FaultAnswers(),
+      checkpoints: CheckpointFolders(in: "", tokenizerFile: ""))
+    return try EndpointFindings(
+      EndpointCases(asking: asking, endpoint: self, suite: suite),
+      hasFailures: verdicts.contains { $0.verdict.isFailure })
+  }
+}

@@ -1,0 +1,120 @@
+"""Servers of seeded:small of which it is known what is altered, judged by `conformance run --endpoint`.
+
+    python check_endpoint.py BINARY [--server PIXTRAL_REF_SERVE] [ALTERATION ...]
+
+altered_server.py answers, by transformers and mistral-common. One that alters nothing must pass, in float32,
+float16 and bfloat16, whether it tells tokens or their number alone; each other must fail, and what it alters
+must be the first or second of the suspects, but for what the table below says of it. Each verdict is reached
+again from the bodies that were kept. With --server pixtral-ref-serve must pass too. Half an hour.
+"""
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import served
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SERVER = Path(__file__).resolve().parent / "altered_server.py"
+# What each has to be called; None where no name is known, and "none of the known" must be first.
+CALLED = {
+    "images-dropped": "images dropped",
+    "images-other-order": "images in the opposite order",
+    "images-mirrored": None,
+    "images-black": "images black",
+    "bos-twice": "T-double-bos~once",
+    "breaks-12-13": "L-ids",
+    "no-breaks": "L-flat",
+    "grid-floored": "G-floor",
+    "grid-nearest-16": "G-round16",
+    "not-normalised": "P-norm~none",
+    "alpha-dropped": "P-alpha",
+    "gelu-tanh": "A-tanh",
+    "theta-1e4": "D-theta~1e4",
+    "no-mask": "V-no-mask",
+    "scaled-0.9": "log-probabilities scaled by 0.900",
+    "base-10": "logarithms to the base of 10",
+    "rounded-bfloat16": "log-probabilities rounded to bfloat16",
+    "temperature-1.5": "a temperature of 1.500",
+    "probabilities": "probabilities in the place of log-probabilities",
+    "image-ignored-after-first": None,
+    "error-is-200": None,
+    "a-digit-of-noise": None,
+}  # fmt: skip
+RIGHT = [
+    ("--arithmetic", "float32"), ("--arithmetic", "float16"), ("--arithmetic", "bfloat16"),
+    ("--arithmetic", "float32", "--tells", "counts", "--top", "5"),
+]  # fmt: skip
+
+
+def judged(binary, url, *options):
+    """The exit code and the report."""
+    command = [binary, "conformance", "run", "--stage", "endpoint", "--endpoint", url, "--json", *options]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=1200)
+    if not done.stdout:
+        sys.exit(f"{' '.join(map(str, command))}: {done.stderr}")
+    return done.returncode, json.loads(done.stdout)
+
+
+def run(binary, url, *options):
+    """The same, and once more from what was kept."""
+    with tempfile.TemporaryDirectory() as folder:
+        bodies = Path(folder) / "bodies.jsonl"
+        first = judged(binary, url, "--bodies", bodies, *options)
+        again = judged(binary, bodies, *options)
+        same = [{**report, "runtime": None, "sha256": None} for report in (first[1], again[1])]
+        assert same[0] == same[1] and first[0] == again[0], "the bodies that were kept are judged otherwise"
+    return first
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("binary")
+    parser.add_argument("--server")
+    parser.add_argument("alterations", nargs="*", metavar="ALTERATION")
+    options = parser.parse_args()
+    wrong = 0
+
+    def say(name, code, report, expected, start):
+        nonlocal wrong
+        suspects = [one["name"] for one in report["endpoint"]["suspects"]]
+        failed = [one["id"] for one in report["cases"] if one["verdict"] not in ("passed", "undecided", "unsupported")]
+        undecided = [one["id"] for one in report["cases"] if one["verdict"] == "undecided"]
+        if expected is False:
+            right = code == 0
+        else:
+            right = code == 1 and (expected or "none of the known") in suspects[: 2 if expected else 1]
+            right |= code == 1 and expected is None and not suspects
+        wrong += not right
+        print(f"{'ok   ' if right else 'WRONG'} {name}: {len(failed)} failed, {len(undecided)} undecided "
+              f"{undecided[:4]}; suspects {suspects[:3]}; {time.monotonic() - start:.0f} s", flush=True)  # fmt: skip
+        if not right:
+            print(f"      {failed[:6]}", flush=True)
+
+    if options.server:
+        start = time.monotonic()
+        with served.Served(options.server, checkpoint="seeded:small") as server:
+            say("pixtral-ref-serve", *run(options.binary, server.url), False, start)
+    runs = [("nothing", arguments, False) for arguments in RIGHT] if not options.alterations else []
+    runs += [(name, (), CALLED.get(name, False)) for name in options.alterations or CALLED]
+    for name, arguments, expected in runs:
+        start = time.monotonic()
+        command = [sys.executable, str(SERVER), name, *arguments]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, stderr=subprocess.DEVNULL) as process:
+            try:
+                url = re.search(r"http://\S+", process.stdout.readline())[0]
+                arithmetic = arguments[:2] if arguments[:1] == ("--arithmetic",) else ()
+                say(" ".join((name, *arguments)), *run(options.binary, url, *arithmetic), expected, start)
+            finally:
+                process.kill()
+    print(f"{wrong} wrong")
+    sys.exit(wrong > 0)
+
+
+if __name__ == "__main__":
+    main()
