@@ -179,5 +179,6 @@ def serve(name, load, run, taps, *, layout="hf", rotary="half-split", features=(
                 answer = {"unsupported": f"the operation {question['op']}"}
         except Exception as error:  # of any kind: whatever the model raises
             traceback.print_exc()
-            answer = {"reject": {"type": type(error).__name__, "message": str(error)}}
+            message = str(error).encode(errors="replace").decode()  # half a surrogate pair is no JSON
+            answer = {"reject": {"type": type(error).__name__, "message": message}}
         print(json.dumps({"id": question.get("id")} | answer), file=answers, flush=True)

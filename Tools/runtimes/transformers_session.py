@@ -35,4 +35,5 @@ def run(model, tokens, images):
     model(input_ids=tokens, use_cache=False, **torch_session.batch(images))
 
 
-torch_session.serve("transformers", load, run, TAPS, version=__version__)
+if __name__ == "__main__":
+    torch_session.serve("transformers", load, run, TAPS, version=__version__)

@@ -1,0 +1,197 @@
+"""Writes Docs/Runtimes.md from the reports in Fixtures/runtimes, which judge.py has written.
+
+    python3.11 page.py            writes the page
+    python3.11 page.py --check    writes nothing; exit 1 if the page is not what the reports say
+
+What an adapter had to do, notes and threads come from the runs.json of each folder.
+"""
+
+import argparse
+import difflib
+import json
+import re
+
+import runs
+
+PAGE = runs.ROOT / "Docs" / "Runtimes.md"
+FAILED = ["failed", "crashed", "timed-out", "malformed"]
+INTRODUCTION = """\
+# Real runtimes
+
+What public runtimes of Pixtral answer to the cases of [Cases.md](Cases.md), judged as
+[Conformance.md](Conformance.md) says, without a GPU. Each row of the table is a run: one version of a
+runtime, in one arithmetic, with its own preprocessing where it has one. This page is made by
+`Tools/runtimes/page.py` from the reports in [Fixtures/runtimes](../Fixtures/runtimes); nothing on it is
+written by hand, but for the notes of those who wrote the adapters
+([Tools/runtimes](../Tools/runtimes/README.md)).
+
+Two commands repeat a row, with a built pixtral-ref and Python 3.11; RUN is its first column:
+
+    python3.11 Tools/runtimes/install.py RUN
+    python3.11 Tools/runtimes/judge.py RUN
+
+A cell has what became of the cases of a stage, *passed / failed / undecided / unsupported*; a dash is a stage
+that the runtime does not have, or its adapter does not reach.
+
+- *Passed*: equal, or within the limit of the case for the arithmetic of the run; a refusal where that is right.
+- *Failed*: anything else that was answered, a crash, or no answer in time. A cell in bold has some.
+- *Undecided*: of numbers, between 2 and 8 times the noise of right runs.
+- *Unsupported*: not asked, because the runtime lacks a feature or follows another rule, or answered so. No pass.
+- *Profile*: a row with * treats images by transformers' own rule, on purpose: sides rounded down, an
+  antialiased stretch ([Images.md](Images.md)). It is judged by the cases of that rule; those that only have
+  mistral-common's answer count as unsupported. That it differs from mistral-common is no failure here.
+
+*First wrong* is the first operation that is off, in the order of the data, and the mistake of
+[Faults.md](Faults.md) that explains it, where one does.
+"""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--check", action="store_true", help="compare instead of write; exit 1 if it differs")
+    options = parser.parse_args()
+    text = page(runs.folders(), reports())
+    if not options.check:
+        PAGE.write_text(text, encoding="utf-8")
+        return 0
+    old = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
+    lines = difflib.unified_diff(
+        old.splitlines(), text.splitlines(), "Docs/Runtimes.md", "the reports", lineterm=""
+    )
+    difference = list(lines)
+    print("\n".join(difference) if difference else "Docs/Runtimes.md is what the reports say")
+    return 1 if difference else 0
+
+
+def reports() -> dict[str, dict]:
+    """The reports, by their run."""
+    return {
+        path.stem: json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(runs.REPORTS.glob("*.json"))
+    }
+
+
+def page(folders: dict, found: dict) -> str:
+    known = {run["id"]: run for folder in folders.values() for run in folder["runs"]}
+    for name in found.keys() - known.keys():
+        raise runs.Wrong(
+            f"Fixtures/runtimes/{name}.json is of no run of a runs.json: delete it, or name the run"
+        )
+    rows = [found[name] for name in known if name in found]
+    sections = [section(folder, [(run, found[run["id"]]) for run in folder["runs"] if run["id"] in found])
+                for folder in folders.values() if any(run["id"] in found for run in folder["runs"])]  # fmt: skip
+    missing = [f"`{name}`" for name in known if name not in found]
+    left = [f"Not judged yet: {', '.join(missing)}."] if missing else []
+    return "\n".join([INTRODUCTION, matrix(rows), "", *suites(rows), *left, "", *sections])
+
+
+def suites(rows: list[dict]) -> list[str]:
+    current = json.loads((runs.ROOT / "Fixtures/manifest.json").read_text(encoding="utf-8"))["version"]
+    older = [
+        f"`{row['run']}` ({row['suite']['version']})" for row in rows if row["suite"]["version"] != current
+    ]
+    of = sorted({row["suite"]["sha256"][:12] for row in rows})
+    return [f"Suite {current} (SHA-256 {', '.join(of)} …)."] + (
+        [f"Older: {', '.join(older)}."] if older else []
+    )
+
+
+def matrix(rows: list[dict]) -> str:
+    heads = ["run", "version", "arithmetic", "date", *runs.STAGES, "first wrong"]
+    lines = [heads, ["---"] * len(heads)]
+    for row in rows:
+        runtime = row["runtime"]
+        lines.append([
+            f"`{row['run']}`" + ("*" if row["profile"] else ""), cell(f"{runtime['name']} {runtime['version']}"),
+            runtime["arithmetic"], row["date"],
+            *(tally(row["stages"].get(stage)) for stage in runs.STAGES), first_wrong(row["first_divergence"]),
+        ])  # fmt: skip
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def tally(counts: dict | None) -> str:
+    if counts is None:
+        return "–"
+    wrong = sum(counts.get(verdict, 0) for verdict in FAILED)
+    numbers = [counts.get("passed", 0), wrong, counts.get("undecided", 0), counts.get("unsupported", 0)]
+    text = " / ".join(f"{n:,}" for n in numbers)
+    return f"**{text}**" if wrong else text
+
+
+def first_wrong(first: dict | None) -> str:
+    if not first:
+        return "nothing"
+    place = first["stage"] + (f", `{first['tap']}`" if first["tap"] else "")
+    name = f"{faults(first['looks_like'])}, at " if first["looks_like"] else ""
+    return f"{name}{place}, `{first['case']}`"
+
+
+def faults(names: str | None) -> str:
+    """Names of mistakes, each a link to its place in Faults.md."""
+    return ", ".join(f"[{name}](Faults.md#{name.lower()})" for name in (names or "").split(", ") if name)
+
+
+def section(folder: dict, judged: list[tuple[dict, dict]]) -> str:
+    lines = [f"## {folder['runtime']}", "", folder["about"], ""]
+    for run, report in judged:
+        notes = f" {run['notes']}" if run.get("notes") else ""
+        lines.append(f"- `{run['id']}`: {report['verdict']}, in {report['seconds']:,} s.{notes}")
+    lines += ["", *failures(judged)]
+    threads = sorted({thread(entry) for run, _ in judged for entry in run.get("upstream", [])})
+    if threads:
+        lines += [f"Upstream: {'; '.join(threads)}.", ""]
+    return "\n".join(lines)
+
+
+def failures(judged: list[tuple[dict, dict]]) -> list[str]:
+    """A table of what is wrong: a row for each distinct failure, with the runs that have it."""
+    kinds: dict[tuple, list] = {}
+    for _, report in judged:
+        for failure in report["failures"]:
+            key = tuple(failure[key] or "" for key in ("stage", "verdict", "tap", "looks_like", "case"))
+            kinds.setdefault(key, []).append((report, failure))
+    if not kinds:
+        return ["Nothing failed.", ""]
+    lines = [
+        "| what is wrong at | smallest case | looks like | what was found | runs, and cases of the kind |",
+        "|---|---|---|---|---|",
+    ]
+    for (stage, verdict, tap, name, case), same in kinds.items():
+        failure = same[0][1]
+        where = stage + (f", `{tap}`" if tap else "") + (f" ({verdict})" if verdict != "failed" else "")
+        who = "; ".join(f"`{report['run']}` {other['cases']:,}" for report, other in same)
+        lines.append(f"| {where} | `{case}` | {faults(name) or '–'} | {said(failure)} | {who} |")
+    left = [
+        f"`{report['run']}` {report['failures_left_out']}"
+        for _, report in judged
+        if report["failures_left_out"]
+    ]
+    return [*lines, ""] + ([f"Kinds that are not shown: {', '.join(left)}.", ""] if left else [])
+
+
+def said(failure: dict) -> str:
+    words = []
+    if "distance" in failure:
+        limit = f", limit {failure['limit']:.2g}" if "limit" in failure else ""
+        words.append(f"distance {failure['distance']:.2g}{limit}")
+    return cell("; ".join(words + ([failure["detail"]] if failure["detail"] else [])))
+
+
+def cell(text: str) -> str:
+    """Text for one cell of a table: what a runtime said is no Markdown."""
+    text = re.sub(r"\s+", " ", "".join(c if c.isprintable() else " " for c in text))
+    return re.sub(r"([\\`*_\[\]<>|])", r"\\\1", text)
+
+
+def thread(entry: str | dict) -> str:
+    """A link to an issue or a pull request, said as owner/name#number where the address is GitHub's."""
+    url = entry if isinstance(entry, str) else entry["url"]
+    match = re.fullmatch(r"https://github\.com/([^/]+/[^/]+)/(?:issues|pull|discussions)/(\d+)", url)
+    link = f"[{match[1]}#{match[2]}]({url})" if match else f"<{url}>"
+    return link if isinstance(entry, str) else f"{link}, {entry['about']}"
+
+
+if __name__ == "__main__":
+    runs.guarded(main)
