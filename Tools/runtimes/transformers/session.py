@@ -8,6 +8,7 @@ is the one that the kit has loaded. Images are treated by transformers' own rule
 Prepared here, so that it runs at all: PyPI's torchvision is built for CUDA's torch, and beside the CPU build
 its import stops at two operators that nothing here calls; they are declared. Images of a request are opened
 by transformers' load_image before the processor sees them, for its own way asks torchvision to decode them.
+Releases whose processor takes a message's content as a list only get it so.
 """
 
 import argparse
@@ -56,14 +57,26 @@ print(f"{type(processor).__name__}, {type(images).__name__}, {type(tokenizer).__
 
 def render(question):
     request = question["request"]
-    answer = processor.apply_chat_template(
-        [with_images(message) for message in request["messages"]],
+    messages = [with_images(message) for message in request["messages"]]
+    template = processor.apply_chat_template
+    if version < (5, 1):  # a processor takes lists of chunks only: texts go to the tokenizer, or become lists
+        if any(isinstance(chunk, dict) and chunk["type"] == "image" for m in messages for chunk in chunks(m)):
+            messages = [{**message, "content": chunks(message)} for message in messages]
+        else:
+            template = tokenizer.apply_chat_template
+    answer = template(
+        messages,
         tools=request.get("tools") or None,
         tokenize=True,
         return_dict=True,
         continue_final_message=bool(request.get("continue_final_message", False)),
     )
     return {"tokens": torch.as_tensor(answer["input_ids"]).reshape(-1).tolist()}
+
+
+def chunks(message):
+    content = message.get("content")
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content or []
 
 
 def with_images(message):
@@ -104,7 +117,8 @@ def rgb(question):
     if options.open == "load_image":  # what a chat template does with an image's address
         image = load_image(question["file"])
     else:  # what the processor does with an image that Pillow has opened
-        image = convert_to_rgb(Image.open(question["file"]))
+        module = importlib.import_module(type(images).__module__)
+        image = getattr(module, "convert_to_rgb", convert_to_rgb)(Image.open(question["file"]))
     save_file({"rgb": array(image)}, "rgb.safetensors")
     return {"tensors": "rgb.safetensors"}
 
@@ -133,7 +147,8 @@ def load(folder, dtype):
 
 features = [*options.features, "multi-image"]
 if {"grid", "rgb", "pixels"} & set(features):
-    features += ["image.huggingface", "image.png", "image.jpeg", "image.alpha", "pixels.sizes"]
+    features += ["image.png", "image.jpeg", "image.alpha", "pixels.sizes"]
+    features += ["image.huggingface"] if options.open == "pillow" else []  # load_image has no rule of its own
 torch_session.serve(
     "transformers",
     load,
