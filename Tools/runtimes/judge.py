@@ -90,7 +90,9 @@ def checkpoint(layout: str, options) -> Path:
     folder = (options.installed / "checkpoints" / f"small-{layout}").resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
     command = [options.binary, "checkpoint", "write", "seeded:small", "--layout", layout, "--out", folder]
-    result = subprocess.run(list(map(str, command)), cwd=runs.ROOT, capture_output=True, text=True)
+    result = subprocess.run(
+        list(map(str, command)), check=False, cwd=runs.ROOT, capture_output=True, text=True
+    )
     if result.returncode:
         raise runs.Wrong(f"pixtral-ref wrote no checkpoint: {result.stderr.strip()}")
     return folder
@@ -116,7 +118,7 @@ def conformance(session: str, run: dict, options) -> dict:
         shown = sys.stderr.isatty()
         if shown:
             print(f"{run['id']}: {', '.join(run['stages'])}", file=sys.stderr)
-        result = subprocess.run(list(map(str, command)), stdout=subprocess.PIPE, cwd=runs.ROOT,
+        result = subprocess.run(list(map(str, command)), check=False, stdout=subprocess.PIPE, cwd=runs.ROOT,
                                 stderr=None if shown else errors)  # fmt: skip
         errors.seek(0)
         said = errors.read().decode(errors="replace").strip()
@@ -223,13 +225,10 @@ def failed(cases: list[dict]) -> tuple[list[dict], int]:
 
 
 def manner(case: dict) -> str:
-    """Wrong answers without a tap and a name differ at least in this: whether one of the two is a refusal."""
-    detail = case["detail"] or ""
-    return (
-        re.split(r"[\d:;,'\"`\[(]", detail)[0].strip()
-        if case["tap"] is None and not case["looks_like"]
-        else ""
-    )
+    """What tells wrong answers without a tap and a name apart: the suites, and what kind of thing is said of them."""
+    if case["tap"] or case["looks_like"]:
+        return ""
+    return "/".join(case["id"].split("/")[:2]) + re.split(r"[\d:;,'\"`\[(]", case["detail"] or "")[0]
 
 
 def reasons(cases: list[dict]) -> list[dict]:

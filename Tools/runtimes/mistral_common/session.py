@@ -1,6 +1,6 @@
 """mistral-common as a runtime, from release 1.5.0 on.
 
-    pixtral-ref conformance run --runtime 'python session.py TOKENIZER_MODEL'
+pixtral-ref conformance run --runtime 'python session.py TOKENIZER_MODEL'
 """
 
 import json

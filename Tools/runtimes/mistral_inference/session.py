@@ -15,12 +15,12 @@ from safetensors.torch import load_file, save_file
 
 for folder in ("..", "../mistral_common"):
     sys.path.insert(0, str((Path(__file__).resolve().parent / folder).resolve()))
-import mistral_inference  # noqa: E402
-import mistral_inference.transformer_layers as layers  # noqa: E402
-import stages  # noqa: E402
-import torch_session  # noqa: E402
-from mistral_inference.cache import BufferCache  # noqa: E402
-from mistral_inference.transformer import Transformer  # noqa: E402
+import mistral_inference
+import mistral_inference.transformer_layers as layers
+import stages
+import torch_session
+from mistral_inference.cache import BufferCache
+from mistral_inference.transformer import Transformer
 
 TAPS = {
     "vision_encoder.ln_pre": ("vision.patch_conv", "vision.ln_pre"),
