@@ -214,14 +214,20 @@ def failed(cases: list[dict]) -> tuple[list[dict], int]:
         if case["verdict"] in FAILED or case["verdict"] == "undecided":
             kinds[case["stage"], case["verdict"], case["tap"], case["looks_like"], manner(case)].append(case)
     ordered = sorted(kinds.values(), key=lambda kind: kind[0]["verdict"] == "undecided")
+    seen = collections.Counter()
+    ranks = []  # the first kind of every stage comes before the second of any
+    for number, kind in enumerate(ordered):
+        ranks.append((seen[kind[0]["stage"]], number))
+        seen[kind[0]["stage"]] += 1
+    kept = sorted(number for _, number in sorted(ranks)[:MOST_FAILURES])
     found = [
         {key: kind[0][key] for key in ("stage", "verdict", "tap", "looks_like")}
         | {"cases": len(kind), "case": kind[0]["id"]}
         | {key: kind[0][key] for key in ("distance", "limit") if kind[0][key] is not None}
         | {"detail": shortened(kind[0]["detail"])}
-        for kind in ordered
+        for kind in (ordered[number] for number in kept)
     ]
-    return found[:MOST_FAILURES], len(found[MOST_FAILURES:])
+    return found, len(ordered) - len(found)
 
 
 def manner(case: dict) -> str:
@@ -241,6 +247,7 @@ def reasons(cases: list[dict]) -> list[dict]:
 
 def shortened(detail: str | None) -> str:
     detail = re.sub(r"/(?:tmp|var|private)/[^\s'\",;:)]*/", "", detail or "")  # the kit's own temporary files
+    detail = detail.rstrip(": ")  # of an exception that says nothing
     return detail if len(detail) <= LONGEST_DETAIL else detail[: LONGEST_DETAIL - 2] + " …"
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-for folder in ("..", "../mistral_common"):
-    sys.path.insert(0, str((Path(__file__).resolve().parent / folder).resolve()))
+RUNTIMES = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(RUNTIMES / "mistral_common"))
+sys.path.append(str(RUNTIMES))
 import mistral_inference
 import mistral_inference.transformer_layers as layers
 import stages

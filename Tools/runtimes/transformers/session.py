@@ -12,7 +12,7 @@ Releases whose processor takes a message's content as a list only get it so.
 """
 
 import argparse
-import importlib
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -23,10 +23,20 @@ library = torch.library.Library("torchvision", "DEF")
 for operator in ("nms", "qnms"):
     library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-import torch_session
+
+def beside(name):
+    """A module of Tools/runtimes, by its file: with that folder on the path, transformers would take the folders
+    in it for packages that are installed.
+    """
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).resolve().parent.parent / f"{name}.py")
+    sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
+
+
+torch_session = beside("torch_session")
+transformers_session = beside("transformers_session")  # makes eager attention keep q and k
 import transformers
-import transformers_session
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 from transformers import AutoImageProcessor, AutoProcessor
