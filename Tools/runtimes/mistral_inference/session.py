@@ -19,6 +19,7 @@ sys.path.append(str(RUNTIMES))
 import mistral_inference
 import mistral_inference.transformer_layers as layers
 import stages
+import steps
 import torch_session
 from mistral_inference.cache import BufferCache
 from mistral_inference.transformer import Transformer
@@ -95,7 +96,15 @@ def answer(question):
     return {"tensors": "answer.safetensors"}
 
 
+def step(question):
+    return steps.answer(question, dtype)
+
+
 model_path, sys.argv[1:] = sys.argv[1], sys.argv[2:]
+named = dict(zip(sys.argv, sys.argv[1:], strict=False)).get(
+    "--arithmetic", "float32"
+)  # torch_session reads it too
+dtype = torch_session.DTYPES[named]
 stages.start(model_path)
 torch_session.serve(
     "mistral-inference",
@@ -104,7 +113,7 @@ torch_session.serve(
     TAPS,
     layout="mistral",
     rotary="adjacent",
-    features=stages.FEATURES,
-    others={"answer": answer} | stages.OPERATIONS,
+    features=[*stages.FEATURES, "step"],
+    others={"answer": answer, "step": step} | stages.OPERATIONS,
     version=mistral_inference.__version__,
 )

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import mlx.core as mx
 import numpy
+import steps
 from mlx import nn
 from mlx_vlm.models.cache import make_prompt_cache
 from mlx_vlm.models.pixtral import image_processing_pixtral as processing
@@ -54,7 +55,7 @@ LAYERS = {"vision_tower.vision_model.transformer.layers.": "vision.layers.",
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("folder")
 parser.add_argument("--arithmetic", choices=["float32", "float16", "bfloat16"], default="float32")
-parser.add_argument("--features", nargs="*", default=["tokens", "grid", "pixels", "trace", "answer"])
+parser.add_argument("--features", nargs="*", default=["tokens", "grid", "pixels", "trace", "answer", "step"])
 options = parser.parse_args()
 mx.set_default_device(mx.cpu)
 processor = PixtralProcessor.from_pretrained(options.folder)
@@ -92,7 +93,7 @@ attention = mx.fast.scaled_dot_product_attention
 
 def seen_attention(query, key, value, **rest):
     """[1, heads, rows, head_dim], rotated."""
-    for name, x in (("q", query), ("k", key)):
+    for name, x in (("q", query), ("k", key)) if running else ():
         keep(f"{running}.attention.{name}_rotated", x[0].transpose(1, 0, 2).reshape(x.shape[2], -1))
     return attention(query, key, value, **rest)
 
@@ -198,6 +199,10 @@ def answer(question):
     return {"tensors": "answer.safetensors"}
 
 
+def step(question):
+    return steps.answer(question, getattr(mx, options.arithmetic), save)
+
+
 def save(tensors, file):
     # Without metadata MLX writes "__metadata__": null.
     mx.save_safetensors(
@@ -266,7 +271,9 @@ def pixels(question):
     return {"tensors": "pixels.safetensors"}
 
 
-operations = {f.__name__: f for f in (hello, load, trace, answer, render, encode, decode, grid, rgb, pixels)}
+operations = {
+    f.__name__: f for f in (hello, load, trace, answer, step, render, encode, decode, grid, rgb, pixels)
+}
 answers, sys.stdout = sys.stdout, sys.stderr
 for line in sys.stdin.buffer:
     question = json.loads(line)

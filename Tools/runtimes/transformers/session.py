@@ -36,7 +36,7 @@ def beside(name):
 
 torch_session = beside("torch_session")
 transformers_session = beside("transformers_session")  # makes eager attention keep q and k
-import steps  # noqa: E402
+import steps
 import transformers
 from PIL import Image
 from safetensors.numpy import load_file, save_file
@@ -50,9 +50,11 @@ parser.add_argument("folder")
 parser.add_argument("--attention", choices=["eager", "sdpa"], default="eager")
 parser.add_argument("--images", choices=["pil", "torchvision"], default="pil")
 parser.add_argument("--open", choices=["pillow", "load_image"], default="pillow")
-parser.add_argument("--features", nargs="*", default=["tokens", "grid", "rgb", "pixels"])
+parser.add_argument("--features", nargs="*", default=["tokens", "grid", "rgb", "pixels", "step"])
 options, sys.argv[1:] = parser.parse_known_args()
-named = dict(zip(sys.argv, sys.argv[1:], strict=False)).get("--arithmetic", "float32")  # torch_session reads it too
+named = dict(zip(sys.argv, sys.argv[1:], strict=False)).get(
+    "--arithmetic", "float32"
+)  # torch_session reads it too
 dtype = torch_session.DTYPES[named]
 ALL_ATTENTION_FUNCTIONS["sdpa"] = torch_session.rotated(ALL_ATTENTION_FUNCTIONS["sdpa"])
 
@@ -172,6 +174,14 @@ torch_session.serve(
     transformers_session.run,
     transformers_session.TAPS,
     features=features,
-    others={"render": render, "encode": encode, "decode": decode, "grid": grid, "rgb": rgb, "pixels": pixels, "step": step},
+    others={
+        "render": render,
+        "encode": encode,
+        "decode": decode,
+        "grid": grid,
+        "rgb": rgb,
+        "pixels": pixels,
+        "step": step,
+    },
     version=transformers.__version__,
 )

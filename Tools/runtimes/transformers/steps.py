@@ -26,7 +26,9 @@ def answer(question, dtype, attention, prefixes):
     tensors = {name: x.to(dtype) for name, x in load_file(question["tensors"]).items()}
     with torch.inference_mode():
         try:
-            output = STEPS[question["stage"]](types.SimpleNamespace(**question["parameters"]), tensors, attention, prefixes)
+            output = STEPS[question["stage"]](
+                types.SimpleNamespace(**question["parameters"]), tensors, attention, prefixes
+            )
         except Unsupported as why:
             return {"unsupported": str(why)}
     save_file({"output": output.contiguous()}, "step.safetensors")
@@ -57,7 +59,9 @@ def of_heads(x, heads):
 
 
 def decoder_config(p, width, hidden, attention):
-    theta = {"rope_parameters": {"rope_type": "default", "rope_theta": p.theta}} if hasattr(p, "theta") else {}
+    theta = (
+        {"rope_parameters": {"rope_type": "default", "rope_theta": p.theta}} if hasattr(p, "theta") else {}
+    )
     config = MistralConfig(
         hidden_size=width, intermediate_size=hidden, num_attention_heads=p.heads, num_key_value_heads=p.kv_heads,
         head_dim=p.head_dim, rms_norm_eps=p.eps, max_position_embeddings=131072, sliding_window=None,
@@ -103,7 +107,9 @@ def vision_angles(p, config, x):
     """cos and sin for the patches of `grids`, by Pixtral's rotary module."""
     patches = [torch.empty(1, grid["rows"], grid["columns"]) for grid in p.grids]
     if hasattr(pixtral, "position_ids_in_meshgrid"):
-        return pixtral.PixtralRotaryEmbedding(config)(x, pixtral.position_ids_in_meshgrid(patches, 1024 // 16))
+        return pixtral.PixtralRotaryEmbedding(config)(
+            x, pixtral.position_ids_in_meshgrid(patches, 1024 // 16)
+        )
     # Newer releases have these positions in PixtralVisionModel.forward, a row and a column for each patch.
     positions = torch.cat([torch.ones(patch.shape[1:]).nonzero() for patch in patches])
     return pixtral.PixtralVisionRotaryEmbedding(config)(x, positions)
@@ -139,7 +145,9 @@ def rotary_2d(p, t, *_):
 
 
 def attention_step(p, t, attention, prefixes):
-    query, key, value = (of_heads(t[name], h) for name, h in (("q", p.heads), ("k", p.kv_heads), ("v", p.kv_heads)))
+    query, key, value = (
+        of_heads(t[name], h) for name, h in (("q", p.heads), ("k", p.kv_heads), ("v", p.kv_heads))
+    )
     module = torch.nn.Module()
     module.num_key_value_groups, module.is_causal = p.heads // p.kv_heads, p.causal
     prefixes[module] = "step"
@@ -204,7 +212,11 @@ def adapter(p, t, *_):
     config = LlavaConfig(
         vision_config=PixtralVisionConfig(hidden_size=sides[1], num_attention_heads=1, num_hidden_layers=0),
         text_config=MistralConfig(hidden_size=sides[0]), multimodal_projector_bias=p.bias, vision_feature_layer=-1)  # fmt: skip
-    weights = {name.replace("w_in", "linear_1").replace("w_out", "linear_2"): x for name, x in t.items() if name != "x"}
+    weights = {
+        name.replace("w_in", "linear_1").replace("w_out", "linear_2"): x
+        for name, x in t.items()
+        if name != "x"
+    }
     return filled(LlavaMultiModalProjector(config), weights, t["x"].dtype)(t["x"])
 
 
@@ -230,7 +242,9 @@ def decoder_layer(p, t, attention, prefixes):
     cache = None
     if before:  # keys and values of the positions before, as an earlier call left them
         cache = DynamicCache()
-        cache.update(of_heads(half_split(t["k_rotated"], p.kv_heads), p.kv_heads), of_heads(t["v"], p.kv_heads), 0)
+        cache.update(
+            of_heads(half_split(t["k_rotated"], p.kv_heads), p.kv_heads), of_heads(t["v"], p.kv_heads), 0
+        )
     count = x.shape[1]
     positions = torch.arange(before, before + count)[None]
     return first(layer(
