@@ -39,7 +39,8 @@ that the runtime does not have, or its adapter does not reach.
 - *Unsupported*: not asked, because the runtime lacks a feature or follows another rule, or answered so. No pass.
 - *Profile*: a row with * treats images by transformers' own rule, on purpose: sides rounded down, an
   antialiased stretch ([Images.md](Images.md)). It is judged by the cases of that rule; those that only have
-  mistral-common's answer count as unsupported. That it differs from mistral-common is no failure here.
+  mistral-common's answer count as unsupported, and where it takes requests only, a model is judged on the pixels
+  that it has made itself. That it differs from mistral-common is no failure here.
 
 *First wrong* is the first operation that is off, in the order of the data, and the mistake of
 [Faults.md](Faults.md) that explains it, where one does.

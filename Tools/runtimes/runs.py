@@ -13,8 +13,19 @@ REPORTS = ROOT / "Fixtures" / "runtimes"
 STAGES = ["rgb", "grid", "tokens", "pixels", "model", "answer", "steps"]  # as the kit asks them
 FOLDER_KEYS = {"runtime", "about", "environments", "runs"}
 ENVIRONMENT_KEYS = {"requirements", "build", "sources"}
-RUN_KEYS = {"id", "environment", "command", "layout", "arithmetic", "stages", "timeout", "upstream", "notes"}
-OPTIONAL = {"build", "sources", "timeout", "upstream", "notes"}
+RUN_KEYS = {
+    "id",
+    "environment",
+    "command",
+    "layout",
+    "arithmetic",
+    "stages",
+    "timeout",
+    "profile",
+    "upstream",
+    "notes",
+}
+OPTIONAL = {"build", "sources", "timeout", "profile", "upstream", "notes"}
 
 
 class Wrong(Exception):
