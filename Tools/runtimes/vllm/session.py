@@ -50,6 +50,9 @@ parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("folder")
 parser.add_argument("--layout", choices=("mistral", "hf"), default="mistral")
 parser.add_argument("--arithmetic", choices=("float32", "float16", "bfloat16"), default="float32")
+FEATURES = ("tokens", "tokens.openai", "grid", "rgb", "pixels", "trace.request")
+parser.add_argument("--features", nargs="+", choices=FEATURES, default=FEATURES, metavar="FEATURE",
+                    help="answer these only: " + ", ".join(FEATURES))  # fmt: skip
 options = parser.parse_args()
 folder = os.path.abspath(options.folder)  # before the kit's folder becomes the current one
 ENGINE = {
@@ -96,12 +99,28 @@ class LLM(vllm.LLM):
 OPENAI = {"messages", "tools", "continue_final_message"}  # what LLM.chat takes
 
 
+def mistral_only(message):
+    """What a message says that OpenAI's form has no words for, or None."""
+    if isinstance(message, dict):
+        if "prefix" in message:
+            return "prefix"
+        for chunk in message["content"] if isinstance(message.get("content"), list) else []:
+            if isinstance(chunk, dict) and chunk.get("type") == "image":
+                return "chunk of the type image"
+            if isinstance(chunk, dict) and isinstance(chunk.get("image_url"), str):
+                return "image_url that is a text"
+    return None
+
+
 def chat_arguments(request):
     """(messages, what goes beside them) for LLM.chat. add_generation_prompt is set as its callers have to
     set it: not where the last message is to be continued.
     """
     if more := sorted(key for key in request if key not in OPENAI and request[key] is not None):
         raise Unsupported(f"LLM.chat takes no {more[0]}")
+    for message in request["messages"] if isinstance(request["messages"], list) else []:
+        if why := mistral_only(message):
+            raise Unsupported(f"OpenAI's form has no {why}")
     going_on = bool(request.get("continue_final_message"))
     beside = {"continue_final_message": going_on, "add_generation_prompt": not going_on}
     if request.get("tools"):
@@ -113,12 +132,12 @@ def images_of(prompt):
     """The pixels that the model will be given, [3, height, width] each, in the order of the prompt."""
     items = (prompt.get("mm_kwargs") or {}).get("image", [])
     names = ("images", "pixel_values")
-    return [next(item[name].data for name in names if name in item).float().contiguous() for item in items]
+    return [next(item[name].data for name in names if name in item).contiguous() for item in items]
 
 
 def hello(question):
     os.chdir(question["folder"])  # files are named from there
-    features = ["tokens", "tokens.openai", "grid", "rgb", "pixels", "trace.request", f"layout.{options.layout}"]
+    features = [*options.features, f"layout.{options.layout}"]
     features += ["image.png", "image.jpeg", "image.alpha", "multi-image"]
     features += ["resize.opencv-cubic"] if options.layout == "mistral" else ["image.huggingface"]
     return {"name": f"vLLM, {options.layout}'s layout", "version": vllm.__version__,
