@@ -132,7 +132,7 @@ def images_of(prompt):
     """The pixels that the model will be given, [3, height, width] each, in the order of the prompt."""
     items = (prompt.get("mm_kwargs") or {}).get("image", [])
     names = ("images", "pixel_values")
-    return [next(item[name].data for name in names if name in item).contiguous() for item in items]
+    return [next(item[name].data for name in names if name in item).float().contiguous() for item in items]
 
 
 def hello(question):
