@@ -45,6 +45,12 @@ def checkpoint(options) -> Path:
     return folder
 
 
+def with_torchvision() -> dict[str, str]:
+    """The environment in which PyTorch's CPU build takes PyPI's torchvision: see shim."""
+    path = [str(runs.HERE / "shim"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {"PYTHONPATH": os.pathsep.join(path), "HF_HUB_OFFLINE": "1"}
+
+
 def become(command: list, environment: dict[str, str]) -> None:
     """Runs the server in the place of this process, so that a signal to it is one to the server."""
     print("serving:", *command, file=sys.stderr)

@@ -7,12 +7,10 @@ are those of the logits as they are unless told otherwise (`--logprobs-mode`), a
 asked for.
 """
 
-import os
 import sys
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import runs  # noqa: E402
 import serving  # noqa: E402
 
@@ -25,9 +23,7 @@ def main() -> None:
     command += ["--max-logprobs", -1]
     if options.layout == "mistral":
         command += ["--tokenizer-mode", "mistral", "--config-format", "mistral", "--load-format", "mistral"]
-    path = [str(HERE / "shim"), *filter(None, [os.environ.get("PYTHONPATH")])]
-    serving.become(command, {"PYTHONPATH": os.pathsep.join(path), "VLLM_CPU_KVCACHE_SPACE": "1",
-                             "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1"})  # fmt: skip
+    serving.become(command, serving.with_torchvision() | {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1"})
 
 
 runs.guarded(main)

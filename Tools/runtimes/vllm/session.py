@@ -22,7 +22,7 @@ import runpy
 import sys
 import traceback
 
-shim = os.path.join(os.path.dirname(os.path.abspath(__file__)), "shim")
+shim = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "shim")
 answers, sys.stdout = os.fdopen(os.dup(1), "w"), sys.stderr
 os.dup2(2, 1)  # what vLLM prints, from C too, goes to standard error
 os.environ.update(

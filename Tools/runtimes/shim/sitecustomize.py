@@ -1,4 +1,4 @@
-"""Lets torchvision be imported beside the CPU build of torch, in vLLM's own subprocesses too.
+"""Lets torchvision be imported beside the CPU build of torch, in subprocesses too.
 
 PyPI's torchvision is built for CUDA's torch. Beside the CPU build its import stops at two operators, which
 nothing here calls: it is enough that they are declared. This folder is put on PYTHONPATH.
