@@ -49,7 +49,10 @@ LAYER = {  # below a layer, in the vision and in the language graph: the node th
     "feed_forward.gate": ("feed_forward.gate_proj/aten::linear/MatMul", "mlp.gate_proj/aten::linear/MatMul"),
     "feed_forward.up": ("feed_forward.up_proj/aten::linear/MatMul", "mlp.up_proj/aten::linear/MatMul"),
     "feed_forward.hidden": ("feed_forward/aten::mul/Multiply", "mlp/aten::mul/Multiply"),
-    "feed_forward.output": ("feed_forward.down_proj/aten::linear/MatMul", "mlp.down_proj/aten::linear/MatMul"),
+    "feed_forward.output": (
+        "feed_forward.down_proj/aten::linear/MatMul",
+        "mlp.down_proj/aten::linear/MatMul",
+    ),
     "output": ("/aten::add/Add_1", "/aten::add/Add_1"),
 }
 TOWER, PROJECTOR = "__module.model.vision_tower", "__module.model.multi_modal_projector"
@@ -117,7 +120,9 @@ def tap_of(node):
             number, rest = re.fullmatch(r"(\d+)\.?(.*)", name[len(layers) :]).groups()
             for tap, nodes in LAYER.items():
                 if nodes[which] == rest:
-                    if tap.endswith("_rotated"):  # the exporter numbers the two sums of a layer in either order
+                    if tap.endswith(
+                        "_rotated"
+                    ):  # the exporter numbers the two sums of a layer in either order
                         tap = f"attention.{projection(node)}_rotated"
                     return f"{part}.layers.{number}.{tap}"
     return NODES.get(name)
@@ -160,7 +165,9 @@ def run(request, names, inputs):
     found = {}
     for n, name in enumerate(names):
         x = request.get_output_tensor(n).data[0]  # a batch of one
-        found[name] = x.transpose(1, 0, 2).reshape(x.shape[1], -1) if x.ndim == 3 else x  # [heads, rows, head_dim]
+        found[name] = (
+            x.transpose(1, 0, 2).reshape(x.shape[1], -1) if x.ndim == 3 else x
+        )  # [heads, rows, head_dim]
     return {name: numpy.array(x, dtype=numpy.float32, order="C") for name, x in found.items()}
 
 
@@ -169,7 +176,9 @@ def forward(question):
     (vision, vision_names), (text, _), (language, language_names) = graphs
     tensors = load_file(question["tensors"]) if question["tensors"] else {}
     request = vision.create_infer_request()
-    parts = [run(request, vision_names, {"pixel_values": tensors[f"image{n}"][None]}) for n in range(len(tensors))]
+    parts = [
+        run(request, vision_names, {"pixel_values": tensors[f"image{n}"][None]}) for n in range(len(tensors))
+    ]
     taps = {name: numpy.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else ())}
     tokens = numpy.array([question["tokens"]])
     embeddings = text(tokens)[0].copy()

@@ -17,9 +17,18 @@ import serving  # noqa: E402
 def main() -> None:
     options = serving.options_of(__doc__.splitlines()[0], "transformers-serve-5.23.0", "hf")
     (options.installed / "hub").mkdir(exist_ok=True)  # GET /v1/models answers 500 if there is none
-    command = [options.python, Path(__file__).with_name("served.py"), "serve", options.folder, "--device", "cpu"]
+    command = [
+        options.python,
+        Path(__file__).with_name("served.py"),
+        "serve",
+        options.folder,
+        "--device",
+        "cpu",
+    ]
     command += ["--dtype", options.arithmetic, "--host", "127.0.0.1", "--port", options.port]
-    serving.become(command, serving.with_torchvision() | {"HF_HUB_CACHE": str((options.installed / "hub").resolve())})
+    serving.become(
+        command, serving.with_torchvision() | {"HF_HUB_CACHE": str((options.installed / "hub").resolve())}
+    )
 
 
 runs.guarded(main)

@@ -23,7 +23,9 @@ def main() -> None:
     command += ["--max-logprobs", -1]
     if options.layout == "mistral":
         command += ["--tokenizer-mode", "mistral", "--config-format", "mistral", "--load-format", "mistral"]
-    serving.become(command, serving.with_torchvision() | {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1"})
+    serving.become(
+        command, serving.with_torchvision() | {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_NO_USAGE_STATS": "1"}
+    )
 
 
 runs.guarded(main)

@@ -32,7 +32,9 @@ os.environ.update(
         "VLLM_CPU_KVCACHE_SPACE": "1",
         "VLLM_NO_USAGE_STATS": "1",
         "HF_HUB_OFFLINE": "1",
-        "PYTHONPATH": os.pathsep.join([shim, *filter(None, [os.environ.get("PYTHONPATH")])]),  # of subprocesses
+        "PYTHONPATH": os.pathsep.join(
+            [shim, *filter(None, [os.environ.get("PYTHONPATH")])]
+        ),  # of subprocesses
     }
 )
 declared = runpy.run_path(os.path.join(shim, "sitecustomize.py"))  # kept alive
@@ -163,7 +165,9 @@ def grid(question):
     if options.layout == "mistral":
         _, rows, columns = info.get_image_processor().get_number_of_image_patches(height, width)
     else:
-        columns, rows = info.get_vision_encoder_info().get_patch_grid_size(image_width=width, image_height=height)
+        columns, rows = info.get_vision_encoder_info().get_patch_grid_size(
+            image_width=width, image_height=height
+        )
     return {"columns": columns, "rows": rows}
 
 
