@@ -53,7 +53,7 @@ def main():
     run(["cmake", "-G", "Ninja", "-S", SOURCES, "-B", build, *options], "configuring", env=TOOLS)
     run(["ninja", "-C", build, "-j", "2", *TARGETS], "compiling, about 10 minutes", env=TOOLS)
     headers = ["include", "ggml/include", "common", "tools/mtmd", "vendor"]
-    libraries = ["llama-common", "mtmd", "llama", "ggml", "ggml-base"]
+    libraries = ["llama-common", "mtmd", "llama", "ggml", "ggml-cpu", "ggml-base"]
     program = build / "bin" / "pixtral-driver"
     command = ["c++", "-std=c++17", "-O2", "-o", program, HERE / "driver.cpp"]
     command += [f"-I{SOURCES / header}" for header in headers]

@@ -7,6 +7,7 @@
 //   pixels   {width, height, rgb: FILE or null, out}                {columns, rows}; OUT has [height][width][3], float32
 //   rgb      {file, out}                                            {width, height}; OUT has [height][width][3], bytes
 //   run      {tokens, images: [{width, height, file}], answer, out} {tensors: [{part, name, op, shape}], logprobs}
+//   step     {stage, parameters, tensors, file, out}                OUT has the output, float32 (steps.h)
 //
 // The vision encoder is given pixels, which mtmd.h has no function for: clip.h and mtmd-image.h are llama.cpp's own
 // headers, not installed ones. All else is llama.h, mtmd.h and common/chat.h. No computation is done here: every value
@@ -20,6 +21,7 @@
 #include "mtmd-helper.h"
 #include "mtmd-image.h"
 #include "mtmd.h"
+#include "steps.h"
 
 #include <nlohmann/json.hpp>
 
@@ -27,6 +29,7 @@
 #include <cstring>
 #include <fstream>
 #include <iostream>
+#include <map>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -295,6 +298,30 @@ static json run(const json & q) {
     return result;
 }
 
+// A step on tensors that lie one behind the other in FILE: {name, shape} each.
+static json run_step(const json & q) {
+    auto data = read_all<float>(q.at("file"));
+    std::map<std::string, std::pair<size_t, std::vector<int64_t>>> at;
+    size_t offset = 0;
+    for (const auto & given : q.at("tensors")) {
+        auto shape = given.at("shape").get<std::vector<int64_t>>();
+        at[given.at("name")] = {offset, shape};
+        size_t count = 1;
+        for (int64_t n : shape) count *= n;
+        offset += count;
+    }
+    auto shape = [&](const std::string & name) { return at.count(name) ? at[name].second : std::vector<int64_t>(); };
+    auto values = [&](const std::string & name) {
+        if (!at.count(name)) throw std::invalid_argument("no tensor " + name);
+        size_t count = 1;
+        for (int64_t n : at[name].second) count *= n;
+        return std::vector<float>(data.begin() + at[name].first, data.begin() + at[name].first + count);
+    };
+    auto output = step<json>(q.at("stage"), q.at("parameters"), values, shape);
+    std::ofstream(q.at("out").get<std::string>(), std::ios::binary).write((const char *) output.data(), output.size() * 4);
+    return {{"values", output.size()}};
+}
+
 int main() {
     ggml_backend_load_all();
     auto log = [](ggml_log_level level, const char * text, void *) {
@@ -315,6 +342,7 @@ int main() {
             else if (op == "pixels") answer = pixels(q);
             else if (op == "rgb") answer = rgb(q);
             else if (op == "run") answer = run(q);
+            else if (op == "step") answer = run_step(q);
             else throw std::runtime_error("unknown command " + op);
         } catch (const std::exception & error) {
             answer = {{"error", error.what()}};
