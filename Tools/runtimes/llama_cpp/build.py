@@ -1,6 +1,6 @@
-"""Builds llama.cpp and driver.cpp below this Python's environment (sys.prefix/llama.cpp).
+"""Builds llama.cpp and driver.cpp in FOLDER/llama.cpp, by the programs of this Python's environment.
 
-    PYTHON build.py
+    PYTHON build.py FOLDER      (install.py calls it; FOLDER/venv is the environment)
 
 The sources are those in PyPI's source package of llama-cpp-python 0.3.36, commit 0c1e570, held to its SHA-256. Takes
 10 minutes of two cores, and seconds once it has been done. Needs a C++ compiler; cmake and ninja come from
@@ -18,21 +18,20 @@ from pathlib import Path
 PACKAGE = "llama-cpp-python==0.3.36"
 SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
 TARGETS = ["llama", "mtmd", "llama-common", "llama-quantize", "llama-server"]
-PREFIX = Path(sys.prefix)
-SOURCES, HERE = PREFIX / "llama.cpp", Path(__file__).resolve().parent
-TOOLS = {**os.environ, "PATH": f"{PREFIX / 'bin'}:{os.environ['PATH']}"}
+FOLDER, HERE = Path(sys.argv[1]).resolve(), Path(__file__).resolve().parent
+SOURCES = FOLDER / "llama.cpp"
+TOOLS = {**os.environ, "PATH": f"{Path(sys.prefix) / 'bin'}:{os.environ['PATH']}"}
 
 
 def run(command, what, **options):
-    print(f"llama.cpp: {what}", file=sys.stderr, flush=True)
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
-    if done.returncode:
-        sys.exit(f"{done.stdout[-3000:]}\nllama.cpp: {what} failed with {done.returncode}; its last lines are above.")
+    print(f"llama.cpp: {what}", flush=True)
+    if code := subprocess.run(list(map(str, command)), **options).returncode:
+        sys.exit(f"error: {what} ended with {code}; what it said stands above")
 
 
 def fetch():
     """The sources, unpacked whole or not at all."""
-    folder = PREFIX / "download"
+    folder = FOLDER / "download"
     pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-build-isolation", "--no-binary", ":all:"]
     run([*pip, "--dest", str(folder), PACKAGE], "fetching the sources", env=TOOLS)
     archive = next(folder.glob("*.tar.gz"))

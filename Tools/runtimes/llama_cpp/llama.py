@@ -1,6 +1,6 @@
 """llama.cpp from Python: GGUF files of a checkpoint, and driver.cpp's answers under the names of our taps.
 
-build.py has put llama.cpp's sources and programs below this Python's environment (sys.prefix).
+build.py has put llama.cpp's sources and programs beside this Python's virtual environment.
 """
 
 import json
@@ -11,8 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parent.parent.parent.parent
-SOURCES = Path(sys.prefix) / "llama.cpp"
+SOURCES = Path(sys.prefix).parent / "llama.cpp"
 PROGRAMS = SOURCES / "build" / "bin"
 
 # A node of llama.cpp's graph, without the layer's number: our tap. Of several of one name and operation the first.
@@ -43,18 +42,6 @@ def quiet(command, **options):
         raise RuntimeError(f"{Path(command[0]).name} ended with {done.returncode}: {done.stdout[-2000:]}")
 
 
-def pixtral_ref():
-    """The program that writes seeded checkpoints: PIXTRAL_REF, or the checkout's own build."""
-    return os.environ.get("PIXTRAL_REF", str(ROOT / ".build" / "release" / "pixtral-ref"))
-
-
-def seeded(name, folder):
-    """A seeded checkpoint in Mistral's layout, at FOLDER/NAME."""
-    path = Path(folder) / name
-    quiet([pixtral_ref(), "checkpoint", "write", f"seeded:{name}", "--layout", "mistral", "--out", str(path)])
-    return path
-
-
 def convert(checkpoint, folder, kind="f32"):
     """Two GGUF files by llama.cpp's converter, text and vision, F32; the text's quantised if KIND is no f32.
 
@@ -78,8 +65,9 @@ class Driver:
 
     def __init__(self):
         self.process = subprocess.Popen(
-            [str(PROGRAMS / "pixtral-driver")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+            [str(PROGRAMS / "pixtral-driver")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env=os.environ | {"GGML_NO_BACKTRACE": "1"},  # an assertion ends it at once
+        )  # fmt: skip
 
     def ask(self, op, **members):
         self.process.stdin.write(json.dumps({"op": op} | members) + "\n")

@@ -1,8 +1,9 @@
 """llama.cpp as a runtime for the conformance kit, by its public API and the callback cb_eval.
 
-    pixtral-ref conformance run --runtime 'PYTHON session.py [--kv f32|f16] [--flash] [--no-jinja] [--arithmetic A]'
+    pixtral-ref conformance run --runtime 'PYTHON session.py CHECKPOINT [--kv f32|f16] [--flash] [--no-jinja] …'
 
-PYTHON is the environment's that install.py has made. A checkpoint in Mistral's layout becomes two GGUF files by
+PYTHON is the environment's that install.py has made. CHECKPOINT, in Mistral's layout, gives the tokenizer and the
+rule for images until the kit loads one. A checkpoint in Mistral's layout becomes two GGUF files by
 llama.cpp's converter, F32; nothing is changed on the way. Tokens are those of llama-server: its template, by Jinja
 unless --no-jinja is given, then mtmd_tokenize. An image is embeddings there, without ids; they are told as [IMG] and
 [IMG_BREAK], of which they are made.
@@ -18,19 +19,21 @@ import traceback
 from pathlib import Path
 
 import numpy as np
-from llama import Driver, convert, seeded
+from llama import Driver, convert
 from safetensors.numpy import load_file, save_file
 
 STEPS = ("rms_norm", "rotary", "rotary_2d", "attention", "silu_product", "gelu", "patch_conv", "adapter", "head")
 IMAGES = ["image.png", "image.jpeg", "image.alpha", "multi-image", "resize.opencv-cubic"]
 
 parser = argparse.ArgumentParser(description="llama.cpp as a runtime for pixtral-ref conformance run")
+parser.add_argument("checkpoint", type=Path, help="a checkpoint in Mistral's layout")
 parser.add_argument("--kv", choices=("f32", "f16"), default="f32", help="the KV cache; llama.cpp's default is f16")
 parser.add_argument("--flash", action="store_true", help="flash attention where llama.cpp would use it, its default")
 parser.add_argument("--no-jinja", action="store_true", help="the templates written in C++, as llama-server's --no-jinja")
 parser.add_argument("--arithmetic", default="float32", help="what is declared")
 parser.add_argument("--features", default="tokens,tokens.openai,grid,rgb,pixels,trace,answer,step")
 options = parser.parse_args()
+options.checkpoint = options.checkpoint.resolve()
 driver, scratch, loaded = Driver(), tempfile.TemporaryDirectory(), None
 
 
@@ -38,16 +41,15 @@ def load_gguf(checkpoint):
     """Converts and loads a checkpoint once, whatever is asked in between."""
     global loaded
     if loaded != checkpoint:
-        folder = Path(scratch.name) / str(abs(hash(str(checkpoint))))
-        text, vision = convert(checkpoint, folder)
+        text, vision = convert(checkpoint, scratch.name)
         driver.ask("load", text=str(text), mmproj=str(vision), kv=options.kv, flash=options.flash)
         loaded = checkpoint
 
 
 def load_any():
-    """A tokenizer and a vision encoder for questions that need no weights: those of seeded:tiny."""
+    """For questions that need no weights."""
     if loaded is None:
-        load_gguf(seeded("tiny", scratch.name))
+        load_gguf(options.checkpoint)
 
 
 def file(name):
@@ -154,6 +156,8 @@ def step(question):
     named = {"stage": question["stage"], "parameters": question["parameters"]}
     if question["stage"] not in STEPS:
         return {"unsupported": "llama.cpp runs this step in a whole graph only"}
+    if question["stage"] == "rotary_2d" and question["parameters"]["head_dim"] % 4:
+        return {"unsupported": "ggml's rotation asserts an even number of columns, a half of a head here"}
     driver.ask("step", **named, tensors=given, file=file("step"), out=file("output"))
     values = np.fromfile(file("output"), "<f4")
     patches = "patch_conv.weight" in tensors
