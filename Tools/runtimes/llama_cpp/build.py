@@ -2,6 +2,8 @@
 
     PYTHON build.py FOLDER      (install.py calls it; FOLDER/venv is the environment)
 
+With --sources nothing is compiled: the converter is in Python.
+
 The sources are those in PyPI's source package of llama-cpp-python 0.3.36, commit 0c1e570, held to its SHA-256. Takes
 10 minutes of two cores, and seconds once it has been done. Needs a C++ compiler; cmake and ninja come from
 requirements.txt.
@@ -46,6 +48,8 @@ def fetch():
 def main():
     if not SOURCES.exists():
         fetch()
+    if "--sources" in sys.argv:
+        return
     options = ["-DCMAKE_BUILD_TYPE=Release", "-DLLAMA_CURL=OFF", "-DLLAMA_BUILD_TESTS=OFF"]
     options += ["-DLLAMA_BUILD_EXAMPLES=OFF"]
     build = SOURCES / "build"

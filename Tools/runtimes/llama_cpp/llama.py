@@ -94,11 +94,11 @@ class Driver:
         return said["logprobs"] if answer is not None else taps(said["tensors"], out)
 
 
-def matrix(entry, data):
-    """A node as [rows, columns]: ggml's dimensions come slowest first."""
+def matrix(entry, data, vision):
+    """A node as [rows, columns]: ggml's dimensions come slowest first. The decoder's products have no heads."""
     a, b, c, d = entry["shape"]
-    named = entry["name"].startswith(HEADS)
-    return data.reshape(a * b, c * d) if named and (a * b > 1 or c * d > d and entry["op"] == "ROPE") else data.reshape(-1, d)
+    apart = entry["name"].startswith(HEADS) and (vision or entry["op"] == "ROPE")
+    return data.reshape(a * b, c * d) if apart else data.reshape(-1, d)
 
 
 def taps(entries, path):
@@ -112,7 +112,7 @@ def taps(entries, path):
         vision = part.startswith("image")
         taken = image_taps(nodes) if vision else text_taps(nodes)
         for tap, entry in taken:
-            found.setdefault(tap, []).append(matrix(entry, entry["data"]))
+            found.setdefault(tap, []).append(matrix(entry, entry["data"], vision))
     return {tap: np.ascontiguousarray(np.concatenate(rows)) for tap, rows in found.items()}
 
 

@@ -84,9 +84,12 @@ def render(question):
                 part.update(type="media_marker", text="<__media__>")
             elif part.get("type") != "text":
                 raise ValueError("unsupported content[].type")
+    tools = request.get("tools")
+    if question.get("form") != "openai":  # Mistral's form may leave out what OpenAI's has to say
+        tools = tools and [{"type": "function"} | tool for tool in tools]
     return {
         "tokens": driver.ask(
-            "render", messages=messages, tools=request.get("tools"), images=images, jinja=not options.no_jinja
+            "render", messages=messages, tools=tools, images=images, jinja=not options.no_jinja
         )["tokens"]
     }
 
