@@ -3,7 +3,7 @@
     PYTHON serve.py PORT GGUF
 
 Its wheel has no server. This one hands requests to mistral.rs and its answers back, and does nothing else: messages,
-tools, max_tokens, temperature, seed-free sampling, logprobs, top_logprobs.
+tools, max_tokens, temperature, top_p, logprobs, top_logprobs.
 """
 
 import http.server
@@ -14,6 +14,10 @@ from mistralrs import ChatCompletionRequest
 from session import open_runner
 
 TAKEN = ("max_tokens", "temperature", "top_p", "logprobs", "top_logprobs")
+
+
+def octets(value):
+    return list(value) if value is not None else None
 
 
 def completion(runner, request):
@@ -28,8 +32,8 @@ def completion(runner, request):
         entry["message"] = {"role": choice.message.role, "content": choice.message.content}
         if choice.logprobs:
             entry["logprobs"] = {"content": [
-                {"token": chosen.token, "logprob": chosen.logprob, "bytes": chosen.bytes, "top_logprobs": [
-                    {"token": str(other.token), "logprob": other.logprob, "bytes": other.bytes}
+                {"token": chosen.token, "logprob": chosen.logprob, "bytes": octets(chosen.bytes), "top_logprobs": [
+                    {"token": str(other.token), "logprob": other.logprob, "bytes": octets(other.bytes)}
                     for other in chosen.top_logprobs
                 ]} for chosen in choice.logprobs.content
             ]}  # fmt: skip

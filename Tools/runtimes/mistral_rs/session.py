@@ -24,9 +24,10 @@ def open_runner(path):
 
 
 def said(answer):
-    """Number of tokens of the prompt, and the answer's text."""
+    """Number of tokens of the prompt, and the answer's text; a chat's begins without its space."""
     choice = answer.choices[0]
-    return answer.usage.prompt_tokens, choice.message.content if hasattr(choice, "message") else choice.text
+    text = choice.message.content if hasattr(choice, "message") else choice.text
+    return answer.usage.prompt_tokens, text.removeprefix(" ")
 
 
 def main():
