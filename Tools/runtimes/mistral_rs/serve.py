@@ -17,7 +17,7 @@ TAKEN = ("max_tokens", "temperature", "top_p", "logprobs", "top_logprobs")
 
 
 def octets(value):
-    return list(value) if value is not None else None
+    return list(value.encode() if isinstance(value, str) else value) if value is not None else None
 
 
 def completion(runner, request):
