@@ -63,8 +63,8 @@ def floored(picture):
     return picture.resize([math.floor(side / r) for side in picture.size]) if r > 1 else picture
 
 
-def nearest_16(picture):
-    return picture.resize([max(1, round(side / 16)) * 16 for side in picture.size])
+def even_patches(picture):
+    return picture.resize([math.ceil(side / 32) * 32 for side in picture.size])
 
 
 def mirrored(picture):
@@ -92,7 +92,7 @@ ALTERATIONS = {
     "breaks-12-13": {"tokens": lambda tokens: [{14: 12, 15: 13}.get(token, token) for token in tokens]},
     "no-breaks": {"tokens": lambda tokens: [token for token in tokens if token not in (14, 15)]},
     "grid-floored": {"picture": floored},
-    "grid-nearest-16": {"picture": nearest_16},
+    "grid-32": {"picture": even_patches},
     "not-normalised": {"pixels": lambda x: x * STD + MEAN},
     "alpha-dropped": {"alpha": True},
     "gelu-tanh": {"model": lambda model: setattr(model.model.multi_modal_projector, "act", torch.nn.GELU("tanh"))},

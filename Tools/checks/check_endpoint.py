@@ -5,7 +5,7 @@
 altered_server.py answers, by transformers and mistral-common. One that alters nothing must pass, in float32,
 float16 and bfloat16, whether it tells tokens or their number alone; each other must fail, and what it alters
 must be the first or second of the suspects, but for what the table below says of it. Each verdict is reached
-again from the bodies that were kept. With --server pixtral-ref-serve must pass too. Half an hour.
+again from the bodies that were kept. With --server pixtral-ref-serve must pass too. Five minutes.
 """
 
 import argparse
@@ -31,7 +31,7 @@ CALLED = {
     "breaks-12-13": "L-ids",
     "no-breaks": "L-flat",
     "grid-floored": "G-floor",
-    "grid-nearest-16": "G-round16",
+    "grid-32": "G-32",
     "not-normalised": "P-norm~none",
     "alpha-dropped": "P-alpha",
     "gelu-tanh": "A-tanh",

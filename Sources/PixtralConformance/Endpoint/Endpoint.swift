@@ -36,7 +36,7 @@ package final class Endpoint: Answering {
     (self.suite, self.hasKnownWeights) = (suite, hasKnownWeights)
     template = V7Template(tokenizer: tokenizer)
     let can = server.capabilities
-    guard can.tokens != nil || suite != nil && (can.counts || can.best > 0) else {
+    guard can.tokens != nil || can.counts || can.best > 0 else {
       throw refuse(
         "the tokens of a prompt, of /tokenize or of return_token_ids, their number under usage, or log-probabilities",
         server.firstAnswer, "give --model if that is another")
@@ -44,7 +44,7 @@ package final class Endpoint: Answering {
     description = RuntimeDescription(
       name: server.model, version: place, arithmetic: arithmetic,
       features: Set(
-        (can.tokens == nil ? [] : ["tokens", "tokens.openai"]) + (suite == nil ? [] : ["endpoint"])
+        (can.tokens == nil && !can.counts ? [] : ["tokens", "tokens.openai"]) + (suite == nil ? [] : ["endpoint"])
           + ["image.png", "image.jpeg", "image.alpha", "multi-image"]))
   }
 
@@ -79,6 +79,11 @@ package final class Endpoint: Answering {
         guard request["model"] == nil else {
           return .unsupported("the request names a model, and a server its own")
         }
+        // Each takes a completion.
+        let isRandom = question.isMinor || question.id.contains("/random-")
+        guard server.capabilities.tokens != nil || !isRandom else {
+          return .unsupported("a server that tells numbers of tokens alone is asked the rules alone")
+        }
         guard !request.holdsHalfSurrogate else {
           return .unsupported("half of a surrogate pair is not sent on as it came")
         }
@@ -91,7 +96,7 @@ package final class Endpoint: Answering {
           return .unsupported("what can be sent of the request in OpenAI's form says something else")
         }
         let reply = try server.tokens(sent.map { ($0.key.text, $0.value) })
-        return Self.answer(reply.status, reply.json, reply.text) { _ in ["tokens": reply.tokens ?? .null] }
+        return Self.answer(reply.status, reply.json, reply.text) { _ in reply.told }
       case "encode" where server.capabilities.tokens == .tokenize:
         let reply = try server.send(
           "/tokenize",
@@ -120,7 +125,7 @@ package final class Endpoint: Answering {
     else { return nil }
     if let tokens = tokenized[prompt] { return tokens }
     let reply = try? server.tokens(members.map { ($0.key.text, $0.value) })
-    let tokens = reply?.tokens?.integers
+    let tokens = reply?.told["tokens"]?.integers
     tokenized[prompt] = tokens
     return tokens
   }

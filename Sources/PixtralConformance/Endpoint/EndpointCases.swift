@@ -78,9 +78,7 @@ struct EndpointCases {
     guard let count = told.count else {
       return CaseVerdict(question, .unsupported, "the server tells neither tokens nor their number")
     }
-    return count == expected.count
-      ? CaseVerdict(question, .passed, "by their number alone")
-      : CaseVerdict(question, .failed, "\(expected.count) tokens expected, \(count) counted")
+    return asking.verdict(onCount: count, expected, question)
   }
 
   // MARK: - Log-probabilities

@@ -11,7 +11,7 @@ package struct EndpointFindings: Sendable {
   /// Of a prompt that is answered wrongly, the mistake of Faults.md that the likeliest suspect is.
   let named: [String: String]
 
-  /// - hasFailures: whether a case failed; else nobody is suspected.
+  /// - hasFailures: whether a case failed that is not one of refusals; else nobody is suspected.
   init(_ cases: EndpointCases, hasFailures: Bool) throws {
     let (endpoint, server) = (cases.endpoint, cases.endpoint.server)
     var (members, lines): ([JSON.Member], [String]) = ([], [])
@@ -152,6 +152,6 @@ extension Endpoint {
       checkpoints: CheckpointFolders(in: "", tokenizerFile: ""))
     return try EndpointFindings(
       EndpointCases(asking: asking, endpoint: self, suite: suite),
-      hasFailures: verdicts.contains { $0.verdict.isFailure })
+      hasFailures: verdicts.contains { $0.verdict.isFailure && !$0.id.hasPrefix("endpoint/errors/") })
   }
 }

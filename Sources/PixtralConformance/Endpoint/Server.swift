@@ -127,15 +127,21 @@ final class Server {
     return message?.plainText ?? shortened(text, to: 100)
   }
 
-  /// The tokens that a server tells of a request, without a completion where it can.
-  func tokens(_ members: Members) throws(NoReply) -> (status: Int, tokens: JSON?, json: JSON?, text: String) {
+  /// What a server tells of the tokens of a request: `tokens`, or their number as `count`; without a completion
+  /// where it can.
+  func tokens(_ members: Members) throws(NoReply) -> (status: Int, told: JSON, json: JSON?, text: String) {
     if capabilities.tokens == .tokenize {
       let (status, json, text) = try send("/tokenize", members)
-      return (status, json?["tokens"], json, text)
+      return (status, ["tokens": json?["tokens"] ?? .null], json, text)
     }
-    let more: Members = [("max_tokens", .integer("1")), ("return_token_ids", .boolean(true))]
-    let (status, json, text) = try send("/v1/chat/completions", members + more)
-    return (status, json?["prompt_token_ids"], json, text)
+    let isAsked: Members = capabilities.tokens == nil ? [] : [("return_token_ids", .boolean(true))]
+    let (status, json, text) = try send(
+      "/v1/chat/completions", members + [("max_tokens", .integer("1"))] + isAsked)
+    let told: JSON =
+      capabilities.tokens == nil
+      ? ["count": json?["usage"]?["prompt_tokens"] ?? .null]
+      : ["tokens": json?["prompt_token_ids"] ?? .null]
+    return (status, told, json, text)
   }
 
   // MARK: - What it can tell
