@@ -71,16 +71,24 @@ extension Asking {
         sums.size += e * e
       }
       let relF = (sums.error / sums.size).squareRoot()
-      guard relF <= Self.pixelLimit else {
-        return CaseVerdict(question, .failed, tap: image.name, distance: relF, limit: Self.pixelLimit)
+      let limit = Self.pixelLimit(in: runtime.description.arithmetic)
+      guard relF <= limit else {
+        return CaseVerdict(question, .failed, tap: image.name, distance: relF, limit: limit)
       }
       verdict.distance = max(verdict.distance ?? 0, relF)
     }
     return verdict
   }
 
-  /// Pixels are float32 whatever a model computes in.
-  private static let pixelLimit = 3e-5
+  /// Pixels are made in float32 whatever a model computes in. A runtime that keeps them in 16 bits has rounded each
+  /// once more, by half a unit of rounding at most, which twice over is close.
+  private static func pixelLimit(in arithmetic: Arithmetic) -> Double {
+    switch arithmetic {
+    case .float64, .float32, .tf32: 3e-5
+    case .float16: 0x1p-11
+    case .bfloat16: 0x1p-8
+    }
+  }
 
   /// What the taps are worth beside the reference's on the same inputs.
   private func onOwnInputs(_ tokens: [Int], _ file: Safetensors, _ question: ConformanceCase) throws

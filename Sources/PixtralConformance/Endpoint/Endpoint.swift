@@ -44,7 +44,8 @@ package final class Endpoint: Answering {
     description = RuntimeDescription(
       name: server.model, version: place, arithmetic: arithmetic,
       features: Set(
-        (can.tokens == nil && !can.counts ? [] : ["tokens", "tokens.openai"]) + (suite == nil ? [] : ["endpoint"])
+        (can.tokens == nil && !can.counts ? [] : ["tokens", "tokens.openai"])
+          + (suite == nil ? [] : ["endpoint"])
           + ["image.png", "image.jpeg", "image.alpha", "multi-image"]))
   }
 
