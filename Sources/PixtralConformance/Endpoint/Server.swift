@@ -45,6 +45,8 @@ final class Server {
   private(set) var capabilities = Capabilities()
   /// What came of the first completion, in words.
   private(set) var firstAnswer = ""
+  /// How many tokens it counts in the first prompt.
+  private var helloCount: Int?
   private let transport: any Transport
   private let spellings: Spellings
   private var outcomes: [String: Outcome] = [:]
@@ -166,7 +168,8 @@ final class Server {
       plain.status == 200
       ? "an answer that tells nothing" : "status \(plain.status): \(Self.message(plain.json, plain.text))"
     if plain.status == 200, let json = plain.json {
-      capabilities.counts = Told(completion: json, spellings).count != nil
+      helloCount = Told(completion: json, spellings).count
+      capabilities.counts = helloCount != nil
     }
     let tokenized = try send("/tokenize", Self.hello)
     if tokenized.status == 200, tokenized.json?["tokens"]?.integers != nil { capabilities.tokens = .tokenize }
@@ -229,7 +232,7 @@ final class Server {
     ]
     let (status, json, _) = try send("/v1/chat/completions", goingOn)
     guard status == 200, let json, let count = Told(completion: json, spellings).count else { return false }
-    // <s>, [INST], Hi, [/INST], Good: an end, or a new turn, is more.
-    return count == 5
+    // One token more than without that message: an end, or a new turn, is another.
+    return helloCount.map { count == $0 + 1 } ?? false
   }
 }

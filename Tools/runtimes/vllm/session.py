@@ -142,7 +142,7 @@ def hello(question):
     features = [*options.features, f"layout.{options.layout}"]
     features += ["image.png", "image.jpeg", "image.alpha", "multi-image"]
     features += ["resize.opencv-cubic"] if options.layout == "mistral" else ["image.huggingface"]
-    return {"name": f"vLLM, {options.layout}'s layout", "version": vllm.__version__,
+    return {"name": "vLLM", "version": vllm.__version__,
             "arithmetic": options.arithmetic, "features": features, "rotary": "half-split"}  # fmt: skip
 
 
