@@ -1,0 +1,212 @@
+"""Judges a real server by stage endpoint of the conformance kit, and writes a small report.
+
+Starts the server by the serve.py of its folder, waits until it answers, runs `pixtral-ref conformance run
+--endpoint`, ends it, and writes Fixtures/runtimes/servers/NAME.json. servers.json has the names. page.py shows
+the reports in Docs/Runtimes.md.
+
+install.py has to have made the environment of the server. Exit 0 if every server was judged, whatever the
+verdict; 2 if one could not be, and then its older report stays.
+"""
+
+import argparse
+import collections
+import datetime
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import judge
+import runs
+
+SERVERS = runs.HERE / "servers.json"
+REPORTS = runs.REPORTS / "servers"
+READY, JUDGED, ENDED = 180, 600, 15  # seconds that a server may take to answer, to be judged, to end
+MOST_FAILURES, MOST_SUSPECTS, LONGEST_DETAIL = 8, 3, 120
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help="a server of servers.json; --list has them")
+    parser.add_argument("--binary", type=Path, default=judge.BINARY,
+                        help="pixtral-ref; pixtral-ref-serve lies beside it (default: .build/release/pixtral-ref)")  # fmt: skip
+    parser.add_argument("--from", dest="installed", metavar="DIR", type=Path, default=runs.INSTALLED,
+                        help="where install.py made the environments (default: .build/runtimes)")  # fmt: skip
+    parser.add_argument("--bodies", metavar="DIR", type=Path,
+                        help="also keep all that was asked and said, as DIR/NAME.jsonl")  # fmt: skip
+    parser.add_argument("--list", action="store_true", help="list the servers and their environments")
+    options = parser.parse_args()
+    known = servers()
+    if options.list:
+        for name, server in known.items():
+            print(f"{name:34} {server['environment'] or 'pixtral-ref itself'}")
+        return 0
+    if not options.names:
+        parser.error("which server? --list has the names")
+    for name in options.names:
+        if name not in known:
+            raise runs.Wrong(f"there is no server {name}; servers: {', '.join(known)}")
+    if not options.binary.is_file():
+        raise runs.Wrong(f"there is no program {options.binary}: make it with "
+                         "`swift build -c release --product pixtral-ref`, or say --binary")  # fmt: skip
+    judged = 0
+    for name in options.names:
+        try:
+            write(name, known[name], options)
+            judged += 1
+        except runs.Wrong as wrong:
+            print(f"judge_server.py: {name} could not be judged: {wrong}", file=sys.stderr)
+    return 0 if judged == len(options.names) else 2
+
+
+def servers() -> dict[str, dict]:
+    """The servers, by their names, in the order of the file."""
+    return json.loads(SERVERS.read_text(encoding="utf-8"))
+
+
+def write(name: str, server: dict, options) -> None:
+    places = {"port": str(free_port()), "runtimes": str(runs.HERE), "binary": str(options.binary.resolve()),
+              "installed": str(options.installed.resolve())}  # fmt: skip
+    if server["environment"]:
+        environment = (options.installed / server["environment"]).resolve()
+        python = environment / "venv/bin/python"
+        if not python.exists():
+            raise runs.Wrong(f"there is no {python}; install.py {server['environment']} makes it")
+        places |= {"environment": str(environment), "python": str(python)}
+    for layout in ("hf", "mistral"):
+        if f"{{{layout}}}" in server["command"] + (server.get("model") or ""):
+            places[layout] = str(judge.checkpoint(layout, options))
+    command = judge.filled(server["command"], {key: shlex.quote(place) for key, place in places.items()})
+    model = judge.filled(server["model"], places) if server.get("model") else None
+    url = f"http://127.0.0.1:{places['port']}"
+    with tempfile.TemporaryFile() as said:
+        # A session of its own, so that what the server has started ends with it.
+        process = subprocess.Popen(shlex.split(command), cwd=runs.ROOT, stdout=said, stderr=said,
+                                   start_new_session=True)  # fmt: skip
+        try:
+            wait(process, url, said)
+            began = time.monotonic()
+            whole = conformance(name, server, url, model, options)
+            seconds = round(time.monotonic() - began)
+        finally:
+            end(process)
+    report = reported(name, server, whole, seconds)
+    for place in (places.get("environment"), str(options.installed.resolve()), str(runs.ROOT), url):
+        report = judge.without_place(report, place) if place else report
+    REPORTS.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(report, indent=1, ensure_ascii=False) + "\n"
+    (REPORTS / f"{name}.json").write_text(text, encoding="utf-8")
+    print(f"{name}: {report['verdict']}; {report['stages']}; {[one['name'] for one in report['suspects']]}", flush=True)
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def wait(process: subprocess.Popen, url: str, said) -> None:
+    """Until /v1/models is answered and, where there is one, /health with 200: llama-server answers 503 while it loads."""
+    until = time.monotonic() + READY
+    while time.monotonic() < until:
+        if process.poll() is not None:
+            said.seek(0)
+            last = said.read().decode(errors="replace").strip()[-600:]
+            raise runs.Wrong(f"the server ended with {process.returncode}, saying: {last}")
+        if status(f"{url}/v1/models") == 200 and status(f"{url}/health") in (200, 404):
+            return
+        time.sleep(0.5)
+    raise runs.Wrong(f"the server does not answer after {READY} s")
+
+
+def status(url: str) -> int | None:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as reply:
+            return reply.status
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return None
+
+
+def end(process: subprocess.Popen) -> None:
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, sign)
+        except ProcessLookupError:
+            break
+        try:
+            process.wait(ENDED)
+        except subprocess.TimeoutExpired:
+            continue
+    process.wait()
+
+
+def conformance(name: str, server: dict, url: str, model: str | None, options) -> dict:
+    command = [options.binary.resolve(), "conformance", "run", "--endpoint", url, "--stage", "endpoint", "--json"]
+    command += ["--arithmetic", server["arithmetic"], *server.get("options", [])]
+    command += ["--model", model] if model else []
+    if options.bodies:
+        options.bodies.mkdir(parents=True, exist_ok=True)
+        command += ["--bodies", options.bodies.resolve() / f"{name}.jsonl"]
+    try:
+        result = subprocess.run(list(map(str, command)), cwd=runs.ROOT, capture_output=True, text=True,
+                                timeout=JUDGED)  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise runs.Wrong(f"it was not judged in {JUDGED} s") from error
+    if result.returncode not in (0, 1):
+        raise runs.Wrong(f"pixtral-ref ended with exit {result.returncode}, saying: {result.stderr.strip()[-600:]}")
+    return json.loads(result.stdout)
+
+
+def reported(name: str, server: dict, whole: dict, seconds: int) -> dict:
+    kinds = collections.defaultdict(list)
+    for case in whole["cases"]:
+        if case["verdict"] in judge.FAILED:
+            kinds[case["id"].split("/")[1]].append(case)
+    # One of each kind before the second of any.
+    ranked = sorted((n, place, case["id"], case) for place, cases in enumerate(kinds.values())
+                    for n, case in enumerate(cases))  # fmt: skip
+    kept = sorted(ranked[:MOST_FAILURES], key=lambda one: (one[1], one[0]))
+    parts = list(dict.fromkeys(case["id"].split("/")[1] for case in whole["cases"]))
+    found = whole["endpoint"]
+    pooled = found["log_probabilities"]
+    return {
+        "server": name, "date": datetime.date.today().isoformat(), "suite": whole["suite"],
+        "arithmetic": whole["runtime"]["arithmetic"], "command": server["command"], "seconds": seconds,
+        "options": server.get("options", []), "weights": found["weights"],
+        "capabilities": found["capabilities"], "verdict": "failed" if kinds else "passed",
+        "stages": {part: judge.counts(case for case in whole["cases"] if case["id"].split("/")[1] == part)
+                   for part in parts},
+        "kl": pooled and {key: rounded(pooled[key]) for key in ("verdict", "mean_kl", "interval", "noise", "prompts")},
+        "suspects": [{"name": one["name"], "looks_like": one["looks_like"], "behind": round(one["behind"], 1)}
+                     for one in found["suspects"][:MOST_SUSPECTS]],
+        "failures": [{"case": case["id"], "verdict": case["verdict"], "looks_like": case["looks_like"],
+                      "detail": shortened(case["detail"])} for *_, case in kept],
+        "failures_left_out": len(ranked) - len(kept),
+    }  # fmt: skip
+
+
+def rounded(value):
+    if isinstance(value, list):
+        return [rounded(one) for one in value]
+    return float(f"{value:.3g}") if isinstance(value, float) else value
+
+
+def shortened(detail: str | None) -> str:
+    detail = judge.shortened(detail)
+    return detail if len(detail) <= LONGEST_DETAIL else detail[: LONGEST_DETAIL - 2] + " …"
+
+
+if __name__ == "__main__":
+    runs.guarded(main)
