@@ -14,7 +14,9 @@ struct CaseFilesTests {
     let cases = try all()
     #expect(Set(cases.map(\.id)).count == cases.count)
     #expect(
-      Stage.allCases.map { stage in cases.count { $0.stage == stage } } == [286, 4059, 8271, 109, 11, 5, 130, 0])
+      Stage.allCases.map { stage in cases.count { $0.stage == stage } } == [
+        286, 4059, 8271, 109, 11, 5, 130, 0,
+      ])
     #expect(
       cases.map(\.stage) == Stage.allCases.flatMap { stage in cases.map(\.stage).filter { $0 == stage } })
   }

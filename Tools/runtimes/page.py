@@ -85,7 +85,77 @@ def page(folders: dict, found: dict) -> str:
                 for folder in folders.values() if any(run["id"] in found for run in folder["runs"])]  # fmt: skip
     missing = [f"`{name}`" for name in known if name not in found]
     left = [f"Not judged yet: {', '.join(missing)}."] if missing else []
-    return "\n".join([INTRODUCTION, matrix(rows), "", *suites(rows), *left, "", *sections])
+    return "\n".join(
+        [INTRODUCTION, matrix(rows), "", *suites(rows), *left, "", *sections, *quantised(), *servers()]
+    )
+
+
+# Quantised weights: the reports of quantised.py
+
+
+def quantised() -> list[str]:
+    """A section with a row for each kind of weights; nothing without reports."""
+    found = [
+        json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted((runs.REPORTS / "quantised").glob("*.json"))
+    ]
+    if not found:
+        return []
+    lines = [
+        "## Quantised weights", "",
+        "The error of llama.cpp on quantised weights of seeded:small, in two parts ([quantised.py](../Tools/runtimes/quantised.py)",
+        "says how). *Arithmetic*: llama.cpp beside pixtral-ref on llama.cpp's own weights, made float32 by gguf-py; products are",
+        "computed anew from rows rounded to 8 bits, which is the method and no mistake. *Representation*: pixtral-ref on those",
+        "weights beside pixtral-ref on the original ones; it is reported, and never fails. KL is a mean in nats, with 95%.", "",
+        "    .build/runtimes/llama-cpp/venv/bin/python Tools/runtimes/quantised.py q8_0 q4_k_m [--plant]", "",
+        "| weights | arithmetic | worst product, times its noise | places | KL in texts | in images | behind an image | same likeliest token |",
+        "|---|---|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for one in found:
+        arithmetic, classes = one["arithmetic"], one["representation"]["classes"]
+
+        def kl(name, classes=classes):
+            low, high = classes[name]["kl_interval"]
+            return f"{classes[name]['kl']:.2g} ({low:.2g} to {high:.2g})"
+
+        worst = arithmetic["worst_product"]
+        lines.append(f"| {one['kind']} | {arithmetic['verdict']} | `{worst['tap']}` {worst['times']} | {one['representation']['positions']:,} "
+                     f"| {kl('text')} | {kl('image')} | {kl('behind an image')} | {classes['all']['same_top']:.1%} |")  # fmt: skip
+    return [*lines, ""]
+
+
+# Servers: the reports of judge_server.py
+
+
+def servers() -> list[str]:
+    """A section with a row for each server; nothing without reports."""
+    found = [
+        json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted((runs.REPORTS / "servers").glob("*.json"))
+    ]
+    if not found:
+        return []
+    lines = [
+        "## Servers", "",
+        "Servers of seeded:small, judged over HTTP by the stage `endpoint` ([Conformance.md](Conformance.md#an-endpoint)). NAME is",
+        "the first column; a server that has an environment needs `install.py` first, as its folder's runs.json says:", "",
+        "    python3.11 Tools/runtimes/judge_server.py NAME", "",
+        "| server | it tells | verdict | tokens | log-probabilities | influence | errors | keeps | suspected first | what was found first |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for one in found:
+        can = one["capabilities"]
+        tells = "tokens" if can["tokens"] else "their number" if can["counts"] else "no tokens"
+        tells += f", {can['top_logprobs']} likeliest" if can["top_logprobs"] else ", no log-probabilities"
+        cells = [", ".join(f"{count} {word}" for word, count in one["stages"].get(stage, {}).items()) or "–"
+                 for stage in ("tokens", "logprobs", "influence", "errors", "keeps")]  # fmt: skip
+        suspect = one["suspects"][0] if one["suspects"] else None
+        named = faults(suspect["looks_like"]) or cell(suspect["name"]) if suspect else "–"
+        first = one["failures"][0] if one["failures"] else None
+        what = f"`{first['case']}`: {cell(first['detail'])}" if first else "nothing"
+        verdict = one["verdict"] if one["verdict"] == "passed" else f"**{one['verdict']}**"
+        lines.append("| " + " | ".join([f"`{one['server']}`", tells, verdict, *cells, named, what]) + " |")
+    return [*lines, ""]
 
 
 def suites(rows: list[dict]) -> list[str]:

@@ -172,7 +172,9 @@ final class Server {
       capabilities.counts = helloCount != nil
     }
     let tokenized = try send("/tokenize", Self.hello)
-    if tokenized.status == 200, tokenized.json?["tokens"]?.integers != nil { capabilities.tokens = .tokenize }
+    if tokenized.status == 200, tokenized.json?["tokens"]?.integers?.isEmpty == false {
+      capabilities.tokens = .tokenize
+    }
     if let json = try completion([("return_token_ids", .boolean(true))]),
       json["prompt_token_ids"]?.integers != nil
     {

@@ -145,9 +145,12 @@ struct Suspects {
       var (likelihood, explained) = (-price, Set<String>())
       for observation in observations {
         let (truth, none) = (costOfTruth(observation), costOfNone(observation))
-        let logprobs = cost(squares(observation, change(observation)), observation)
+        // Behind other tokens it says nothing.
+        let isKnown = !observation.best.isEmpty && !observation.hasWrongTokens
+        let logprobs =
+          isKnown ? cost(squares(observation, change(observation)), observation) : none.logprobs
         likelihood -= truth.tokens + logprobs
-        if !observation.best.isEmpty, logprobs < none.logprobs { explained.insert(observation.prompt) }
+        if isKnown, logprobs < none.logprobs { explained.insert(observation.prompt) }
       }
       return Ranked(name: name, id: nil, likelihood: likelihood, explained: explained)
     }
