@@ -32,7 +32,9 @@ TOKENIZER = ROOT / "Fixtures" / "tokenizer" / "mistral_instruct_tokenizer_241114
 
 
 def parts_of(request):
-    return [part for one in request["messages"] if isinstance(one["content"], list) for part in one["content"]]
+    return [
+        part for one in request["messages"] if isinstance(one["content"], list) for part in one["content"]
+    ]
 
 
 def images_of(request):
@@ -131,12 +133,20 @@ class Model:
             self.alter["request"](request)
         for image in images_of(request):
             if "picture" in self.alter or "alpha" in self.alter:
-                with PIL.Image.open(io.BytesIO(base64.b64decode(image["url"].partition(",")[2], validate=True))) as opened:
-                    picture = opened.convert("RGB") if "alpha" in self.alter else self.alter["picture"](opened.convert("RGBA"))
+                with PIL.Image.open(
+                    io.BytesIO(base64.b64decode(image["url"].partition(",")[2], validate=True))
+                ) as opened:
+                    picture = (
+                        opened.convert("RGB")
+                        if "alpha" in self.alter
+                        else self.alter["picture"](opened.convert("RGBA"))
+                    )
                 file = io.BytesIO()
                 picture.save(file, "PNG")
                 image["url"] = "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
-        chat = {key: request[key] for key in ("messages", "tools", "continue_final_message") if key in request}
+        chat = {
+            key: request[key] for key in ("messages", "tools", "continue_final_message") if key in request
+        }
         encoded = self.tokenizer.encode_chat_completion(ChatCompletionRequest.from_openai(**chat))
         pixels = [torch.from_numpy(np.asarray(image)).float() for image in encoded.images]
         if "pixels" in self.alter:
@@ -157,7 +167,10 @@ class Model:
         return out.sequences[0, len(tokens) :].tolist(), rows
 
     def likely(self, id, value):
-        return {"token": self.tokenizer.instruct_tokenizer.tokenizer.id_to_piece(id).replace("▁", " "), "logprob": value}
+        return {
+            "token": self.tokenizer.instruct_tokenizer.tokenizer.id_to_piece(id).replace("▁", " "),
+            "logprob": value,
+        }
 
     def complete(self, request, options):
         count, top = request.get("max_tokens", 16), request.get("top_logprobs", 0)
@@ -172,7 +185,9 @@ class Model:
             best = row.topk(max(top, 1))
             values = told(best.values.tolist())
             entry = self.likely(id, told([row[id].item()])[0])
-            entry["top_logprobs"] = [self.likely(i, x) for i, x in zip(best.indices.tolist(), values, strict=True)][:top]
+            entry["top_logprobs"] = [
+                self.likely(i, x) for i, x in zip(best.indices.tolist(), values, strict=True)
+            ][:top]
             content.append(entry)
         reply = {
             "object": "chat.completion", "model": "altered",
@@ -222,7 +237,12 @@ def main():
                 self.reply(200, model.complete(json.loads(body), options))
             except Exception as error:  # of any kind: the request is wrong
                 if "lenient" in model.alter:
-                    return self.reply(200, model.complete({"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}, options))
+                    return self.reply(
+                        200,
+                        model.complete(
+                            {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 1}, options
+                        ),
+                    )
                 self.reply(400, {"error": {"message": f"{type(error).__name__}: {error}"}})
 
         def log_message(self, *_):

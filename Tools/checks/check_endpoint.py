@@ -83,7 +83,11 @@ def main():
     def say(name, code, report, expected, start):
         nonlocal wrong
         suspects = [one["name"] for one in report["endpoint"]["suspects"]]
-        failed = [one["id"] for one in report["cases"] if one["verdict"] not in ("passed", "undecided", "unsupported")]
+        failed = [
+            one["id"]
+            for one in report["cases"]
+            if one["verdict"] not in ("passed", "undecided", "unsupported")
+        ]
         undecided = [one["id"] for one in report["cases"] if one["verdict"] == "undecided"]
         if expected is False:
             right = code == 0
@@ -105,7 +109,9 @@ def main():
     for name, arguments, expected in runs:
         start = time.monotonic()
         command = [sys.executable, str(SERVER), name, *arguments]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, stderr=subprocess.DEVNULL) as process:
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, stderr=subprocess.DEVNULL
+        ) as process:
             try:
                 url = re.search(r"http://\S+", process.stdout.readline())[0]
                 arithmetic = arguments[:2] if arguments[:1] == ("--arithmetic",) else ()

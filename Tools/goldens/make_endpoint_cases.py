@@ -73,7 +73,9 @@ def drawn(width, height, colours, transparent=False):
     picture = PIL.Image.fromarray(np.rint(rgb).astype(np.uint8))
     draw = PIL.ImageDraw.Draw(picture)
     draw.ellipse((width // 8, height // 6, width // 2, height * 5 // 6), fill=ink)
-    draw.rectangle((width * 5 // 8, height // 3, width * 7 // 8, height // 2), fill=tuple(255 - c for c in ink))
+    draw.rectangle(
+        (width * 5 // 8, height // 3, width * 7 // 8, height // 2), fill=tuple(255 - c for c in ink)
+    )
     if transparent:
         alpha = PIL.Image.new("L", picture.size, 255)
         PIL.ImageDraw.Draw(alpha).rectangle((0, 0, width // 3, height), fill=0)
@@ -384,7 +386,9 @@ def case(name, title, operation, inputs, expect, **keys):
 
 def ids(suspects):
     """Mistakes of Docs/Faults.md among those, without their forms."""
-    return sorted({suspect.split("~")[0] for suspect in suspects if re.fullmatch(r"[A-Z]-[a-z0-9~-]+", suspect)})
+    return sorted(
+        {suspect.split("~")[0] for suspect in suspects if re.fullmatch(r"[A-Z]-[a-z0-9~-]+", suspect)}
+    )
 
 
 def main():
@@ -395,14 +399,18 @@ def main():
     sizes = {name: rendered(request, tokenizer)[0] for name, (_, request) in SIZES.items()}
     for name, (_, request) in (PROMPTS | SIZES).items():
         found = by_mistral(mistral, request)
-        assert found == (sizes[name] if name in sizes else right[name][0]), f"{name}: mistral-common has other tokens"
+        assert found == (sizes[name] if name in sizes else right[name][0]), (
+            f"{name}: mistral-common has other tokens"
+        )
     torch.set_num_threads(1)
     peer = witness_transformers.build(*witness_transformers.read_checkpoint("seeded:small"), torch.float32)
     witness = {}
     for name, (tokens, pixels, given, logprobs) in right.items():
         with torch.inference_mode():
             images = [torch.from_numpy(x).float() for x in pixels]
-            found = peer(input_ids=torch.tensor([tokens + given[:-1]]), use_cache=False, **torch_session.batch(images)).logits
+            found = peer(
+                input_ids=torch.tensor([tokens + given[:-1]]), use_cache=False, **torch_session.batch(images)
+            ).logits
         found = answer.log_probabilities(found[0, -POSITIONS:].double().numpy())
         witness[name] = divergence(logprobs[-POSITIONS:], found)
     print("witness", {name: f"{x:.1e}" for name, x in witness.items()}, flush=True)
@@ -416,7 +424,10 @@ def main():
                 # Nothing is asked to be nearer than a quarter of the unit of rounding.
                 least = (2.0 ** -(BITS[arithmetic] + 2)) ** 2
                 noise[name].setdefault(arithmetic, {})[schedule] = float(rounded_up(max(value, least)))
-        print({a: f"{max(max(of[a].values()) for of in noise.values()):.1e}" for a in rounding.ARITHMETICS}, flush=True)
+        print(
+            {a: f"{max(max(of[a].values()) for of in noise.values()):.1e}" for a in rounding.ARITHMETICS},
+            flush=True,
+        )
         for suspect, found in pool.map(wrong_answers, [(one, right | sizes) for one in suspects]):
             print(f"{suspect}: {len(found)} prompts", flush=True)
             wrong[suspect] = found
@@ -456,7 +467,9 @@ def write(right, sizes, noise, wrong):
     cases = []
     for name, (what, request) in (PROMPTS | SIZES).items():
         tokens = sizes[name] if name in sizes else right[name][0]
-        exposes = ids(suspect for suspect, found in wrong.items() if found.get(name) and found[name][0] != tokens)
+        exposes = ids(
+            suspect for suspect, found in wrong.items() if found.get(name) and found[name][0] != tokens
+        )
         cases.append(case(
             f"tokens/{name}", f"A server has the right tokens of {what}.", "the tokens of a prompt",
             {"request": request}, {"tokens": tokens}, exposes=exposes,
@@ -469,7 +482,9 @@ def write(right, sizes, noise, wrong):
             if found.get(name) and suspect not in WAYS:
                 likely, values = found[name][1:]
                 p = logprobs[-POSITIONS, likely]
-                exposes += [suspect] if (np.exp(p) * (np.expm1(values - p) - (values - p))).sum() > limit else []
+                exposes += (
+                    [suspect] if (np.exp(p) * (np.expm1(values - p) - (values - p))).sum() > limit else []
+                )
         cases.append(case(
             f"logprobs/{name}", f"A server has the right log-probabilities behind {PROMPTS[name][0]}.",
             "the log-probabilities behind a prompt", {"prompt": name},
@@ -491,7 +506,9 @@ def write(right, sizes, noise, wrong):
     folder, suites.CASES = suites.CASES, OUT
     suites.write("small", cases)
     suites.CASES = folder
-    print(sum(file.stat().st_size for file in [*OUT.iterdir(), *FAULTS.glob("endpoint.*")]), "bytes", flush=True)
+    print(
+        sum(file.stat().st_size for file in [*OUT.iterdir(), *FAULTS.glob("endpoint.*")]), "bytes", flush=True
+    )
 
 
 if __name__ == "__main__":

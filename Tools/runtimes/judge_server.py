@@ -106,7 +106,10 @@ def write(name: str, server: dict, options) -> None:
     REPORTS.mkdir(parents=True, exist_ok=True)
     text = json.dumps(report, indent=1, ensure_ascii=False) + "\n"
     (REPORTS / f"{name}.json").write_text(text, encoding="utf-8")
-    print(f"{name}: {report['verdict']}; {report['stages']}; {[one['name'] for one in report['suspects']]}", flush=True)
+    print(
+        f"{name}: {report['verdict']}; {report['stages']}; {[one['name'] for one in report['suspects']]}",
+        flush=True,
+    )
 
 
 def free_port() -> int:
@@ -153,7 +156,16 @@ def end(process: subprocess.Popen) -> None:
 
 
 def conformance(name: str, server: dict, url: str, model: str | None, options) -> dict:
-    command = [options.binary.resolve(), "conformance", "run", "--endpoint", url, "--stage", "endpoint", "--json"]
+    command = [
+        options.binary.resolve(),
+        "conformance",
+        "run",
+        "--endpoint",
+        url,
+        "--stage",
+        "endpoint",
+        "--json",
+    ]
     command += ["--arithmetic", server["arithmetic"], *server.get("options", [])]
     command += ["--model", model] if model else []
     if options.bodies:
@@ -165,7 +177,9 @@ def conformance(name: str, server: dict, url: str, model: str | None, options) -
     except subprocess.TimeoutExpired as error:
         raise runs.Wrong(f"it was not judged in {JUDGED} s") from error
     if result.returncode not in (0, 1):
-        raise runs.Wrong(f"pixtral-ref ended with exit {result.returncode}, saying: {result.stderr.strip()[-600:]}")
+        raise runs.Wrong(
+            f"pixtral-ref ended with exit {result.returncode}, saying: {result.stderr.strip()[-600:]}"
+        )
     return json.loads(result.stdout)
 
 

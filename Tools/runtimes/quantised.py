@@ -63,7 +63,11 @@ from gguf import GGUFReader  # noqa: E402
 from gguf.quants import dequantize  # noqa: E402
 
 CLOSE, FAR = 2, 8
-ACTIVATIONS = {"Q8_0": "Q8_0", "Q4_K": "Q8_K", "Q6_K": "Q8_K"}  # what a row is rounded to, by the weight's type
+ACTIVATIONS = {
+    "Q8_0": "Q8_0",
+    "Q4_K": "Q8_K",
+    "Q6_K": "Q8_K",
+}  # what a row is rounded to, by the weight's type
 LAYER = {"attn_q": "attention.wq", "attn_k": "attention.wk", "attn_v": "attention.wv", "attn_output": "attention.wo",
          "ffn_gate": "feed_forward.w1", "ffn_down": "feed_forward.w2", "ffn_up": "feed_forward.w3",
          "attn_norm": "attention_norm", "ffn_norm": "ffn_norm"}  # fmt: skip
@@ -101,7 +105,10 @@ def dequantised(gguf, original, out):
         types[name] = tensor.tensor_type.name
         tensors[name] = dequantize(tensor.data, tensor.tensor_type).reshape(original.shapes[name])
     out.mkdir(parents=True, exist_ok=True)
-    save_file({name: np.ascontiguousarray(x, "<f4") for name, x in tensors.items()}, out / "consolidated.safetensors")
+    save_file(
+        {name: np.ascontiguousarray(x, "<f4") for name, x in tensors.items()},
+        out / "consolidated.safetensors",
+    )
     (out / "params.json").write_text(json.dumps(original.params))
     return types
 
@@ -225,7 +232,11 @@ def rounding_linear(types, rounding):
 def run_oracle(checkpoint, tokens, linear=None):
     """Every tap of a text, float64, by NumPy."""
     taps = {}
-    names = [tap for tap in oracle.tap_names(checkpoint.params, False) if tap.split(".")[-1] not in ("scores", "weights")]
+    names = [
+        tap
+        for tap in oracle.tap_names(checkpoint.params, False)
+        if tap.split(".")[-1] not in ("scores", "weights")
+    ]
     trace = oracle.Trace(taps.__setitem__, names)
     with faults.patched(linear=linear) if linear else contextlib.nullcontext():
         oracle.forward(checkpoint, tokens, [], trace)
@@ -266,19 +277,29 @@ class Bench:
         """pixtral-ref's trace of a text: its folder."""
         (self.scratch / "tokens.json").write_text(json.dumps(tokens))
         out = self.scratch / "reference"
-        self.pixtral("trace", "--checkpoint", checkpoint, "--tokens", self.scratch / "tokens.json", "--out", out)
+        self.pixtral(
+            "trace", "--checkpoint", checkpoint, "--tokens", self.scratch / "tokens.json", "--out", out
+        )
         return out
 
     def arithmetic(self, gguf, mmproj, checkpoint, types, prompts, noise):
         """The three questions, as the docstring above has them."""
         opened = open_checkpoint(checkpoint)
         quantised = set()
-        report = {"operations_off": set(), "operations_off_longer": set(), "products": {}, "chained": {}, "embeddings_equal": True}
+        report = {
+            "operations_off": set(),
+            "operations_off_longer": set(),
+            "products": {},
+            "chained": {},
+            "embeddings_equal": True,
+        }
         for (tokens, images), taps in zip(prompts, self.llama(gguf, mmproj, prompts), strict=True):
             for tap, judged in products(taps, opened, types).items():
                 quantised.add(tap)
                 old = report["products"].get(tap)
-                times = max(judged["distance"] / judged["noise"], judged["column_distance"] / judged["column_noise"])
+                times = max(
+                    judged["distance"] / judged["noise"], judged["column_distance"] / judged["column_noise"]
+                )
                 if not old or times > old["times"]:
                     report["products"][tap] = judged | {"times": times}
             table = opened.rows("tok_embeddings.weight", 0, opened.params["vocab_size"])
@@ -335,7 +356,9 @@ class Bench:
         for start in range(0, len(requests), CHUNK):
             part = requests[start : start + CHUNK]
             before = list(self.logits(original, part))
-            for n, ((tokens, p), (_, q)) in enumerate(zip(before, self.logits(checkpoint, part), strict=True)):
+            for n, ((tokens, p), (_, q)) in enumerate(
+                zip(before, self.logits(checkpoint, part), strict=True)
+            ):
                 for position, entry in enumerate(positions(tokens, p, q, noise)):
                     rows.append((start + n, *entry))
             print(f"  {min(start + CHUNK, len(requests))} of {len(requests)} requests", file=sys.stderr)
@@ -395,6 +418,7 @@ def corpus_requests(count):
 
 def small(report):
     """The report as it is kept: of the products and taps the worst, and numbers of three digits."""
+
     def short(value):
         if isinstance(value, dict):
             return {key: short(entry) for key, entry in value.items()}
@@ -406,20 +430,34 @@ def small(report):
     worst_product = max(arithmetic["products"].items(), key=lambda item: item[1]["times"])
     steps = [(tap, entry) for tap, entry in arithmetic["chained"].items() if entry["noise"]]
     worst_tap = max(steps, key=lambda item: item[1]["distance"] / item[1]["noise"])
-    kept = {key: arithmetic[key] for key in ("verdict", "verdicts", "operations_off", "operations_off_longer")}
+    kept = {
+        key: arithmetic[key] for key in ("verdict", "verdicts", "operations_off", "operations_off_longer")
+    }
     kept["worst_product"] = {"tap": worst_product[0]} | worst_product[1]
     kept["worst_chained"] = {"tap": worst_tap[0]} | worst_tap[1]
     kept["logits"] = arithmetic["chained"]["logits"]
-    kept["product_noise"] = [f([entry["noise"] for entry in arithmetic["products"].values()]) for f in (min, max)]
-    kept["activation_distance"] = [f([e["float_distance"] for e in arithmetic["products"].values()]) for f in (min, max)]
+    kept["product_noise"] = [
+        f([entry["noise"] for entry in arithmetic["products"].values()]) for f in (min, max)
+    ]
+    kept["activation_distance"] = [
+        f([e["float_distance"] for e in arithmetic["products"].values()]) for f in (min, max)
+    ]
     return short(report | {"arithmetic": kept})
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kinds", nargs="*", default=["q8_0", "q4_k_m"], help="types that llama-quantize knows")
-    parser.add_argument("--binary", type=Path, default=ROOT / ".build/release/pixtral-ref", help="pixtral-ref")
-    parser.add_argument("--plant", action="store_true", help="make a mistake, and find it; no report is written")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "kinds", nargs="*", default=["q8_0", "q4_k_m"], help="types that llama-quantize knows"
+    )
+    parser.add_argument(
+        "--binary", type=Path, default=ROOT / ".build/release/pixtral-ref", help="pixtral-ref"
+    )
+    parser.add_argument(
+        "--plant", action="store_true", help="make a mistake, and find it; no report is written"
+    )
     parser.add_argument("--requests", type=int, default=REQUESTS, help="for the representation")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
@@ -440,14 +478,18 @@ def judge(bench, kind, options):
     plain = dequantised(scratch / "gguf" / "text-f32.gguf", opened, scratch / "plain")
     whole = load_file(scratch / "plain" / "consolidated.safetensors")
     for name in plain:  # the converter itself changes nothing
-        assert np.array_equal(whole[name], opened.rows(name, 0, len(whole[name])).reshape(whole[name].shape)), name
+        assert np.array_equal(
+            whole[name], opened.rows(name, 0, len(whole[name])).reshape(whole[name].shape)
+        ), name
     text = json.loads((ROOT / "Fixtures/cases/model/small/text/case.json").read_text())["expect"]["tokens"]
     case = ROOT / "Fixtures/cases/model/small/image"
     shown = json.loads((case / "case.json").read_text())["expect"]["tokens"]
     image = load_file(case / "expected.safetensors")["image0"]
     others = [tokens_of(line) for line in corpus_texts(2)]
     prompts = [(text, []), *((tokens, []) for tokens in others), (shown, [image])]
-    noise = chained_noise(open_checkpoint(folder), [tokens for tokens, images in prompts if not images], types)
+    noise = chained_noise(
+        open_checkpoint(folder), [tokens for tokens, images in prompts if not images], types
+    )
 
     if options.plant:
         planted = scratch / f"planted-{kind}.gguf"
@@ -463,7 +505,10 @@ def judge(bench, kind, options):
         return all(result["verdict"] == "failed" for result in results)
 
     arithmetic = bench.arithmetic(gguf, mmproj, folder, types, prompts, noise)
-    print(f"{kind}: arithmetic {arithmetic['verdict']} {arithmetic['verdicts']} {arithmetic['operations_off']}", file=sys.stderr)
+    print(
+        f"{kind}: arithmetic {arithmetic['verdict']} {arithmetic['verdicts']} {arithmetic['operations_off']}",
+        file=sys.stderr,
+    )
     representation = bench.representation(original, folder, corpus_requests(options.requests))
     manifest = json.loads((ROOT / "Fixtures/manifest.json").read_text())
     report = small({

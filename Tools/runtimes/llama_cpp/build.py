@@ -34,7 +34,16 @@ def run(command, what, **options):
 def fetch():
     """The sources, unpacked whole or not at all."""
     folder = FOLDER / "download"
-    pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-build-isolation", "--no-binary", ":all:"]
+    pip = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-binary",
+        ":all:",
+    ]
     run([*pip, "--dest", str(folder), PACKAGE], "fetching the sources", env=TOOLS)
     archive = next(folder.glob("*.tar.gz"))
     if (found := hashlib.sha256(archive.read_bytes()).hexdigest()) != SHA256:

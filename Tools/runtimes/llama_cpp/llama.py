@@ -51,7 +51,12 @@ def convert(checkpoint, folder, kind="f32"):
     folder.mkdir(parents=True, exist_ok=True)
     text, vision = folder / "text-f32.gguf", folder / "mmproj-f32.gguf"
     for path, more in (text, []), (vision, ["--mmproj"]):
-        command = [sys.executable, str(SOURCES / "convert_hf_to_gguf.py"), str(checkpoint), "--mistral-format"]
+        command = [
+            sys.executable,
+            str(SOURCES / "convert_hf_to_gguf.py"),
+            str(checkpoint),
+            "--mistral-format",
+        ]
         quiet([*command, *more, "--outtype", "f32", "--outfile", str(path)])
     if kind != "f32":
         quantised = folder / f"text-{kind}.gguf"
@@ -74,7 +79,9 @@ class Driver:
         self.process.stdin.flush()
         line = self.process.stdout.readline()
         if not line:
-            raise SystemExit(f"llama.cpp has ended with {self.process.wait()} at {op}")  # a crash, and called so
+            raise SystemExit(
+                f"llama.cpp has ended with {self.process.wait()} at {op}"
+            )  # a crash, and called so
         answer = json.loads(line)
         if "error" in answer:
             raise ValueError(answer["error"])

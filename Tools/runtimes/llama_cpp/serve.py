@@ -19,9 +19,19 @@ parser.add_argument("port", type=int)
 parser.add_argument("checkpoint", type=Path)
 parser.add_argument("--no-jinja", action="store_true")
 options = parser.parse_args()
-folder = Path(tempfile.gettempdir()) / f"pixtral-llama-server-{options.port}"  # made anew: exec leaves no one to remove it
+folder = (
+    Path(tempfile.gettempdir()) / f"pixtral-llama-server-{options.port}"
+)  # made anew: exec leaves no one to remove it
 text, vision = convert(options.checkpoint.resolve(), folder)
-command = [str(PROGRAMS / "llama-server"), "-m", str(text), "--mmproj", str(vision), "--port", str(options.port)]
+command = [
+    str(PROGRAMS / "llama-server"),
+    "-m",
+    str(text),
+    "--mmproj",
+    str(vision),
+    "--port",
+    str(options.port),
+]
 command += ["--ctx-size", "8192", "--threads", "2", *(["--no-jinja"] if options.no_jinja else [])]
 print(f"llama-server listens on http://127.0.0.1:{options.port}", file=sys.stderr, flush=True)
 os.execv(command[0], command)

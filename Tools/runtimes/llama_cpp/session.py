@@ -22,14 +22,30 @@ import numpy as np
 from llama import Driver, convert
 from safetensors.numpy import load_file, save_file
 
-STEPS = ("rms_norm", "rotary", "rotary_2d", "attention", "silu_product", "gelu", "patch_conv", "adapter", "head")
+STEPS = (
+    "rms_norm",
+    "rotary",
+    "rotary_2d",
+    "attention",
+    "silu_product",
+    "gelu",
+    "patch_conv",
+    "adapter",
+    "head",
+)
 IMAGES = ["image.png", "image.jpeg", "image.alpha", "multi-image", "resize.opencv-cubic"]
 
 parser = argparse.ArgumentParser(description="llama.cpp as a runtime for pixtral-ref conformance run")
 parser.add_argument("checkpoint", type=Path, help="a checkpoint in Mistral's layout")
-parser.add_argument("--kv", choices=("f32", "f16"), default="f32", help="the KV cache; llama.cpp's default is f16")
-parser.add_argument("--flash", action="store_true", help="flash attention where llama.cpp would use it, its default")
-parser.add_argument("--no-jinja", action="store_true", help="the templates written in C++, as llama-server's --no-jinja")
+parser.add_argument(
+    "--kv", choices=("f32", "f16"), default="f32", help="the KV cache; llama.cpp's default is f16"
+)
+parser.add_argument(
+    "--flash", action="store_true", help="flash attention where llama.cpp would use it, its default"
+)
+parser.add_argument(
+    "--no-jinja", action="store_true", help="the templates written in C++, as llama-server's --no-jinja"
+)
 parser.add_argument("--arithmetic", default="float32", help="what is declared")
 parser.add_argument("--features", default="tokens,tokens.openai,grid,rgb,pixels,trace,answer,step")
 options = parser.parse_args()
@@ -164,12 +180,18 @@ def step(question):
     driver.ask("step", **named, tensors=given, file=file("step"), out=file("output"))
     values = np.fromfile(file("output"), "<f4")
     patches = "patch_conv.weight" in tensors
-    width = len(tensors["patch_conv.weight"]) if patches else values.size // len(next(tensors[name] for name in ("x", "q", "gate") if name in tensors))
+    width = (
+        len(tensors["patch_conv.weight"])
+        if patches
+        else values.size // len(next(tensors[name] for name in ("x", "q", "gate") if name in tensors))
+    )
     save_file({"output": values.reshape(-1, width)}, "output.safetensors")
     return {"tensors": "output.safetensors"}
 
 
-OPERATIONS = {f.__name__: f for f in (hello, render, encode, decode, grid, rgb, pixels, load, trace, answer, step)}
+OPERATIONS = {
+    f.__name__: f for f in (hello, render, encode, decode, grid, rgb, pixels, load, trace, answer, step)
+}
 for line in sys.stdin.buffer:
     question = json.loads(line)
     try:

@@ -38,7 +38,9 @@ def completion(runner, request):
                 ]} for chosen in choice.logprobs.content
             ]}  # fmt: skip
         choices.append(entry)
-    usage = {key: getattr(answer.usage, key) for key in ("prompt_tokens", "completion_tokens", "total_tokens")}
+    usage = {
+        key: getattr(answer.usage, key) for key in ("prompt_tokens", "completion_tokens", "total_tokens")
+    }
     return {"id": answer.id, "object": "chat.completion", "created": answer.created, "model": "default",
             "choices": choices, "usage": usage}  # fmt: skip
 
@@ -56,14 +58,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         if self.path == "/v1/models":
-            self.reply(200, {"object": "list", "data": [{"id": "default", "object": "model", "owned_by": "mistral.rs"}]})
+            self.reply(
+                200,
+                {"object": "list", "data": [{"id": "default", "object": "model", "owned_by": "mistral.rs"}]},
+            )
         else:
             self.reply(404, {"error": {"message": f"there is no {self.path}", "type": "not_found_error"}})
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if self.path != "/v1/chat/completions":
-            return self.reply(404, {"error": {"message": f"there is no {self.path}", "type": "not_found_error"}})
+            return self.reply(
+                404, {"error": {"message": f"there is no {self.path}", "type": "not_found_error"}}
+            )
         try:
             self.reply(200, completion(self.server.runner, json.loads(body)))
         except Exception as error:  # of any kind: mistral.rs' own words

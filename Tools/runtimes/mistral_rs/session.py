@@ -56,7 +56,9 @@ def main():
         return {"unsupported": f"mistral.rs tells that there are {found[0]} tokens, not which"}
 
     def encode(question):
-        return {"tokens": runner.tokenize_text(question["text"], add_special_tokens=False, enable_thinking=None)}
+        return {
+            "tokens": runner.tokenize_text(question["text"], add_special_tokens=False, enable_thinking=None)
+        }
 
     def decode(question):
         return {"text": runner.detokenize_text(question["tokens"], skip_special_tokens=False)}
