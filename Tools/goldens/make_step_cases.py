@@ -1,6 +1,6 @@
 """Makes Fixtures/cases/steps: one operation or stage of the model on golden inputs, a suite a stage.
 
-    python make_step_cases.py [--new] [STAGE ...]
+    python make_step_cases.py [--new | --widen] [STAGE ...]
 
 The answers are the float64 oracle's (Fixtures/oracle/steps.py); PyTorch in float64 is the witness, by other
 operations (step_schedules.py). Inputs and weights are exact in bfloat16, so that every arithmetic has
@@ -13,6 +13,10 @@ the same ones, but are stored as float32. A case has
 
 --new makes the cases that are not there yet and leaves the others as they are: on another processor the
 last digits of what is measured are others.
+
+--widen measures the cases that are there again, on the stored inputs and answers, and keeps of each
+schedule the larger of the old and the new distance: PyTorch's own operations (`library`, and `mixed` with
+it) differ by processor. gelu and adapter hold the larger of two processors (2026-11-30).
 
 Prints for each fault its cases: relF over the noise in float32 and in bfloat16. Exit 1 if one has fewer than
 two, none that decides it in bfloat16 (UNDECIDED says why), or none that hides it.
@@ -664,6 +668,8 @@ def measured(name, stage, parameters, tensors, right):
             relF["libm"] = max(
                 distance(step_schedules.fixed(arithmetic, "libm", n)) for n in range(LIBRARIES)
             )
+        for schedule in step_schedules.WORSE.get(stage, {}).get(arithmetic, ()):
+            relF[schedule] = distance(step_schedules.fixed(arithmetic, schedule))
         relF["mixed"] = max(distance(step_schedules.mixed(arithmetic, random)) for _ in range(RANDOM))
         if all(math.isfinite(value) for value in relF.values()):
             result[arithmetic] = relF
@@ -698,8 +704,32 @@ def digits(x):
     return float(rounded_up(x)) if x else 0.0
 
 
-def make(stage, kept):
-    """- kept: whether cases that are there stay as they are."""
+def claims(relF, moved):
+    """What a case shows and hides: `faults`, `exposes` and `hides`."""
+    single = noise(relF, "float32")
+    shown = {
+        f: m if m == "refused" else digits(m) for f, m in moved.items() if m == "refused" or m >= FAR * single
+    }
+    hidden = [f for f, m in moved.items() if m != "refused" and m <= CLOSE * single]
+    return {"exposes": list(shown), "faults": shown, "hides": hidden}
+
+
+def rounded(relF):
+    return {a: {s: digits(x) for s, x in runs.items()} for a, runs in relF.items()}
+
+
+def widened(case, stage, tensors, right):
+    """The case with the larger of what is stored and what is measured here."""
+    old = case["compare"]["relF"]
+    new = measured(case["id"].split("/")[-1], stage, case["subject"]["parameters"], tensors, right)
+    assert old.keys() == new.keys(), case["id"]
+    relF = {a: {s: max(x, old[a].get(s, 0.0)) for s, x in runs.items()} for a, runs in rounded(new).items()}
+    moved = with_faults(stage, case["subject"]["parameters"], tensors, right)
+    return case | {"compare": {"relF": relF}} | claims(relF, moved)
+
+
+def make(stage, kept, wider=False):
+    """- kept: whether cases that are there stay as they are; wider: but for what is measured, which grows."""
     folder, stored, cases, known = suites.CASES / "steps" / stage, {}, [], {}
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "cases.safetensors"
@@ -716,6 +746,9 @@ def make(stage, kept):
         if case := there.get(f"steps/{stage}/{name}"):
             for key in (*case["inputs"]["tensors"].values(), case["expect"]["tensor"]):
                 keep(key, tensors_there[key])
+            if wider:
+                stored_inputs = {n: tensors_there[key] for n, key in case["inputs"]["tensors"].items()}
+                case = widened(case, stage, stored_inputs, tensors_there[case["expect"]["tensor"]])
             cases.append(case)
             continue
         right = steps.answer(stage, parameters, tensors)
@@ -725,27 +758,21 @@ def make(stage, kept):
         assert np.isfinite(right).all() and right.shape == tuple(witness.shape), (stage, name)
         relF = measured(name, stage, parameters, tensors, right)
         moved = with_faults(stage, parameters, tensors, right)
-        single = noise(relF, "float32")
-        shown = {
-            f: m if m == "refused" else digits(m)
-            for f, m in moved.items()
-            if m == "refused" or m >= FAR * single
-        }
-        hidden = [f for f, m in moved.items() if m != "refused" and m <= CLOSE * single]
+        claimed = claims(relF, moved)
         grids = parameters.get("grids") or [n for n in tensors if n.startswith("image") and n != "image_rows"]
         several = len(grids) > 1 or (stage == "attention" and len(parameters["segments"]) > 1)
         cases.append({
             "id": f"steps/{stage}/{name}",
             "title": title,
             "stage": "steps",
-            "exposes": list(shown),
+            "exposes": claimed["exposes"],
             "subject": {"operation": "one step of the model", "step": stage, "parameters": parameters},
             "model": None,
             "inputs": {"file": "cases.safetensors", "sha256": "", "tensors": {n: keep(f"{name}/{n}", t) for n, t in tensors.items()}},
             "expect": {"file": "cases.safetensors", "sha256": "", "tensor": keep(f"{name}/output", right), "shape": list(right.shape), "tap": TAPS[stage]},
-            "compare": {"relF": {a: {s: digits(x) for s, x in runs.items()} for a, runs in relF.items()}},
-            "faults": shown,
-            "hides": hidden,
+            "compare": {"relF": rounded(relF)},
+            "faults": claimed["faults"],
+            "hides": claimed["hides"],
             "requires": ["multi-image"] if several else [],
             "conflicts_with": [],
             "importance": "high",
@@ -794,10 +821,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("stages", nargs="*", choices=[*TAPS, []], help="all without")
     parser.add_argument("--new", action="store_true", help="leave the cases that are there as they are")
+    parser.add_argument("--widen", action="store_true", help="of what is measured keep the larger")
     arguments = parser.parse_args()
     stages = arguments.stages
     torch.set_num_threads(1)
-    cases = [case for stage in stages or TAPS for case in make(stage, arguments.new)]
+    cases = [
+        case
+        for stage in stages or TAPS
+        for case in make(stage, arguments.new or arguments.widen, arguments.widen)
+    ]
     problems = judged(cases) if not stages else []
     farthest = max(cases, key=lambda case: case["witnesses"][0]["distance"])
     print(
