@@ -25,12 +25,12 @@ def names() -> list[str]:
     return sorted(str(file.relative_to(CASES).with_suffix("")) for file in files)
 
 
-def read(name: str) -> list[dict]:
+def read(name: str, folder: Path = CASES) -> list[dict]:
     """The whole cases of a suite, in its order."""
-    shared = json.loads((CASES / f"{name}.json").read_text(encoding="utf-8"))["shared"]
-    table = CASES / f"{name}.csv"
+    shared = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))["shared"]
+    table = folder / f"{name}.csv"
     if not table.exists():
-        text = (CASES / f"{name}.jsonl").read_text(encoding="utf-8")
+        text = (folder / f"{name}.jsonl").read_text(encoding="utf-8")
         return [
             shared | json.loads(line) for line in text.split("\n") if line
         ]  # not splitlines: U+2028 is a character of some texts
@@ -66,7 +66,7 @@ def filled(value, numbers: dict[str, int]):
 # ---- writing ----
 
 
-def write(name: str, cases: list[dict]) -> None:
+def write(name: str, cases: list[dict], folder: Path = CASES) -> None:
     """A suite of lines. A key is shared with the value that more than half of the cases have."""
     shared = {}
     for key in cases[0]:
@@ -86,9 +86,9 @@ def write(name: str, cases: list[dict]) -> None:
                 }
             )
         )
-    put(name, ".jsonl", shared, "".join(lines))
+    put(name, ".jsonl", shared, "".join(lines), folder)
     # NaN, which a request may hold, is unequal to itself: cases are compared as text.
-    assert [json.dumps(case, sort_keys=True) for case in read(name)] == [
+    assert [json.dumps(case, sort_keys=True) for case in read(name, folder)] == [
         json.dumps(case, sort_keys=True) for case in cases
     ], f"{name} does not read back"
 
@@ -98,13 +98,13 @@ def write_table(name: str, shared: dict, columns: list[str], rows: list[list]) -
     put(name, ".csv", shared, "".join(",".join(map(str, row)) + "\n" for row in [columns, *rows]))
 
 
-def put(name: str, ending: str, shared: dict, content: str) -> None:
-    file = CASES / f"{name}{ending}"
+def put(name: str, ending: str, shared: dict, content: str, folder: Path = CASES) -> None:
+    file = folder / f"{name}{ending}"
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(content, encoding="utf-8", newline="\n")
     description = json.dumps({"shared": shared}, ensure_ascii=False, indent=2) + "\n"
     file.with_suffix(".json").write_text(description, encoding="utf-8", newline="\n")
-    ids = [case["id"] for case in read(name)]
+    ids = [case["id"] for case in read(name, folder)]
     assert len(set(ids)) == len(ids), f"{name} has an id twice"
     print(f"{name}: {len(ids)} cases, {file.stat().st_size >> 10} KiB", flush=True)
 

@@ -29,13 +29,7 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="an environment, or a run (its environment)")
     parser.add_argument("--into", metavar="DIR", type=Path, default=runs.INSTALLED,
                         help="make DIR/ENVIRONMENT; judge.py wants the same --from (default: .build/runtimes)")  # fmt: skip
-    parser.add_argument("--list", action="store_true", help="list the runs and their environments")
-    options = parser.parse_args()
-    if options.list:
-        print(runs.listed())
-        return 0
-    if not options.names:
-        parser.error("which? --list has the names")
+    options = runs.parsed(parser)
     for name in options.names:
         install(*runs.environment_of(name), options.into.resolve())
     return 0

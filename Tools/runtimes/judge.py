@@ -42,13 +42,7 @@ def main() -> int:
                         help="where install.py made the environments (default: .build/runtimes)")  # fmt: skip
     parser.add_argument("--keep", action="store_true",
                         help="also keep the kit's whole report and its page, RUN.json and RUN.html in .build/runtimes/reports")  # fmt: skip
-    parser.add_argument("--list", action="store_true", help="list the runs and their environments")
-    options = parser.parse_args()
-    if options.list:
-        print(runs.listed())
-        return 0
-    if not options.names:
-        parser.error("which run? --list has the names")
+    options = runs.parsed(parser)
     if not options.binary.is_file():
         raise runs.Wrong(f"there is no program {options.binary}: make it with "
                          "`swift build -c release --product pixtral-ref`, or say --binary")  # fmt: skip

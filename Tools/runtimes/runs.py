@@ -1,5 +1,6 @@
 """The runs of the folders below Tools/runtimes: what install.py and judge.py read. README.md has the format."""
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -108,6 +109,18 @@ def listed() -> str:
         for folder, content in folders().items()
         for run in content["runs"]
     )
+
+
+def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The options of a program that takes names; --list prints the runs and ends it."""
+    parser.add_argument("--list", action="store_true", help="list the runs and their environments")
+    options = parser.parse_args()
+    if options.list:
+        print(listed())
+        sys.exit(0)
+    if not options.names:
+        parser.error("which? --list has the names")
+    return options
 
 
 def guarded(main) -> None:

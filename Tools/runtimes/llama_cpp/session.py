@@ -15,12 +15,16 @@ import json
 import os
 import sys
 import tempfile
-import traceback
 from pathlib import Path
 
 import numpy as np
 from llama import Driver, convert
 from safetensors.numpy import load_file, save_file
+
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+from answering import serve  # noqa: E402
+
+sys.path.pop()  # the folders there are no packages
 
 STEPS = (
     "rms_norm",
@@ -192,14 +196,4 @@ def step(question):
 OPERATIONS = {
     f.__name__: f for f in (hello, render, encode, decode, grid, rgb, pixels, load, trace, answer, step)
 }
-for line in sys.stdin.buffer:
-    question = json.loads(line)
-    try:
-        if question["op"] in OPERATIONS:
-            said = OPERATIONS[question["op"]](question)
-        else:
-            said = {"unsupported": f"the operation {question['op']}"}
-    except Exception as error:  # of any kind: whatever is wrong with the question, llama.cpp's words
-        traceback.print_exc()
-        said = {"reject": {"type": type(error).__name__, "message": str(error)}}
-    print(json.dumps({"id": question.get("id")} | said), flush=True)
+serve(OPERATIONS, sys.stdout)

@@ -3,11 +3,16 @@
 pixtral-ref conformance run --runtime 'python session.py TOKENIZER_MODEL'
 """
 
-import json
 import os
 import sys
+from pathlib import Path
 
 import stages
+
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+from answering import serve  # noqa: E402
+
+sys.path.pop()  # the folders there are no packages
 
 
 def hello(question):
@@ -18,11 +23,4 @@ def hello(question):
 
 stages.start(sys.argv[1])
 answers, sys.stdout = sys.stdout, sys.stderr
-for line in sys.stdin.buffer:
-    question = json.loads(line)
-    try:
-        answer = ({"hello": hello} | stages.OPERATIONS)[question["op"]](question)
-    except Exception as error:  # of any kind: an invalid question is refused, with what the library says
-        message = str(error).encode(errors="replace").decode()  # half a surrogate pair is no JSON
-        answer = {"reject": {"type": type(error).__name__, "message": message[:2000]}}
-    print(json.dumps({"id": question.get("id")} | answer), file=answers, flush=True)
+serve({"hello": hello} | stages.OPERATIONS, answers)

@@ -14,6 +14,11 @@ from pathlib import Path
 
 from mistralrs import ChatCompletionRequest, CompletionRequest, Runner, Which
 
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+from answering import serve  # noqa: E402
+
+sys.path.pop()  # the folders there are no packages
+
 WORDS = "mistral-v7"  # tokenizer.chat_template of the file
 LENGTH = 8  # tokens of an answer: enough to tell prompts apart, for each token depends on the whole prompt
 
@@ -64,16 +69,7 @@ def main():
         return {"text": runner.detokenize_text(question["tokens"], skip_special_tokens=False)}
 
     operations = {f.__name__: f for f in (hello, render, encode, decode)}
-    for line in sys.stdin.buffer:
-        question = json.loads(line)
-        try:
-            if question["op"] in operations:
-                answer = operations[question["op"]](question)
-            else:
-                answer = {"unsupported": f"the operation {question['op']}"}
-        except Exception as error:  # of any kind: mistral.rs' own words
-            answer = {"reject": {"type": type(error).__name__, "message": str(error)}}
-        print(json.dumps({"id": question.get("id")} | answer), file=answers, flush=True)
+    serve(operations, answers)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import sys
-import traceback
 from importlib.metadata import version
 from pathlib import Path
 
@@ -29,6 +28,11 @@ from mlx_vlm.models.pixtral.processing_pixtral import PixtralProcessor
 from mlx_vlm.prompt_utils import apply_chat_template
 from mlx_vlm.utils import load_image, load_model, prepare_inputs
 from PIL import Image
+
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+from answering import serve  # noqa: E402
+
+sys.path.pop()  # the folders there are no packages
 
 LAYER = {  # a module below a layer: the taps that go in and come out
     ("attention_norm", "input_layernorm"): (None, "attention_norm"),
@@ -275,15 +279,4 @@ operations = {
     f.__name__: f for f in (hello, load, trace, answer, step, render, encode, decode, grid, rgb, pixels)
 }
 answers, sys.stdout = sys.stdout, sys.stderr
-for line in sys.stdin.buffer:
-    question = json.loads(line)
-    try:
-        if question["op"] in operations:
-            reply = operations[question["op"]](question)
-        else:
-            reply = {"unsupported": f"the operation {question['op']}"}
-    except Exception as error:  # of any kind: whatever mlx-vlm raises
-        traceback.print_exc()
-        message = str(error).encode(errors="replace").decode()  # half a surrogate pair is no JSON
-        reply = {"reject": {"type": type(error).__name__, "message": message[:2000]}}
-    print(json.dumps({"id": question.get("id")} | reply), file=answers, flush=True)
+serve(operations, answers)

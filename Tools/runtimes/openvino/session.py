@@ -13,13 +13,12 @@ HF_FOLDER is a checkpoint in Hugging Face's layout, of which the tokenizer is ta
 """
 
 import argparse
-import json
 import os
 import re
 import runpy
 import sys
 import tempfile
-import traceback
+from pathlib import Path
 
 answers, sys.stdout = os.fdopen(os.dup(1), "w"), sys.stderr
 os.dup2(2, 1)
@@ -33,6 +32,11 @@ from optimum.exporters.openvino import main_export  # noqa: E402
 from optimum.intel import OVConfig  # noqa: E402
 from safetensors.numpy import load_file, save_file  # noqa: E402
 from transformers import AutoTokenizer  # noqa: E402
+
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+from answering import serve  # noqa: E402
+
+sys.path.pop()  # the folders there are no packages
 
 IMG = 10
 LAYER = {  # below a layer, in the vision and in the language graph: the node that is the tap
@@ -76,10 +80,6 @@ options.folder = os.path.abspath(options.folder)
 core = openvino.Core()
 PRECISION = {"float32": "f32", "bfloat16": "bf16"}[options.arithmetic]
 SETTINGS = {"INFERENCE_PRECISION_HINT": PRECISION, "KV_CACHE_PRECISION": PRECISION}
-
-
-class Unsupported(Exception):
-    pass
 
 
 def hello(question):
@@ -218,15 +218,4 @@ graphs = None
 if "tokens" in options.features:
     tokenizer, detokenizer = tokenizers()
 OPERATIONS = {f.__name__: f for f in (hello, encode, decode, load, trace, answer)}
-for line in sys.stdin.buffer:
-    question = json.loads(line)
-    try:
-        if question["op"] not in OPERATIONS:
-            raise Unsupported(f"the operation {question['op']}")
-        said = OPERATIONS[question["op"]](question)
-    except Unsupported as error:
-        said = {"unsupported": str(error)}
-    except Exception as error:  # of any kind: whatever OpenVINO raises
-        traceback.print_exc()
-        said = {"reject": {"type": type(error).__name__, "message": str(error)}}
-    print(json.dumps({"id": question.get("id")} | said), file=answers, flush=True)
+serve(OPERATIONS, answers)

@@ -16,11 +16,10 @@ before the models read its tokenizer and its settings, and no weights.
 
 import argparse
 import gc
-import json
 import os
 import runpy
 import sys
-import traceback
+from pathlib import Path
 
 shim = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "shim")
 answers, sys.stdout = os.fdopen(os.dup(1), "w"), sys.stderr
@@ -47,6 +46,11 @@ from vllm.engine.arg_utils import EngineArgs  # noqa: E402
 from vllm.entrypoints.common.offline import OfflineInferenceMixin  # noqa: E402
 from vllm.multimodal.media import ImageMediaIO  # noqa: E402
 from vllm.renderers.registry import renderer_from_config  # noqa: E402
+
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+from answering import Unsupported, serve  # noqa: E402
+
+sys.path.pop()  # the folders there are no packages
 
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("folder")
@@ -75,10 +79,6 @@ kept = {}
 
 
 # From requests to what the engine takes
-
-
-class Unsupported(Exception):
-    pass
 
 
 class Inputs(OfflineInferenceMixin):
@@ -326,15 +326,4 @@ def trace(question):
 
 llm, inputs = None, Inputs(folder)
 OPERATIONS = {f.__name__: f for f in (hello, render, encode, decode, grid, rgb, pixels, load, trace)}
-for line in sys.stdin.buffer:
-    question = json.loads(line)
-    try:
-        if question["op"] not in OPERATIONS:
-            raise Unsupported(f"the operation {question['op']}")
-        answer = OPERATIONS[question["op"]](question)
-    except Unsupported as error:
-        answer = {"unsupported": str(error)}
-    except Exception as error:  # of any kind: whatever vLLM raises
-        traceback.print_exc()
-        answer = {"reject": {"type": type(error).__name__, "message": str(error)}}
-    print(json.dumps({"id": question.get("id")} | answer), file=answers, flush=True)
+serve(OPERATIONS, answers)
