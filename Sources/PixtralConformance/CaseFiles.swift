@@ -148,6 +148,18 @@ func absolute(_ path: String) -> String {
   return String(cString: whole)
 }
 
+/// The values of a file that has one a line, with the place of each.
+///
+/// - values: the most of them in a line.
+func jsonLines(_ path: String, values: Int = .max) throws -> [(place: String, json: JSON)] {
+  try MappedFile(plain: path).withBytes { bytes in
+    try bytes.split(separator: UInt8(ascii: "\n")).enumerated().map { n, line in
+      let place = "\(path), line \(n + 1)"
+      return (place, try JSON(parsing: UnsafeRawBufferPointer(rebasing: line), place: place, values: values))
+    }
+  }
+}
+
 /// Every plain file below a folder, in the order of the paths.
 func files(below root: String) throws -> [String] {
   guard let names = fileNames(in: root) else {

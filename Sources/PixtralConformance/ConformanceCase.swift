@@ -98,6 +98,33 @@ package struct ConformanceCase: Sendable {
   }
 }
 
+extension ConformanceCase {
+  /// How far right runs are from the answer: in each arithmetic the largest distance of any schedule.
+  ///
+  /// - measure: a key of `compare`, such as `relF`.
+  func noise(_ measure: String) throws -> [Arithmetic: Double] {
+    func refuse(_ key: String, _ expected: String) -> InputError {
+      InputError(.wrongRequest, "\(id), compare.\(key)", expected: expected, found: "something else")
+    }
+    guard case .dictionary(let arithmetics)? = compare[measure], !arithmetics.isEmpty else {
+      throw refuse(measure, "an object of arithmetics")
+    }
+    var noise: [Arithmetic: Double] = [:]
+    for member in arithmetics {
+      guard let arithmetic = Arithmetic(rawValue: member.key.text),
+        case .dictionary(let schedules) = member.value
+      else { throw refuse(measure, "arithmetics: \(Arithmetic.names)") }
+      for schedule in schedules {
+        guard let distance = schedule.value.number, distance >= 0 else {
+          throw refuse("\(measure).\(member.key.text)", "numbers that are not negative")
+        }
+        noise[arithmetic] = max(noise[arithmetic] ?? 0, distance)
+      }
+    }
+    return noise
+  }
+}
+
 extension PythonValue {
   /// What a string says.
   package var text: String? { if case .string(let value) = self { value.text } else { nil } }

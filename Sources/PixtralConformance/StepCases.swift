@@ -84,7 +84,7 @@ extension Asking {
     let expect = question.expect
     let golden = try tensor(expect["tensor"]?.text ?? "", expect, of: question, "expect.tensor")
     let arithmetic = runtime.description.arithmetic
-    let noise = try noise(of: question)
+    let noise = try question.noise("relF")
     guard
       let comparison = OutputComparison(found, expected: golden, noise: noise, arithmetic: arithmetic)
     else { return CaseVerdict(question, .unsupported, "right runs overflow in \(arithmetic.rawValue)") }
@@ -115,25 +115,5 @@ extension Asking {
       return failed("expected the shape \(expected), found \(found)")
     case .otherDType, .otherNonFinite, .missing: preconditionFailure("a tensor of numbers that is there")
     }
-  }
-
-  /// How far right runs are from the answer: in each arithmetic the largest relF of any schedule.
-  private func noise(of question: ConformanceCase) throws -> [Arithmetic: Double] {
-    guard case .dictionary(let arithmetics)? = question.compare["relF"], !arithmetics.isEmpty else {
-      throw refusal(question, "compare.relF", "an object of arithmetics")
-    }
-    var noise: [Arithmetic: Double] = [:]
-    for member in arithmetics {
-      guard let arithmetic = Arithmetic(rawValue: member.key.text),
-        case .dictionary(let schedules) = member.value
-      else { throw refusal(question, "compare.relF", "arithmetics: \(Arithmetic.names)") }
-      for schedule in schedules {
-        guard let relF = schedule.value.number, relF >= 0 else {
-          throw refusal(question, "compare.relF.\(member.key.text)", "numbers that are not negative")
-        }
-        noise[arithmetic] = max(noise[arithmetic] ?? 0, relF)
-      }
-    }
-    return noise
   }
 }

@@ -45,8 +45,7 @@ extension Asking {
     guard let found = answer["tokens"]?.integers else {
       return CaseVerdict(question, .malformed, "no array of integers under tokens")
     }
-    let written = Array(found.map(String.init).joined(separator: ",").utf8)
-    return explained(verdict(onTokens: found, expected, question), written)
+    return explained(verdict(onTokens: found, expected, question), FaultAnswers.written(found))
   }
 
   /// Of a server that tells how many tokens there are, and not which.

@@ -52,6 +52,9 @@ struct KnownToken {
   let logprob: Double
 }
 
+/// - values: at least one.
+func mean(_ values: [Double]) -> Double { values.reduce(0, +) / Double(values.count) }
+
 /// The mean of values, and where it lies with 95%, by Student's t.
 struct MeanInterval {
   let mean: Double
@@ -63,12 +66,12 @@ struct MeanInterval {
   /// - values: at least one.
   init(_ values: [Double]) {
     let count = Double(values.count)
-    mean = values.reduce(0, +) / count
+    let mean = PixtralConformance.mean(values)
+    self.mean = mean
     guard values.count > 1 else {
       (half, error) = (nil, 0)
       return
     }
-    let mean = mean
     let variance = values.reduce(0) { $0 + ($1 - mean) * ($1 - mean) } / (count - 1)
     error = (variance / count).squareRoot()
     half = Self.t(count - 1) * error

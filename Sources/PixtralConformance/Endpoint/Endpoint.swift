@@ -55,6 +55,7 @@ package final class Endpoint: Answering {
     for end in ["/", "/v1"] where address.hasSuffix(end) { address = address.dropLast(end.utf8.count) }
     return String(address)
   }
+
   // MARK: - Questions
 
   package func folder(of question: ConformanceCase) -> String { "." }

@@ -11,6 +11,10 @@ extension Asking {
       return CaseVerdict(question, .unsupported, "only an endpoint is asked this")
     }
     let cases = EndpointCases(asking: self, endpoint: runtime, suite: suite)
+    if let prompt = suite.prompt(of: question), !cases.isAsked(prompt) {
+      return CaseVerdict(
+        question, .unsupported, "the server does not continue a message that has no end")
+    }
     return switch question.operation {
     case "the tokens of a prompt": cases.tokens(question)
     case "the log-probabilities behind a prompt": try cases.logprobs(question)
@@ -33,21 +37,26 @@ struct EndpointCases {
   /// Above these a mean divergence is no noise, and surely wrong: 2 and 8 times the distance of right runs.
   static let (near, far) = (4.0, 64.0)
 
+  /// Whether a prompt is judged: one that is to be continued only of a server that continues.
+  func isAsked(_ prompt: String) -> Bool { prompt != "continued" || server.capabilities.continues }
+
   func outcome(_ prompt: String, again: Int = 0) -> Server.Outcome {
-    let isKnown = suite.prompts.contains(prompt)
+    let positions = suite.positions(prompt)
     guard let request = suite.request(prompt) else { return .malformed("there is no prompt \(prompt)") }
     return server.told(
-      of: prompt, request, positions: isKnown ? 6 : 1, likely: isKnown, again: again)
+      of: prompt, request, positions: positions ?? 1, likely: positions != nil, again: again)
+  }
+
+  /// A verdict on how far log-probabilities are from where they should be, as a divergence.
+  private func verdict(_ kl: Double, noise: Double) -> CaseVerdict.Verdict {
+    kl.isNaN || kl > Self.far * noise ? .failed : kl > Self.near * noise ? .undecided : .passed
   }
 
   /// A verdict on what is no answer.
-  private func unanswered(_ question: ConformanceCase, _ prompt: String, _ outcome: Server.Outcome)
-    -> CaseVerdict?
-  {
+  private func unanswered(_ question: ConformanceCase, _ outcome: Server.Outcome) -> CaseVerdict? {
     switch outcome {
     case .told: return nil
     case .refused(let status, let why):
-      if prompt == "continued", !server.capabilities.continues { return continuesNot(question) }
       return CaseVerdict(question, .failed, "refused with status \(status): \(shortened(why, to: 200))")
     case .crashed(let how): return CaseVerdict(question, .crashed, how)
     case .timedOut: return CaseVerdict(question, .timedOut)
@@ -55,18 +64,12 @@ struct EndpointCases {
     }
   }
 
-  private func continuesNot(_ question: ConformanceCase) -> CaseVerdict {
-    CaseVerdict(question, .unsupported, "the server does not continue a message that has no end")
-  }
-
   // MARK: - Tokens
 
   func tokens(_ question: ConformanceCase) -> CaseVerdict {
-    let prompt = String(question.id.dropFirst("endpoint/tokens/".utf8.count))
+    let prompt = suite.prompt(of: question) ?? ""
     let outcome = outcome(prompt)
-    if let verdict = unanswered(question, prompt, outcome) { return verdict }
-    guard case .told(let told) = outcome else { preconditionFailure("told") }
-    if prompt == "continued", !server.capabilities.continues { return continuesNot(question) }
+    guard case .told(let told) = outcome else { return unanswered(question, outcome)! }
     let expected = question.expect["tokens"]?.integers ?? []
     if let found = endpoint.tokens(of: prompt, told) {
       if let count = told.count, count != found.count {
@@ -87,21 +90,19 @@ struct EndpointCases {
     guard endpoint.hasKnownWeights else {
       return CaseVerdict(question, .unsupported, "nothing is known of what these weights say")
     }
-    let prompt = question.inputs["prompt"]?.text ?? ""
-    if prompt == "continued", !server.capabilities.continues { return continuesNot(question) }
+    let prompt = suite.prompt(of: question) ?? ""
     guard let (told, golden) = try toldAndKnown(prompt) else {
-      if let verdict = unanswered(question, prompt, outcome(prompt)) { return verdict }
-      return CaseVerdict(question, .unsupported, "the server tells no log-probabilities")
+      return unanswered(question, outcome(prompt))
+        ?? CaseVerdict(question, .unsupported, "the server tells no log-probabilities")
     }
     guard let noise = golden.noise[endpoint.description.arithmetic] else {
       return CaseVerdict(question, .unsupported, "right runs overflow in this arithmetic")
     }
     let found = divergences(told, golden)
-    let behind = found.behind.reduce(0, +) / Double(found.behind.count)
-    let own = found.own.isEmpty ? 0 : found.own.reduce(0, +) / Double(found.own.count)
+    let behind = mean(found.behind)
+    let own = found.own.isEmpty ? 0 : mean(found.own)
     let kl = max(behind, own)
-    let verdict: CaseVerdict.Verdict =
-      kl.isNaN || kl > Self.far * noise ? .failed : kl > Self.near * noise ? .undecided : .passed
+    let verdict = verdict(kl, noise: noise)
     let detail =
       verdict == .passed
       ? nil
@@ -114,9 +115,9 @@ struct EndpointCases {
 
   /// nil if the server tells no log-probabilities behind a prompt.
   func toldAndKnown(_ prompt: String) throws -> (told: Told, golden: Golden)? {
-    guard case .told(let told) = outcome(prompt), told.positions.first?.best.isEmpty == false else {
-      return nil
-    }
+    guard isAsked(prompt), case .told(let told) = outcome(prompt),
+      told.positions.first?.best.isEmpty == false
+    else { return nil }
     return (told, try suite.golden(prompt))
   }
 
@@ -138,7 +139,7 @@ struct EndpointCases {
   func influence(_ question: ConformanceCase) throws -> CaseVerdict {
     let (one, other) = (question.inputs["prompt"]?.text ?? "", question.inputs["beside"]?.text ?? "")
     for prompt in [one, other] {
-      if let verdict = unanswered(question, prompt, outcome(prompt)) { return verdict }
+      if let verdict = unanswered(question, outcome(prompt)) { return verdict }
     }
     guard case .told(let a) = outcome(one), case .told(let b) = outcome(other),
       let first = a.positions.first?.best, let second = b.positions.first?.best, !first.isEmpty,
@@ -151,10 +152,10 @@ struct EndpointCases {
       // Two answers, each with noise.
       let limit = max(2 * noise, 4 * own * own)
       let kl = moved * moved / 2
+      let verdict = verdict(kl, noise: limit)
       return CaseVerdict(
-        question, kl <= Self.near * limit ? .passed : kl > Self.far * limit ? .failed : .undecided,
-        kl <= Self.near * limit
-          ? nil : "the log-probabilities move by \(scientific(moved)), as a root of nats",
+        question, verdict,
+        verdict == .passed ? nil : "the log-probabilities move by \(scientific(moved)), as a root of nats",
         distance: kl, limit: Self.near * limit)
     }
     guard endpoint.hasKnownWeights else {
@@ -216,7 +217,7 @@ struct EndpointCases {
         of: "\(question.id) \(key)", question.inputs[key] ?? .none, positions: 1, likely: false)
     }
     guard case .told = outcomes[1] else {
-      return unanswered(question, "", outcomes[1]).map { verdict in
+      return unanswered(question, outcomes[1]).map { verdict in
         CaseVerdict(
           question, verdict.verdict, "the request that is right is not answered: \(verdict.detail ?? "")")
       } ?? CaseVerdict(question, .failed)
@@ -277,13 +278,12 @@ struct EndpointCases {
       }
     case "repeated":
       let own = ownNoise()
-      let noise = try suite.golden("image").noise[endpoint.description.arithmetic] ?? 0
+      let noise = 2 * (try suite.golden("image").noise[endpoint.description.arithmetic] ?? 0)
       let kl = own * own / 2
       return CaseVerdict(
-        question,
-        kl <= Self.near * 2 * noise ? .passed : kl > Self.far * 2 * noise ? .failed : .undecided,
+        question, verdict(kl, noise: noise),
         kl == 0 ? "three answers are equal" : "three answers differ by \(scientific(kl)) nats", distance: kl,
-        limit: Self.near * 2 * noise)
+        limit: Self.near * noise)
     default: return CaseVerdict(question, .unsupported, "it is not known what is kept")
     }
   }

@@ -84,21 +84,20 @@ package struct EndpointFindings: Sendable {
         continue
       }
       let found = cases.divergences(told, golden)
-      means.append(found.behind.reduce(0, +) / Double(found.behind.count))
+      means.append(mean(found.behind))
       noises.append(noise)
       places += found.behind.count + found.own.count
       masses.append(Divergence(told.positions[0].best, from: golden.positions[0])?.mass ?? 1)
     }
     guard means.count > 1 else { return nil }
     let interval = MeanInterval(means)
-    let noise = noises.reduce(0, +) / Double(noises.count)
+    let noise = mean(noises)
     let (near, far) = (EndpointCases.near * noise, EndpointCases.far * noise)
     let (low, high) = (max(0, interval.mean - (interval.half ?? 0)), interval.mean + (interval.half ?? 0))
     let verdict = low > far ? "failed" : high <= near ? "passed" : "undecided"
     // A deviation x of every log-probability adds x²/2 of what is told to the divergence; with 80% a mean that is
     // 0.84 standard errors above the limit is seen above it.
-    let mass = masses.reduce(0, +) / Double(masses.count)
-    let power = (2 * (far + 0.8416 * interval.error) / max(mass, 1e-6)).squareRoot()
+    let power = (2 * (far + 0.8416 * interval.error) / max(mean(masses), 1e-6)).squareRoot()
     let line =
       "log-probabilities: \(verdict); mean KL \(scientific(interval.mean)) nats (95%: \(scientific(low)) to "
       + "\(scientific(high))) at \(places) places of \(means.count) prompts; right runs have \(scientific(noise)); "
@@ -119,12 +118,12 @@ package struct EndpointFindings: Sendable {
   private static func observations(_ cases: EndpointCases) throws -> [Suspects.Observation] {
     let suite = cases.suite
     return try suite.cases.filter { $0.id.hasPrefix("endpoint/tokens/") }.compactMap { question in
-      let prompt = String(question.id.dropFirst("endpoint/tokens/".utf8.count))
-      if prompt == "continued", !cases.endpoint.server.capabilities.continues { return nil }
-      guard case .told(let told) = cases.outcome(prompt) else { return nil }
+      guard let prompt = suite.prompt(of: question), cases.isAsked(prompt),
+        case .told(let told) = cases.outcome(prompt)
+      else { return nil }
       let tokens = cases.endpoint.tokens(of: prompt, told)
       let right = suite.tokens(prompt) ?? []
-      let golden = suite.prompts.contains(prompt) ? try suite.golden(prompt) : nil
+      let golden = suite.positions(prompt) == nil ? nil : try suite.golden(prompt)
       let noise = golden?.noise[cases.endpoint.description.arithmetic] ?? 0
       let mass = golden?.positions[0].prefix(20).reduce(0) { $0 + exp($1.logprob) } ?? 1
       return Suspects.Observation(
@@ -134,12 +133,7 @@ package struct EndpointFindings: Sendable {
     }
   }
 
-  /// The first 12 digits of the SHA-256 of the ids, as make_fault_answers.py writes them.
-  private static func hash(_ tokens: [Int]) -> String {
-    let hash = SHA256()
-    hash.update(Array(tokens.map(String.init).joined(separator: ",").utf8))
-    return String(hash.hexDigest().prefix(12))
-  }
+  private static func hash(_ tokens: [Int]) -> String { FaultAnswers.hash(of: FaultAnswers.written(tokens)) }
 }
 
 extension Endpoint {

@@ -19,22 +19,32 @@ package struct EndpointSuite {
     goldens = try Safetensors(MappedFile(plain: "\(folder)/small.safetensors"))
     let told = try Safetensors(MappedFile(plain: "\(faults).safetensors"))
     let rows = try Self.rows(told, "")
-    let path = "\(faults).jsonl"
-    let text = try MappedFile(plain: path).withBytes { String(decoding: $0, as: UTF8.self) }
-    suspects = try text.split(separator: "\n").enumerated().map { n, line in
-      let place = "\(path), line \(n + 1)"
-      return try KnownSuspect(JSON(parsing: String(line), place: place), rows, place)
-    }
+    suspects = try jsonLines("\(faults).jsonl").map { try KnownSuspect($0.json, rows, $0.place) }
+  }
+
+  /// The case of a prompt's tokens, which has its request.
+  private func tokensCase(_ prompt: String) -> ConformanceCase? {
+    cases.first { $0.id == "endpoint/tokens/\(prompt)" }
+  }
+
+  private func logprobsCase(_ prompt: String) -> ConformanceCase? {
+    cases.first { $0.id == "endpoint/logprobs/\(prompt)" }
+  }
+
+  /// The prompt that a case is about, if it is one.
+  func prompt(of question: ConformanceCase) -> String? {
+    let tokens = "endpoint/tokens/"
+    return question.id.hasPrefix(tokens)
+      ? String(question.id.dropFirst(tokens.utf8.count)) : question.inputs["prompt"]?.text
   }
 
   /// The request of a prompt.
-  func request(_ prompt: String) -> PythonValue? {
-    cases.first { $0.id == "endpoint/tokens/\(prompt)" }?.inputs["request"]
-  }
+  func request(_ prompt: String) -> PythonValue? { tokensCase(prompt)?.inputs["request"] }
 
-  func tokens(_ prompt: String) -> [Int]? {
-    cases.first { $0.id == "endpoint/tokens/\(prompt)" }?.expect["tokens"]?.integers
-  }
+  func tokens(_ prompt: String) -> [Int]? { tokensCase(prompt)?.expect["tokens"]?.integers }
+
+  /// How many tokens of an answer are known behind a prompt; nil where its tokens alone are.
+  func positions(_ prompt: String) -> Int? { logprobsCase(prompt)?.expect["answer"]?.integers?.count }
 
   /// The prompts whose log-probabilities are known, in the order of the cases.
   var prompts: [String] {
@@ -43,28 +53,16 @@ package struct EndpointSuite {
 
   /// What is right behind a prompt.
   func golden(_ prompt: String) throws -> Golden {
-    let question = cases.first { $0.id == "endpoint/logprobs/\(prompt)" }
-    guard let question, let answer = question.expect["answer"]?.integers,
+    guard let question = logprobsCase(prompt), let answer = question.expect["answer"]?.integers,
       let own = goldens.tensors.first(where: { $0.name == "\(prompt)/prompt_logprobs" })
     else {
       throw InputError(
         .wrongRequest, "endpoint/logprobs/\(prompt)", expected: "an answer and its tensors", found: "none")
     }
     let prompts: [Float] = try StoredTensor(own, of: goldens.file).vector()
-    return Golden(
-      answer: answer, positions: try Self.rows(goldens, "\(prompt)/top_"), prompt: prompts.map(Double.init),
-      noise: noise(of: question))
-  }
-
-  /// How far right runs are, as a mean divergence: in each arithmetic the largest of any schedule.
-  private func noise(of question: ConformanceCase) -> [Arithmetic: Double] {
-    guard case .dictionary(let arithmetics)? = question.compare["kl"] else { return [:] }
-    return arithmetics.reduce(into: [:]) { noise, member in
-      guard let arithmetic = Arithmetic(rawValue: member.key.text),
-        case .dictionary(let schedules) = member.value
-      else { return }
-      noise[arithmetic] = schedules.compactMap(\.value.number).max()
-    }
+    return try Golden(
+      answer: answer, positions: Self.rows(goldens, "\(prompt)/top_"), prompt: prompts.map(Double.init),
+      noise: question.noise("kl"))
   }
 
   /// Tokens and log-probabilities, a row a position.

@@ -61,15 +61,7 @@ package final class Replay: Transport {
 
   /// - Throws: `InputError` for what is no recording.
   package init(_ path: String) throws {
-    let lines = try MappedFile(plain: path).withBytes { bytes in
-      try bytes.split(separator: UInt8(ascii: "\n")).enumerated().map { n, line in
-        let place = "\(path), line \(n + 1)"
-        return (
-          place, try JSON(parsing: UnsafeRawBufferPointer(rebasing: line), place: place, values: 1 << 20)
-        )
-      }
-    }
-    for (place, json) in lines {
+    for (place, json) in try jsonLines(path, values: 1 << 20) {
       guard case .string(let method)? = json["method"], case .string(let path)? = json["path"],
         case .string(let sent)? = json["sent"], case .integer(let status)? = json["status"],
         let body = Self.body(json)

@@ -37,6 +37,15 @@ struct Suspects {
     let noise: Double
 
     var hasWrongTokens: Bool { hash.map { $0 != rightHash } ?? count.map { $0 != rightCount } ?? false }
+
+    /// The mean square of how far the log-probabilities are from those; nil where none are told.
+    fileprivate func squares(from known: [KnownToken]) -> Double? {
+      Divergence(best, from: known)?.meanSquare
+    }
+
+    fileprivate func cost(_ squares: Double?) -> Double {
+      squares.map { log1p(($0.isFinite ? $0 : 1e6) / noise) } ?? 0
+    }
   }
 
   /// In the order of their likelihood, with `none`.
@@ -48,13 +57,10 @@ struct Suspects {
   private static let fitted = 3.0
 
   init(_ observations: [Observation], known: [KnownSuspect]) {
-    var ranked = known.map { suspect in Self.ranked(suspect, observations) }
-    ranked += Self.ofTelling(observations)
-    ranked.append(
-      Ranked(
-        name: Self.none, id: nil,
-        likelihood: observations.reduce(0) { $0 - Self.costOfNone($1).tokens - Self.costOfNone($1).logprobs },
-        explained: []))
+    let weighed = observations.map(Weighed.init)
+    let none = Ranked(
+      name: Self.none, id: nil, likelihood: -weighed.reduce(0) { $0 + $1.none.sum }, explained: [])
+    let ranked = known.map { Self.ranked($0, weighed) } + Self.ofTelling(weighed) + [none]
     // Forms of one mistake are one: the likeliest.
     var seen: Set<String> = []
     self.ranked = ranked.sorted { ($1.likelihood, $0.name) < ($0.likelihood, $1.name) }
@@ -63,62 +69,60 @@ struct Suspects {
 
   // MARK: - Costs
 
-  private static func cost(_ squares: Double?, _ observation: Observation) -> Double {
-    guard let squares else { return 0 }
-    return log1p((squares.isFinite ? squares : 1e6) / observation.noise)
+  /// What is paid for the tokens of a prompt, and for the log-probabilities behind it.
+  private struct Cost {
+    var tokens, logprobs: Double
+    var sum: Double { tokens + logprobs }
   }
 
-  private static func squares(_ observation: Observation, _ known: [KnownToken]) -> Double? {
-    Divergence(observation.best, from: known)?.meanSquare
+  /// An observation, with what the truth pays for it, and none of the known.
+  private struct Weighed {
+    let observation: Observation
+    let truth, none: Cost
+
+    init(_ observation: Observation) {
+      self.observation = observation
+      let (isWrong, squares) = (observation.hasWrongTokens, observation.squares(from: observation.golden))
+      truth = Cost(tokens: isWrong ? otherTokens : 0, logprobs: observation.cost(squares))
+      // A quarter of the way.
+      none = Cost(
+        tokens: isWrong ? otherTokens - log(16) : 0, logprobs: observation.cost(squares.map { $0 / 16 }))
+    }
+
+    /// What is paid for log-probabilities if others are known.
+    func cost(of known: [KnownToken]) -> Double { observation.cost(observation.squares(from: known)) }
   }
 
-  private static func costOfNone(_ observation: Observation) -> (tokens: Double, logprobs: Double) {
-    let tokens = observation.hasWrongTokens ? otherTokens - log(16) : 0
-    // A quarter of the way.
-    return (tokens, cost(squares(observation, observation.golden).map { $0 / 16 }, observation))
-  }
-
-  private static func costOfTruth(_ observation: Observation) -> (tokens: Double, logprobs: Double) {
-    (
-      observation.hasWrongTokens ? otherTokens : 0,
-      cost(squares(observation, observation.golden), observation)
-    )
-  }
-
-  private static func ranked(_ suspect: KnownSuspect, _ observations: [Observation]) -> Ranked {
+  private static func ranked(_ suspect: KnownSuspect, _ observations: [Weighed]) -> Ranked {
     var (likelihood, explained) = (0.0, Set<String>())
-    for observation in observations {
-      let truth = costOfTruth(observation)
+    for weighed in observations {
+      let (observation, truth, none) = (weighed.observation, weighed.truth, weighed.none)
       guard let answer = suspect.answers[observation.prompt] else {  // what is right
-        likelihood -= truth.tokens + truth.logprobs
+        likelihood -= truth.sum
         continue
       }
-      let none = costOfNone(observation)
       guard let answer else {  // nobody can say
-        likelihood -= none.tokens + none.logprobs
+        likelihood -= none.sum
         continue
       }
-      var tokens = truth.tokens
+      var cost = truth
       if let (count, hash) = answer.tokens {
         let isTold = observation.hash.map { $0 == hash } ?? observation.count.map { $0 == count } ?? true
-        tokens = isTold ? 0 : otherTokens
+        // With other tokens the log-probabilities are others, too.
+        cost = Cost(tokens: isTold ? 0 : otherTokens, logprobs: none.logprobs)
       }
-      // With other tokens the log-probabilities are others, too.
-      var logprobs = answer.tokens == nil ? truth.logprobs : none.logprobs
-      if let best = answer.best { logprobs = cost(squares(observation, best), observation) }
-      likelihood -= tokens + logprobs
+      if let best = answer.best { cost.logprobs = weighed.cost(of: best) }
+      likelihood -= cost.sum
       // It says what was told, and the truth does not.
-      if tokens + logprobs < none.tokens + none.logprobs, truth.tokens + truth.logprobs > 0 {
-        explained.insert(observation.prompt)
-      }
+      if cost.sum < none.sum, truth.sum > 0 { explained.insert(observation.prompt) }
     }
     return Ranked(name: suspect.name, id: suspect.id, likelihood: likelihood, explained: explained)
   }
 
   // MARK: - What becomes of log-probabilities on their way
 
-  private static func ofTelling(_ observations: [Observation]) -> [Ranked] {
-    let told = observations.filter { !$0.best.isEmpty }
+  private static func ofTelling(_ observations: [Weighed]) -> [Ranked] {
+    let told = observations.map(\.observation).filter { !$0.best.isEmpty }
     guard !told.isEmpty else { return [] }
     let (scale, slope) = fit(told)
     func each(_ change: @escaping (Double) -> Double) -> (Observation) -> [KnownToken] {
@@ -136,21 +140,20 @@ struct Suspects {
       ("logarithms to the base of 2", 0, each { $0 / log(2) }),
       ("probabilities in the place of log-probabilities", 0, each(exp)),
       ("log-probabilities without their sign", 0, each { -$0 }),
-      ("log-probabilities rounded to bfloat16", 0, each { Double(bfloat16(Float($0))) }),
-      ("log-probabilities rounded to float16", 0, each { Double(halfPrecision(Float($0))) }),
+      ("log-probabilities rounded to bfloat16", 0, each(DType.bf16.round)),
+      ("log-probabilities rounded to float16", 0, each(DType.f16.round)),
       ("log-probabilities scaled by \(fixed(scale, 3))", fitted, each { $0 * scale }),
       ("a temperature of \(fixed(1 / slope, 3))", 2 * fitted, heated),
     ]
     return changes.map { name, price, change in
       var (likelihood, explained) = (-price, Set<String>())
-      for observation in observations {
-        let (truth, none) = (costOfTruth(observation), costOfNone(observation))
+      for weighed in observations {
+        let observation = weighed.observation
         // Behind other tokens it says nothing.
         let isKnown = !observation.best.isEmpty && !observation.hasWrongTokens
-        let logprobs =
-          isKnown ? cost(squares(observation, change(observation)), observation) : none.logprobs
-        likelihood -= truth.tokens + logprobs
-        if isKnown, logprobs < none.logprobs { explained.insert(observation.prompt) }
+        let logprobs = isKnown ? weighed.cost(of: change(observation)) : weighed.none.logprobs
+        likelihood -= weighed.truth.tokens + logprobs
+        if isKnown, logprobs < weighed.none.logprobs { explained.insert(observation.prompt) }
       }
       return Ranked(name: name, id: nil, likelihood: likelihood, explained: explained)
     }
@@ -181,17 +184,5 @@ struct Suspects {
       }
     }
     return (squares > 0 ? cross / squares : 1, centredSquares > 0 ? centredCross / centredSquares : 1)
-  }
-
-  /// The nearest number of 8 bits, halves to even.
-  private static func bfloat16(_ value: Float) -> Float {
-    let bits = value.bitPattern
-    return Float(bitPattern: (bits &+ 0x7fff &+ ((bits >> 16) & 1)) & 0xffff_0000)
-  }
-
-  /// The nearest number of 11 bits, halves to even, of the size of log-probabilities.
-  private static func halfPrecision(_ value: Float) -> Float {
-    let bits = value.bitPattern
-    return Float(bitPattern: (bits &+ 0xfff &+ ((bits >> 13) & 1)) & 0xffff_e000)
   }
 }

@@ -24,19 +24,12 @@ package struct FaultAnswers: Sendable {
       }
       return members
     }
-    func lines(_ name: String) throws -> [(place: String, json: JSON)] {
-      let text = try MappedFile(plain: "\(folder)/\(name)").withBytes { String(decoding: $0, as: UTF8.self) }
-      return try text.split(separator: "\n").enumerated().map { n, line in
-        let place = "\(folder)/\(name), line \(n + 1)"
-        return (place, try JSON(parsing: String(line), place: place))
-      }
-    }
-    for (place, json) in try lines("exact.jsonl") {
+    for (place, json) in try jsonLines("\(folder)/exact.jsonl") {
       var answers: [String: String] = [:]
       for member in try members(json["answers"], place) { answers[member.key] = member.value.plainText }
       exact[json["case"]?.plainText ?? ""] = answers
     }
-    for (place, json) in try lines("distances.jsonl") {
+    for (place, json) in try jsonLines("\(folder)/distances.jsonl") {
       let id = json["case"]?.plainText ?? ""
       var answers: [String: [String: Double]] = [:]
       for member in try members(json["answers"], place) {
@@ -61,10 +54,20 @@ package struct FaultAnswers: Sendable {
   /// - written: the answer as bytes; nil for a refusal.
   func explaining(_ id: String, written: [UInt8]?) -> [String: Bool] {
     guard let answers = exact[id] else { return [:] }
-    let hash = SHA256()
-    hash.update(written ?? Array("rejected".utf8))
-    let found = String(hash.hexDigest().prefix(12))
+    let found = Self.hash(of: written ?? Array("rejected".utf8))
     return answers.mapValues { $0 == found }
+  }
+
+  /// What stands for a written answer: the first 12 digits of its SHA-256.
+  static func hash(of written: [UInt8]) -> String {
+    let hash = SHA256()
+    hash.update(written)
+    return String(hash.hexDigest().prefix(12))
+  }
+
+  /// Tokens as they are written: `1,3,4`.
+  static func written(_ tokens: [Int]) -> [UInt8] {
+    Array(tokens.map(String.init).joined(separator: ",").utf8)
   }
 
   /// What mistakes answer to a case whose answers are matrices.

@@ -158,7 +158,7 @@ extension DType {
   }
 
   /// Rounds to the nearest value of it, ties to even.
-  func round(_ value: Double) -> Double {
+  package func round(_ value: Double) -> Double {
     switch self {
     case .bf16:
       let bits = Float(value).bitPattern
