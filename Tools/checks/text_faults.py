@@ -86,9 +86,9 @@ def upscaling_grid(width, height, patch_size=16, image_size=1024):
 
 
 def nearest_grid(width, height, patch_size=16, image_size=1024):
-    """To the nearest patch, 8 to 1,024 of them in all."""
+    """To the nearest patch, halves up as C rounds them, and 8 to 1,024 patches in all."""
     sides = (width, height)
-    columns, rows = (max(1, round(side / patch_size)) for side in sides)
+    columns, rows = (max(1, math.floor(side / patch_size + 0.5)) for side in sides)
     area = width * height / patch_size**2
     if columns * rows > 1024:
         columns, rows = (max(1, math.floor(side / patch_size / math.sqrt(area / 1024))) for side in sides)
