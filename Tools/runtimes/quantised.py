@@ -14,8 +14,10 @@ method. So there are three questions:
    limits are; what is off on longer texts, where the angles of rotations grow, is reported beside it.
 2. Products. Each of these is computed anew in float64 from llama.cpp's own input, rounded to 8 bits by the rule of
    ggml-quants.c, written here in NumPy. The noise is what other right roundings make of it: ties to even or away from
-   zero, a factor that is divided or multiplied by, sums of blocks in float32. Judged whole, and column by column, for
-   a column is a row of the weight and a wrong block is in one row.
+   zero, a factor that is divided or multiplied by, sums of blocks in float32. A weight of Q4_K is a scaled integer less
+   a minimum, and kernels sum these two parts apart in float32, though either may be many times their difference: so
+   does the noise, in three orders. Judged whole, and column by column, for a column is a row of the weight and a wrong
+   block is in one row.
 3. The whole run, chained, on texts (the vision encoder is not quantised, and has a run of its own). The noise at a tap
    is how far the NumPy oracle is from itself when it rounds rows to 8 bits, the most of these roundings and texts.
 
@@ -60,7 +62,7 @@ import faults  # noqa: E402
 
 sys.path.insert(0, str(SOURCES / "gguf-py"))
 from gguf import GGUFReader  # noqa: E402
-from gguf.quants import dequantize  # noqa: E402
+from gguf.quants import Q4_K, dequantize  # noqa: E402
 
 CLOSE, FAR = 2, 8
 ACTIVATIONS = {
@@ -113,6 +115,20 @@ def dequantised(gguf, original, out):
     return types
 
 
+def minima_of(gguf):
+    """What Q4_K takes off each weight, by the tensor's name: [rows, width], float64, one value for 32 columns."""
+    found = {}
+    for tensor in GGUFReader(gguf).tensors:
+        if tensor.tensor_type.name == "Q4_K":
+            # A block of 144 bytes: d and dmin in float16, 8 scales and 8 minima of 6 bits in 12 bytes, 256 of 4 bits.
+            rows = len(tensor.data)
+            blocks = tensor.data.reshape(-1, 144)
+            dmin = np.ascontiguousarray(blocks[:, 2:4]).view("<f2").astype(np.float64)
+            _, minima = Q4_K.get_scale_min(np.ascontiguousarray(blocks[:, 4:16]))
+            found[mistral_name(tensor.name)] = np.repeat((dmin * minima).reshape(rows, -1), 32, axis=1)
+    return found
+
+
 def plant_in_gguf(gguf, out):
     """A copy of a GGUF file in which the scale of one block, of the third row of layer 1's w2, is 1.25 times as large."""
     shutil.copy(gguf, out)
@@ -163,13 +179,35 @@ def product(x, w):
     return x @ w.T
 
 
-def product_in_blocks(x, w):
-    """Each block of 32 summed exactly, the blocks in float32, as a kernel without wide sums does."""
+def summed(x, w, columns):
+    """A product whose sums are float32: exact within a step, step after step in a lane, and lanes at last.
+
+    - x: [n, width], w: [rows, width], both float64. columns: [lanes, steps, size], which columns are of which.
+    """
     total = np.zeros((len(x), len(w)), np.float32)
-    for start in range(0, x.shape[1], 32):
-        part = slice(start, start + 32)
-        total += (x[:, part] @ w[:, part].T).astype(np.float32)
-    return total.astype(np.float64)
+    for lane in columns:
+        part = np.zeros_like(total)
+        for step in lane:
+            part += (x[:, step] @ w[:, step].T).astype(np.float32)
+        total += part
+    return total
+
+
+def product_in_blocks(x, w):
+    """Blocks of 32 in float32, as a kernel without wide sums has them."""
+    return summed(x, w, np.arange(x.shape[1]).reshape(1, -1, 32)).astype(np.float64)
+
+
+def products_apart(x, w, minima):
+    """Of weights that are Q4_K, in three orders: what is scaled and what is taken off, each summed in float32, then the difference.
+
+    Integers are exact in two of a super-block's parts of 32, or in the whole of 256; or lanes have 4 columns of each part.
+    Q6_K needs none of this where 32 is taken off in integers, as the kernel for x86 does.
+    """
+    width, scaled = np.arange(x.shape[1]), w + minima
+    lanes = width.reshape(-1, 8, 8, 4).transpose(2, 0, 1, 3).reshape(8, -1, 32)
+    for columns in (width.reshape(1, -1, 64), width.reshape(1, -1, 256), lanes):
+        yield (summed(x, scaled, columns) - summed(x, minima, columns)).astype(np.float64)
 
 
 # Judging
@@ -190,11 +228,16 @@ def worst(verdicts):
     return max(verdicts, key=["passed", "undecided", "failed"].index, default="passed")
 
 
-def judge_product(found, x, w, kind):
-    """A product beside the same from its own input: distance, noise and verdict, whole and of the worst column."""
+def judge_product(found, x, w, kind, minima=None):
+    """A product beside the same from its own input: distance, noise and verdict, whole and of the worst column.
+
+    - minima: those of a weight that is Q4_K.
+    """
     expected = product(rounded(x, kind), w)
     others = [product(rounded(x, kind, **rounding), w) for rounding in ROUNDINGS[1:]]
     others.append(product_in_blocks(rounded(x, kind), w))
+    if minima is not None:
+        others.extend(products_apart(rounded(x, kind), w, minima))
     whole, whole_noise = ratio(found, expected), max(ratio(other, expected) for other in others)
     columns = ratio(found, expected, axis=0)
     column_noise = max(ratio(other, expected, axis=0).max() for other in others)
@@ -206,7 +249,7 @@ def judge_product(found, x, w, kind):
     }  # fmt: skip
 
 
-def products(taps, checkpoint, types):
+def products(taps, checkpoint, types, minima):
     """Each product of quantised weights that TAPS has, by its tap."""
     found, layers = {}, checkpoint.params["n_layers"]
     wanted = {f"decoder.layers.{n}.{tap}": (f"decoder.layers.{n}.{x}", f"layers.{n}.{w}.weight")
@@ -214,7 +257,7 @@ def products(taps, checkpoint, types):
     for tap, (x, name) in (wanted | {"logits": ("decoder.norm", "output.weight")}).items():
         if types[name] in ACTIVATIONS:
             weight = checkpoint.rows(name, 0, checkpoint.shapes[name][0])
-            found[tap] = judge_product(taps[tap], taps[x], weight, ACTIVATIONS[types[name]])
+            found[tap] = judge_product(taps[tap], taps[x], weight, ACTIVATIONS[types[name]], minima.get(name))
     return found
 
 
@@ -284,7 +327,7 @@ class Bench:
 
     def arithmetic(self, gguf, mmproj, checkpoint, types, prompts, noise):
         """The three questions, as the docstring above has them."""
-        opened = open_checkpoint(checkpoint)
+        opened, minima = open_checkpoint(checkpoint), minima_of(gguf)
         quantised = set()
         report = {
             "operations_off": set(),
@@ -294,7 +337,7 @@ class Bench:
             "embeddings_equal": True,
         }
         for (tokens, images), taps in zip(prompts, self.llama(gguf, mmproj, prompts), strict=True):
-            for tap, judged in products(taps, opened, types).items():
+            for tap, judged in products(taps, opened, types, minima).items():
                 quantised.add(tap)
                 old = report["products"].get(tap)
                 times = max(
