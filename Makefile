@@ -46,7 +46,7 @@ install: build
 	install -Dm755 $(PROGRAM) $(DESTDIR)$(PREFIX)/bin/pixtral-ref
 	if [ -x $(PROGRAM)-serve ]; then install -Dm755 $(PROGRAM)-serve $(DESTDIR)$(PREFIX)/bin/pixtral-ref-serve; fi
 	install -Dm644 -t $(DESTDIR)$(PREFIX)/share/pixtral-ref/Fixtures/tokenizer Fixtures/tokenizer/*
-	cp -r Fixtures/manifest.json Fixtures/cases Fixtures/demo Fixtures/faults Fixtures/images Fixtures/schema \
+	cp -r Fixtures/manifest.json Fixtures/cases Fixtures/demo Fixtures/endpoint Fixtures/faults Fixtures/images Fixtures/schema \
 	  $(DESTDIR)$(PREFIX)/share/pixtral-ref/Fixtures/
 	install -Dm644 -t $(DESTDIR)$(PREFIX)/share/doc/pixtral-ref LICENSE-MRL.md NOTICE README.md
 	swift package plugin generate-manual --date "$$(git log -1 --format=%cs 2>/dev/null || date +%F)" >/dev/null

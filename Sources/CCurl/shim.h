@@ -16,6 +16,10 @@ static inline CURLcode curl_set_taker(CURL *handle, curl_taker take, void *taker
   return code ? code : (curl_easy_setopt)(handle, CURLOPT_WRITEDATA, taker);
 }
 
+static inline CURLcode curl_get_retry_after(CURL *handle, curl_off_t *seconds) {
+  return (curl_easy_getinfo)(handle, CURLINFO_RETRY_AFTER, seconds);
+}
+
 static inline CURLcode curl_get_status(CURL *handle, long *status) {
   return (curl_easy_getinfo)(handle, CURLINFO_RESPONSE_CODE, status);
 }

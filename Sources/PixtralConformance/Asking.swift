@@ -25,6 +25,21 @@ package struct Asking {
 
   /// - Throws: `InputError` for a case whose files are not what it says, or a folder that cannot be written.
   package func callAsFunction(_ question: ConformanceCase) throws -> CaseVerdict {
+    if let verdict = notAsked(question) { return verdict }
+    return switch question.stage {
+    case .tokens: try tokens(question)
+    case .grid: try grid(question)
+    case .rgb: try rgb(question)
+    case .pixels: try pixels(question)
+    case .steps: try step(question)
+    case .model: try model(question)
+    case .answer: try answer(question)
+    case .endpoint: try endpoint(question)
+    }
+  }
+
+  /// The verdict on a case that is not asked of this runtime; nil for one that is.
+  func notAsked(_ question: ConformanceCase) -> CaseVerdict? {
     if question.isRetired { return CaseVerdict(question, .unsupported, "the case is retired") }
     let features = runtime.description.features
     let needed =
@@ -37,16 +52,7 @@ package struct Asking {
     {
       return CaseVerdict(question, .unsupported, "the runtime has image.huggingface, whose answer is another")
     }
-    return switch question.stage {
-    case .tokens: try tokens(question)
-    case .grid: try grid(question)
-    case .rgb: try rgb(question)
-    case .pixels: try pixels(question)
-    case .steps: try step(question)
-    case .model: try model(question)
-    case .answer: try answer(question)
-    case .endpoint: try endpoint(question)
-    }
+    return nil
   }
 
   /// Whether the runtime takes requests whole, and no tokens and pixels.

@@ -54,9 +54,13 @@ extension JSON {
   /// - place: named in the error, a file or a line.
   /// - values: so many at most, with those inside others: text such as `[{},{},…]` takes thirty times its
   ///   memory as a tree.
+  /// - roundsIntegers: whether an integer beyond 64 bits becomes the nearest double, as in texts that others write.
   /// - Throws: `InputError` of kind `malformedJSON`.
-  package init(parsing text: UnsafeRawBufferPointer, place: String, values limit: Int = .max) throws {
-    var reader = try JSONReader(text, place: place)
+  package init(
+    parsing text: UnsafeRawBufferPointer, place: String, values limit: Int = .max,
+    roundsIntegers: Bool = false
+  ) throws {
+    var reader = try JSONReader(text, place: place, roundsIntegers: roundsIntegers)
     var room = Room(left: limit, limit: limit, place: place)
     let first = try reader.next()
     self = try JSON(first, &reader, &room)
@@ -78,9 +82,14 @@ extension JSON {
     }
   }
 
-  package init(parsing text: String, place: String) throws {
+  package init(
+    parsing text: String, place: String, values limit: Int = .max, roundsIntegers: Bool = false
+  ) throws {
     var text = text
-    self = try text.withUTF8 { try JSON(parsing: UnsafeRawBufferPointer($0), place: place) }
+    self = try text.withUTF8 {
+      try JSON(
+        parsing: UnsafeRawBufferPointer($0), place: place, values: limit, roundsIntegers: roundsIntegers)
+    }
   }
 
   /// The whole content of a small file as one JSON value.

@@ -44,6 +44,7 @@ package struct JSONReader {
 
   private let text: UnsafeRawBufferPointer
   private let place: String
+  private let roundsIntegers: Bool
   /// The next byte to look at.
   package private(set) var offset = 0
   private var state = State.value
@@ -52,9 +53,11 @@ package struct JSONReader {
 
   /// - text: must stay where it is for as long as the reader is used.
   /// - place: named in errors, a file or a line.
-  package init(_ text: UnsafeRawBufferPointer, place: String) throws(InputError) {
-    self.text = text
-    self.place = place
+  /// - roundsIntegers: whether `number` takes integers beyond 64 bits, as the nearest double.
+  package init(
+    _ text: UnsafeRawBufferPointer, place: String, roundsIntegers: Bool = false
+  ) throws(InputError) {
+    (self.text, self.place, self.roundsIntegers) = (text, place, roundsIntegers)
     guard text.count < Int(Int32.max) else { throw refusal("\(text.count) bytes, more than 2 GiB") }
     do { _ = try UTF8Span(validating: text.bindMemory(to: UInt8.self).span) } catch {
       throw malformed("bytes that are no UTF-8", at: error.byteOffsets.lowerBound)
@@ -124,7 +127,9 @@ package struct JSONReader {
   /// - Throws: for an integer beyond 64 bits, and for what no double comes near.
   package func number(_ literal: Literal) throws(InputError) -> JSON {
     if let integer = integer(literal) { return .integer(integer) }
-    guard literal.isMarked else { throw malformed("an integer beyond 64 bits", at: Int(literal.start)) }
+    guard literal.isMarked || roundsIntegers else {
+      throw malformed("an integer beyond 64 bits", at: Int(literal.start))
+    }
     guard let double = Double(String(decoding: bytes(literal), as: UTF8.self)), double.isFinite else {
       throw malformed("a number beyond the range of a double", at: Int(literal.start))
     }

@@ -27,7 +27,7 @@ struct EndpointTests {
       let tokenizer = try fixtureTokenizer()
       let endpoint = try Endpoint(
         PixtralConformance.HTTPClient("http://127.0.0.1:\(port)", key: nil, timeout: 20), place: "test",
-        model: nil, arithmetic: .float32, tokenizer: tokenizer)
+        tokenizer: tokenizer)
       let run = ConformanceRun(
         cases, tokenizer: tokenizer, faults: FaultAnswers(),
         checkpoints: CheckpointFolders(
@@ -99,8 +99,8 @@ struct EndpointTests {
     let address = "http://127.0.0.1:1"
     let error = try refusal {
       try Endpoint(
-        PixtralConformance.HTTPClient(address, key: nil, timeout: 5), place: address, model: nil,
-        arithmetic: .float32, tokenizer: fixtureTokenizer())
+        PixtralConformance.HTTPClient(address, key: nil, timeout: 5), place: address,
+        tokenizer: fixtureTokenizer())
     }
     #expect(error.place == "--endpoint http://127.0.0.1:1")
   }
@@ -112,10 +112,10 @@ struct EndpointTests {
     }
     let error = try await elsewhere {
       try refusal {
-        let address = Endpoint.address("http://127.0.0.1:\(other.port)/v1/")
+        let address = try Endpoint.address("http://127.0.0.1:\(other.port)/v1/")
         return try Endpoint(
-          PixtralConformance.HTTPClient(address, key: nil, timeout: 20), place: address, model: nil,
-          arithmetic: .float32, tokenizer: fixtureTokenizer())
+          PixtralConformance.HTTPClient(address, key: nil, timeout: 20), place: address,
+          tokenizer: fixtureTokenizer())
       }
     }
     #expect(error.expected.contains("/tokenize"))
@@ -130,7 +130,7 @@ func elsewhere<Value: Sendable>(_ body: @escaping @Sendable () throws -> Value) 
 }
 
 /// A server of a test's own.
-private final class OtherServer: Sendable {
+final class OtherServer: Sendable {
   let port: Int
   private let task: Task<Void, any Error>
 

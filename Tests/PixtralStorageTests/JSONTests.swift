@@ -151,6 +151,12 @@ struct JSONTests {
     #expect(try refusal { try parse(text) }.found == found)
   }
 
+  @Test("An integer beyond 64 bits becomes the nearest double where that is asked")
+  func roundedIntegers() throws {
+    let value = try JSON(parsing: "18446744073709551615", place: "t", roundsIntegers: true)
+    #expect(value == .number(0x1p64))
+  }
+
   // MARK: - Keys
 
   @Test(

@@ -65,6 +65,14 @@ def floored(picture):
     return picture.resize([math.floor(side / r) for side in picture.size]) if r > 1 else picture
 
 
+def by_transformers(picture):
+    """As transformers' processor hands it to the model: laid on white, floored, and smoothed to whole patches."""
+    white = PIL.Image.new("RGBA", picture.size, "white")
+    picture = PIL.Image.alpha_composite(white, picture).convert("RGB")
+    sides = floored(picture).size
+    return picture.resize([math.ceil(side / 16) * 16 for side in sides], PIL.Image.Resampling.BICUBIC)
+
+
 def even_patches(picture):
     return picture.resize([math.ceil(side / 32) * 32 for side in picture.size])
 
@@ -95,6 +103,7 @@ ALTERATIONS = {
     "no-breaks": {"tokens": lambda tokens: [token for token in tokens if token not in (14, 15)]},
     "grid-floored": {"picture": floored},
     "grid-32": {"picture": even_patches},
+    "by-transformers": {"picture": by_transformers},
     "not-normalised": {"pixels": lambda x: x * STD + MEAN},
     "alpha-dropped": {"alpha": True},
     "gelu-tanh": {"model": lambda model: setattr(model.model.multi_modal_projector, "act", torch.nn.GELU("tanh"))},

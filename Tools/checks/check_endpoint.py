@@ -3,8 +3,9 @@
     python check_endpoint.py BINARY [--server PIXTRAL_REF_SERVE] [ALTERATION ...]
 
 altered_server.py answers, by transformers and mistral-common. One that alters nothing must pass, in float32,
-float16 and bfloat16, whether it tells tokens or their number alone; each other must fail, and what it alters
-must be the first or second of the suspects, but for what the table below says of it. Each verdict is reached
+float16 and bfloat16, whether it tells tokens or their number alone, and one with transformers' rule of images
+where that is said; each other must fail, and what it alters must be the first or second of the suspects, but
+for what the table below says of it. Each verdict is reached
 again from the bodies that were kept. With --server pixtral-ref-serve must pass too. Five minutes.
 """
 
@@ -32,6 +33,7 @@ CALLED = {
     "no-breaks": "L-flat",
     "grid-floored": "G-floor",
     "grid-32": "G-32",
+    "by-transformers": "images by transformers' rule",
     "not-normalised": "P-norm~none",
     "alpha-dropped": "P-alpha",
     "gelu-tanh": "A-tanh",
@@ -46,9 +48,13 @@ CALLED = {
     "error-is-200": None,
     "a-digit-of-noise": None,
 }  # fmt: skip
+# An alteration that is none, how it is served, and what is said of it.
 RIGHT = [
-    ("--arithmetic", "float32"), ("--arithmetic", "float16"), ("--arithmetic", "bfloat16"),
-    ("--arithmetic", "float32", "--tells", "counts", "--top", "5"),
+    ("nothing", ("--arithmetic", "float32"), ()),
+    ("nothing", ("--arithmetic", "float16"), ("--arithmetic", "float16")),
+    ("nothing", ("--arithmetic", "bfloat16"), ("--arithmetic", "bfloat16")),
+    ("nothing", ("--tells", "counts", "--top", "5"), ()),
+    ("by-transformers", (), ("--images", "huggingface")),
 ]  # fmt: skip
 
 
@@ -104,9 +110,9 @@ def main():
         start = time.monotonic()
         with served.Served(options.server, checkpoint="seeded:small") as server:
             say("pixtral-ref-serve", *run(options.binary, server.url), False, start)
-    runs = [("nothing", arguments, False) for arguments in RIGHT] if not options.alterations else []
-    runs += [(name, (), CALLED.get(name, False)) for name in options.alterations or CALLED]
-    for name, arguments, expected in runs:
+    runs = [(*one, False) for one in RIGHT] if not options.alterations else []
+    runs += [(name, (), (), CALLED.get(name, False)) for name in options.alterations or CALLED]
+    for name, arguments, said, expected in runs:
         start = time.monotonic()
         command = [sys.executable, str(SERVER), name, *arguments]
         with subprocess.Popen(
@@ -114,8 +120,7 @@ def main():
         ) as process:
             try:
                 url = re.search(r"http://\S+", process.stdout.readline())[0]
-                arithmetic = arguments[:2] if arguments[:1] == ("--arithmetic",) else ()
-                say(" ".join((name, *arguments)), *run(options.binary, url, *arithmetic), expected, start)
+                say(" ".join((name, *arguments, *said)), *run(options.binary, url, *said), expected, start)
             finally:
                 process.kill()
     print(f"{wrong} wrong")

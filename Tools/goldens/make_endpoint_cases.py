@@ -21,6 +21,7 @@ import concurrent.futures
 import copy
 import io
 import json
+import math
 import platform
 import re
 import sys
@@ -35,6 +36,7 @@ import suites
 import torch
 import transformers
 import witness_transformers
+from transformers.models.pixtral.image_processing_pil_pixtral import PixtralImageProcessorPil
 from make_answer_cases import sha256
 from make_fault_answers import hashed
 from make_noise import BITS, rounded_up
@@ -157,6 +159,11 @@ SIZES = {
     "even": ("an image of three by three patches", asked(shown("even"))),
     "one-patch": ("an image smaller than a patch", asked(shown("one"))),
 }  # fmt: skip
+# Of images that transformers treats otherwise, on purpose: what a server with its rule is asked in their place.
+PROMPTS |= {
+    f"huggingface-{name}": (f"{PROMPTS[name][0]}, by transformers' rule", PROMPTS[name][1])
+    for name in ("odd-size", "scaled")
+}
 # What moves, beside what it was: name, prompt, prompt beside it, whether it moves, what it is.
 INFLUENCE = [
     ("other-image", "other-image", "image", True, "Another image moves the log-probabilities."),
@@ -213,21 +220,59 @@ def stretched(rgb, grid):
     return np.ascontiguousarray(((pixels / 255 - image.MEAN) / image.STD).transpose(2, 0, 1))
 
 
-def rendered(request, tokenizer):
-    """Tokens and grids."""
+def smoothed(rgb, grid):
+    """The same by transformers' rule."""
+    picture = PIL.Image.fromarray(rgb).resize((grid[0] * 16, grid[1] * 16), PIL.Image.Resampling.BICUBIC)
+    return np.ascontiguousarray(faults.normalised(np.asarray(picture)))
+
+
+def smoothed_by_torch(rgb, grid):
+    """The same by PyTorch's kernel for bytes, as transformers' other image processor, which stands on torchvision."""
+    planes = torch.from_numpy(np.ascontiguousarray(rgb.transpose(2, 0, 1)))[None]
+    size = (grid[1] * 16, grid[0] * 16)
+    found = torch.nn.functional.interpolate(planes, size=size, mode="bicubic", antialias=True)
+    return np.ascontiguousarray(faults.normalised(found[0].numpy().transpose(1, 2, 0)))
+
+
+RIGHT_GRID = text_oracle.grid
+HUGGING_FACE_GRID = text_faults.grid_with(math.floor)
+
+
+def rule_of(name):
+    """Whose rule the images of a prompt follow."""
+    return "huggingface" if name.startswith("huggingface-") else "mistral"
+
+
+def rendered(request, tokenizer, rule="mistral"):
+    """Tokens and grids. Grids that a mistake has are those of both rules."""
+    plain = text_oracle.grid
+    if rule == "huggingface" and plain is RIGHT_GRID:
+        text_oracle.grid = HUGGING_FACE_GRID
     found = text_oracle.answer({"request": request, "form": "openai"}, tokenizer)
+    text_oracle.grid = plain
     return found["tokens"], [(one["columns"], one["rows"]) for one in found["images"]]
 
 
-def inputs(request, tokenizer, pixels=None, rgb=on_white):
-    """Tokens and pixels of a request. - pixels: a function of RGB and right pixels, which a mistake has."""
-    tokens, grids = rendered(request, tokenizer)
+def inputs(request, tokenizer, rule="mistral", pixels=None, rgb=on_white):
+    """Tokens and pixels of a request. - pixels: of RGB and right pixels, other ones."""
+    tokens, grids = rendered(request, tokenizer, rule)
     pictures = [rgb(picture) for picture in images_of(request)]
     used = []
     for picture, grid in zip(pictures[len(pictures) - len(grids) :], grids, strict=True):
-        right = stretched(picture, grid)
+        right = (smoothed if rule == "huggingface" else stretched)(picture, grid)
         used.append((pixels(picture, right) if pixels else right).astype(np.float32))
     return tokens, used
+
+
+def assert_transformers_agrees(request, pixels):
+    """Holds the pixels of transformers' rule to its own processor."""
+    processor = PixtralImageProcessorPil(size={"longest_edge": 1024}, patch_size={"height": 16, "width": 16})
+    pictures = [PIL.Image.fromarray(on_white(picture)) for picture in images_of(request)]
+    for picture, found in zip(pictures, pixels, strict=True):
+        right = np.asarray(processor(picture, return_tensors="np")["pixel_values"][0])
+        assert right.shape == found.shape and np.abs(right - found).max() < 1e-5, (
+            "transformers has other pixels"
+        )
 
 
 def logits(model, tokens, pixels, last, fault=None, rounds=None):
@@ -262,7 +307,9 @@ def right_answers(model, tokenizer):
     """{prompt: (tokens, pixels, greedy answer, log-probabilities [all positions, V])}"""
     result = {}
     for name, (_, request) in PROMPTS.items():
-        tokens, pixels = inputs(request, tokenizer)
+        tokens, pixels = inputs(request, tokenizer, rule_of(name))
+        if rule_of(name) == "huggingface":
+            assert_transformers_agrees(request, pixels)
         given = []
         while len(given) < POSITIONS:
             row = logits(model, tokens + given, pixels, 1)[0]
@@ -283,6 +330,15 @@ def noise_of(arguments):
         found = logits(model, tokens + given[:-1], pixels, POSITIONS, rounds=rounds)
         result[name] = divergence(logprobs[-POSITIONS:], answer.log_probabilities(found))
     return arithmetic, schedule, result
+
+
+def noise_of_torch(model, tokenizer, right, request):
+    """How far a prompt by transformers' rule is from itself with torchvision's pixels, which are right, too."""
+    tokens, _, given, logprobs = right
+    pixels = lambda rgb, right: smoothed_by_torch(rgb, (right.shape[2] // 16, right.shape[1] // 16))  # noqa: E731
+    used = inputs(request, tokenizer, "huggingface", pixels)[1]
+    found = logits(model, tokens + given[:-1], used, POSITIONS)
+    return divergence(logprobs[-POSITIONS:], answer.log_probabilities(found))
 
 
 def by_mistral(tokenizer, request):
@@ -312,6 +368,7 @@ def exchanged(request):
     return request
 
 
+RULES = {"images by transformers' rule": "huggingface", "images by mistral-common's rule": "mistral"}
 # What can become of a request before a model sees it: a request, or pixels, to another.
 WAYS = {
     "images dropped": (without_images, None),
@@ -320,7 +377,7 @@ WAYS = {
     "images white": (None, lambda rgb, right: faults.normalised(np.full((*right.shape[1:], 3), 255))),
     "red and blue exchanged": (None, lambda rgb, right: stretched(rgb[..., ::-1].copy(), (right.shape[2] // 16, right.shape[1] // 16))),
     "[IMG_BREAK] and [IMG_END] exchanged": (None, None),
-}  # fmt: skip
+} | {rule: (None, None) for rule in RULES}  # fmt: skip
 
 
 def wrong_answers(arguments):
@@ -350,7 +407,7 @@ def wrong_answers(arguments):
         if not all(one["content"] for one in request["messages"]):
             result[name] = None
             continue
-        tokens, used = inputs(request, tokenizer, pixels, rgb)
+        tokens, used = inputs(request, tokenizer, RULES.get(suspect, rule_of(name)), pixels, rgb)
         if name in SIZES:
             if tokens != right[name]:
                 result[name] = tokens, None, None
@@ -384,6 +441,21 @@ def case(name, title, operation, inputs, expect, **keys):
     } | keys  # fmt: skip
 
 
+def rule_keys(kind, name):
+    """What of a case says whose rule of images is asked: a server has one, and is not asked the other."""
+    if rule_of(name) == "huggingface":
+        other = name.removeprefix("huggingface-")
+        return {"requires": ["image.huggingface"], "conflicts_with": [f"endpoint/{kind}/{other}"]}
+    other = f"huggingface-{name}"
+    return {"conflicts_with": [f"endpoint/{kind}/{other}"]} if other in PROMPTS else {}
+
+
+def token_witness(name):
+    if rule_of(name) == "huggingface":
+        return {"name": "PixtralImageProcessorPil, of the grid", "version": transformers.__version__}
+    return {"name": "mistral-common", "version": mistral_common.__version__}
+
+
 def ids(suspects):
     """Mistakes of Docs/Faults.md among those, without their forms."""
     return sorted(
@@ -398,6 +470,8 @@ def main():
     right = right_answers(model, tokenizer)
     sizes = {name: rendered(request, tokenizer)[0] for name, (_, request) in SIZES.items()}
     for name, (_, request) in (PROMPTS | SIZES).items():
+        if rule_of(name) == "huggingface":
+            continue
         found = by_mistral(mistral, request)
         assert found == (sizes[name] if name in sizes else right[name][0]), (
             f"{name}: mistral-common has other tokens"
@@ -433,6 +507,11 @@ def main():
             wrong[suspect] = found
     for name in witness:
         noise[name]["float32"]["transformers"] = float(rounded_up(witness[name]))
+    for name in filter(lambda name: rule_of(name) == "huggingface", right):
+        largest = noise_of_torch(model, tokenizer, right[name], PROMPTS[name][1])
+        print(f"{name}: torchvision's stretch {largest:.1e}", flush=True)
+        for arithmetic in noise[name]:
+            noise[name][arithmetic]["torchvision"] = float(rounded_up(largest))
     write(right, sizes, noise, wrong)
 
 
@@ -472,8 +551,8 @@ def write(right, sizes, noise, wrong):
         )
         cases.append(case(
             f"tokens/{name}", f"A server has the right tokens of {what}.", "the tokens of a prompt",
-            {"request": request}, {"tokens": tokens}, exposes=exposes,
-            witnesses=[{"name": "mistral-common", "version": mistral_common.__version__}],
+            {"request": request}, {"tokens": tokens}, exposes=exposes, **rule_keys("tokens", name),
+            witnesses=[token_witness(name)],
         ))  # fmt: skip
     for name, (tokens, _, given, logprobs) in right.items():
         limit = FAR * max(noise[name]["float32"].values())
@@ -489,7 +568,7 @@ def write(right, sizes, noise, wrong):
             f"logprobs/{name}", f"A server has the right log-probabilities behind {PROMPTS[name][0]}.",
             "the log-probabilities behind a prompt", {"prompt": name},
             {"file": "small.safetensors", "sha256": sha256(OUT / "small.safetensors"), "answer": given},
-            exposes=ids(exposes), compare={"kl": noise[name]},
+            exposes=ids(exposes), compare={"kl": noise[name]}, **rule_keys("logprobs", name),
             witnesses=[{"name": "transformers, float32", "version": transformers.__version__,
                         "distance": noise[name]["float32"]["transformers"]}],
         ))  # fmt: skip

@@ -7,34 +7,48 @@ struct Divergence {
   let kl: Double
   /// The probability, by what is known, of the tokens that are told.
   let mass: Double
-  /// The mean square of the differences of their log-probabilities.
+  /// The mean square of the differences of their log-probabilities, of the tokens that are known or likelier than
+  /// the known ones; infinite if there are none.
   let meanSquare: Double
 
   /// - told: the likeliest tokens, by the server.
   /// - known: the likeliest tokens by what is known, from the first on.
+  /// - floor: what every token is less likely than, by the server, that it does not tell.
   /// - Returns: nil if nothing is told.
-  init?(_ told: [Told.Likely], from known: [KnownToken]) {
+  init?(_ told: [Told.Likely], floor: Double? = nil, from known: [KnownToken]) {
     guard !told.isEmpty, let least = known.last?.logprob else { return nil }
     var free = known
-    var (kl, p, q, squares) = (0.0, 0.0, 0.0, 0.0)
+    var (kl, p, q, squares, compared) = (0.0, 0.0, 0.0, 0.0, 0)
     for one in told {
       // Of several tokens that are spelled alike, the one that fits best.
       let at = free.indices.filter { one.candidates.contains(free[$0].id) }
         .min { abs(free[$0].logprob - one.logprob) < abs(free[$1].logprob - one.logprob) }
       // Of a token that is not among those known it is known that it is less likely than they.
       let logprob = at.map { free.remove(at: $0).logprob } ?? min(least, one.logprob)
+      if at != nil || one.logprob > least { compared += 1 }
       let step = one.logprob - logprob
       kl += exp(logprob) * (expm1(step) - step)
       p += exp(logprob)
       q += exp(one.logprob)
       squares += step * step
     }
+    mass = p
+    // Likely tokens that are not told are at most as likely as the least that is.
+    for token in free where floor.map({ token.logprob > $0 }) ?? false {
+      let step = floor! - token.logprob
+      kl += exp(token.logprob) * (expm1(step) - step)
+      p += exp(token.logprob)
+      q += exp(floor!)
+      squares += step * step
+      compared += 1
+    }
     let others = (known: max(1 - p, 0), told: 1 - q)
     if others.known > 0, others.told > 0 {
       let step = log(others.told / others.known)
       kl += others.known * (expm1(step) - step)
     }
-    (self.kl, mass, meanSquare) = (kl, p, squares / Double(told.count))
+    self.kl = kl
+    meanSquare = compared > 0 ? squares / Double(compared) : .infinity
   }
 
   /// Of one token and all others together.

@@ -10,50 +10,70 @@ package final class Endpoint: Answering {
   let server: Server
   /// What is asked beside the cases of tokens; nil if nothing is.
   let suite: EndpointSuite?
-  /// Whether it serves seeded:small, of which it is known what is right.
-  let hasKnownWeights: Bool
+  let declared: Declared
   private let template: V7Template
-  private var tokenized: [String: [Int]] = [:]
+  private let transport: any Transport
+  private var tokenized: [String: PromptTokens] = [:]
 
   /// - Parameters:
   ///   - transport: who answers.
   ///   - place: what it is called in errors.
-  ///   - model: what the model is called there; nil for the first that the server lists.
-  ///   - arithmetic: what it computes in, which no server tells.
-  ///   - hasKnownWeights: whether it serves seeded:small.
   /// - Throws: `InputError` for a server that does not answer, or tells nothing that can be judged.
   package init(
-    _ transport: any Transport, place: String, model: String?, arithmetic: Arithmetic, tokenizer: Tokenizer,
-    suite: EndpointSuite? = nil, hasKnownWeights: Bool = true
+    _ transport: any Transport, place: String, _ declared: Declared = Declared(), tokenizer: Tokenizer,
+    suite: EndpointSuite? = nil
   ) throws {
     func refuse(_ expected: String, _ found: String, _ advice: String = "") -> InputError {
       InputError(.unreadableFile, "--endpoint \(place)", expected: expected, found: found, advice: advice)
     }
-    let name = try model ?? Self.firstModel(transport, refuse)
+    let name = try declared.model ?? Self.firstModel(transport, refuse)
     do throws(NoReply) {
       server = try Server(transport, model: name, tokenizer: tokenizer)
-    } catch { throw refuse("a server that answers", error.description) }
-    (self.suite, self.hasKnownWeights) = (suite, hasKnownWeights)
+    } catch { throw transport.failure ?? refuse("a server that answers", error.description) }
+    if let failure = transport.failure { throw failure }
+    (self.transport, self.suite, self.declared) = (transport, suite, declared)
     template = V7Template(tokenizer: tokenizer)
     let can = server.capabilities
     guard can.tokens != nil || can.counts || can.best > 0 else {
       throw refuse(
         "the tokens of a prompt, of /tokenize or of return_token_ids, their number under usage, or log-probabilities",
-        server.firstAnswer, "give --model if that is another")
+        can.trouble ?? server.firstAnswer,
+        server.isRefusingKeys ? "give --key" : "give --model if that is another")
     }
     description = RuntimeDescription(
-      name: server.model, version: place, arithmetic: arithmetic,
+      name: server.model, version: place, arithmetic: declared.arithmetic,
       features: Set(
         (can.tokens == nil && !can.counts ? [] : ["tokens", "tokens.openai"])
           + (suite == nil ? [] : ["endpoint"])
-          + ["image.png", "image.jpeg", "image.alpha", "multi-image"]))
+          + ["image.png", "image.jpeg", "image.alpha", "multi-image", declared.images.feature]))
   }
 
+  /// Why the verdicts are about no server.
+  package var failure: InputError? { transport.failure }
+
   /// The address without what is no part of it: `/v1`, or a slash.
-  package static func address(_ text: String) -> String {
+  ///
+  /// - Throws: `InputError` for what is no address of a server.
+  package static func address(_ text: String) throws(InputError) -> String {
     var address = Substring(text)
     for end in ["/", "/v1"] where address.hasSuffix(end) { address = address.dropLast(end.utf8.count) }
+    let isWeb = ["http://", "https://"].contains(where: address.hasPrefix)
+    let host = address.split(separator: "/").first.map { $0.split(separator: ":") } ?? []
+    let hasPort = host.count == 2 && Int(host[1]) != nil
+    guard isWeb || hasPort, !address.contains(where: { "?# ".contains($0) || $0.isNewline }) else {
+      throw InputError(
+        .wrongArgument, "--endpoint \(shortened(text))",
+        expected: "http://HOST:PORT, or a file that --bodies has kept", found: "no such file, and no address")
+    }
     return String(address)
+  }
+
+  /// The address as it may be shown: without a user's name and password.
+  package static func shown(_ address: String) -> String {
+    guard let end = address.firstRange(of: "://")?.upperBound, let at = address.firstIndex(of: "@"),
+      !address[end..<at].contains("/")
+    else { return address }
+    return String(address[..<end] + address[address.index(after: at)...])
   }
 
   // MARK: - Questions
@@ -120,14 +140,28 @@ package final class Endpoint: Answering {
     }
   }
 
-  /// The tokens of a prompt of the suite, as a completion tells them, or else /tokenize; nil if neither does.
-  func tokens(of prompt: String, _ told: Told) -> [Int]? {
-    if let tokens = told.tokens { return tokens }
+  /// What is told of a prompt's tokens.
+  enum PromptTokens {
+    case told([Int])
+    /// Not them, but perhaps their number.
+    case none
+    /// The server has told others before, and not these.
+    case failed(String)
+  }
+
+  /// The tokens of a prompt of the suite, as a completion tells them, or else /tokenize.
+  func tokens(of prompt: String, _ told: Told) -> PromptTokens {
+    if let tokens = told.tokens { return .told(tokens) }
     guard server.capabilities.tokens == .tokenize, case .dictionary(let members)? = suite?.request(prompt)
-    else { return nil }
+    else { return .none }
     if let tokens = tokenized[prompt] { return tokens }
-    let reply = try? server.tokens(members.map { ($0.key.text, $0.value) })
-    let tokens = reply?.told["tokens"]?.integers
+    let tokens: PromptTokens
+    do throws(NoReply) {
+      let reply = try server.tokens(members.map { ($0.key.text, $0.value) })
+      tokens =
+        reply.told["tokens"]?.integers.map { .told($0) }
+        ?? .failed("/tokenize says with status \(reply.status): \(Server.message(reply.json, reply.text))")
+    } catch { tokens = .failed("/tokenize: \(error)") }
     tokenized[prompt] = tokens
     return tokens
   }

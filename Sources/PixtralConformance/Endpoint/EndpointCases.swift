@@ -37,8 +37,12 @@ struct EndpointCases {
   /// Above these a mean divergence is no noise, and surely wrong: 2 and 8 times the distance of right runs.
   static let (near, far) = (4.0, 64.0)
 
-  /// Whether a prompt is judged: one that is to be continued only of a server that continues.
-  func isAsked(_ prompt: String) -> Bool { prompt != "continued" || server.capabilities.continues }
+  /// Whether a prompt is judged: one of the other rule of images is not, and one that is to be continued only of a
+  /// server that continues.
+  func isAsked(_ prompt: String) -> Bool {
+    (prompt != "continued" || server.capabilities.continues)
+      && suite.tokensCase(prompt).map { asking.notAsked($0) == nil } ?? true
+  }
 
   func outcome(_ prompt: String, again: Int = 0) -> Server.Outcome {
     let positions = suite.positions(prompt)
@@ -64,6 +68,12 @@ struct EndpointCases {
     }
   }
 
+  /// A verdict where no log-probabilities are told: that is a lack, unless asking for them breaks the server.
+  private func withoutLogprobs(_ question: ConformanceCase) -> CaseVerdict {
+    server.capabilities.trouble.map { CaseVerdict(question, .crashed, $0) }
+      ?? CaseVerdict(question, .unsupported, "the server tells no log-probabilities")
+  }
+
   // MARK: - Tokens
 
   func tokens(_ question: ConformanceCase) -> CaseVerdict {
@@ -71,12 +81,15 @@ struct EndpointCases {
     let outcome = outcome(prompt)
     guard case .told(let told) = outcome else { return unanswered(question, outcome)! }
     let expected = question.expect["tokens"]?.integers ?? []
-    if let found = endpoint.tokens(of: prompt, told) {
+    switch endpoint.tokens(of: prompt, told) {
+    case .told(let found):
       if let count = told.count, count != found.count {
         return CaseVerdict(
           question, .failed, "usage counts \(count) tokens, and \(found.count) are told")
       }
       return asking.verdict(onTokens: found, expected, question)
+    case .failed(let why): return CaseVerdict(question, .crashed, why)
+    case .none: break
     }
     guard let count = told.count else {
       return CaseVerdict(question, .unsupported, "the server tells neither tokens nor their number")
@@ -87,13 +100,12 @@ struct EndpointCases {
   // MARK: - Log-probabilities
 
   func logprobs(_ question: ConformanceCase) throws -> CaseVerdict {
-    guard endpoint.hasKnownWeights else {
+    guard endpoint.declared.hasKnownWeights else {
       return CaseVerdict(question, .unsupported, "nothing is known of what these weights say")
     }
     let prompt = suite.prompt(of: question) ?? ""
     guard let (told, golden) = try toldAndKnown(prompt) else {
-      return unanswered(question, outcome(prompt))
-        ?? CaseVerdict(question, .unsupported, "the server tells no log-probabilities")
+      return unanswered(question, outcome(prompt)) ?? withoutLogprobs(question)
     }
     guard let noise = golden.noise[endpoint.description.arithmetic] else {
       return CaseVerdict(question, .unsupported, "right runs overflow in this arithmetic")
@@ -126,7 +138,9 @@ struct EndpointCases {
   func divergences(_ told: Told, _ golden: Golden) -> (behind: [Double], own: [Double]) {
     var behind: [Double] = []
     for (n, position) in told.positions.prefix(golden.positions.count).enumerated() {
-      guard let divergence = Divergence(position.best, from: golden.positions[n]) else { break }
+      guard
+        let divergence = Divergence(position.best, floor: position.floor, from: golden.positions[n])
+      else { break }
       behind.append(divergence.kl)
       if !position.chosen.candidates.contains(golden.answer[n]) { break }
     }
@@ -144,7 +158,7 @@ struct EndpointCases {
     guard case .told(let a) = outcome(one), case .told(let b) = outcome(other),
       let first = a.positions.first?.best, let second = b.positions.first?.best, !first.isEmpty,
       !second.isEmpty
-    else { return CaseVerdict(question, .unsupported, "the server tells no log-probabilities") }
+    else { return withoutLogprobs(question) }
     let moved = movement(first, second)
     let own = ownNoise()
     if question.expect["moves"] != .boolean(true) {
@@ -158,7 +172,7 @@ struct EndpointCases {
         verdict == .passed ? nil : "the log-probabilities move by \(scientific(moved)), as a root of nats",
         distance: kl, limit: Self.near * limit)
     }
-    guard endpoint.hasKnownWeights else {
+    guard endpoint.declared.hasKnownWeights else {
       let least = max(10 * own, 1e-3)
       return CaseVerdict(
         question, moved > least ? .passed : moved <= max(2 * own, 1e-6) ? .failed : .undecided,
@@ -237,13 +251,11 @@ struct EndpointCases {
   // MARK: - What every answer keeps
 
   func keeps(_ question: ConformanceCase) throws -> CaseVerdict {
-    let positions = suite.prompts.flatMap { prompt -> [(String, Int, Told.Position)] in
+    let positions = suite.prompts.filter(isAsked).flatMap { prompt -> [(String, Int, Told.Position)] in
       guard case .told(let told) = outcome(prompt) else { return [] }
       return told.positions.enumerated().map { (prompt, $0.offset, $0.element) }
     }
-    guard !positions.isEmpty else {
-      return CaseVerdict(question, .unsupported, "the server tells no log-probabilities")
-    }
+    guard !positions.isEmpty else { return withoutLogprobs(question) }
     // What numbers of the arithmetic may lack, of which there are up to twenty in a sum.
     let slack = [.float16, .bfloat16].contains(endpoint.description.arithmetic) ? 0.02 : 1e-5
     func all(_ holds: (Told.Position) -> String?) -> CaseVerdict {
@@ -271,10 +283,15 @@ struct EndpointCases {
         return CaseVerdict(question, .unsupported, "the server tells log-probabilities at temperature 1 only")
       }
       return all { position in
-        guard let best = position.best.map(\.logprob).max(), position.chosen.logprob < best - slack else {
-          return nil
+        let chosen = position.chosen
+        guard let best = position.best.map(\.logprob).max() else { return nil }
+        if chosen.logprob < best - slack {
+          return "a token of log-probability \(chosen.logprob) is chosen, and \(best) is the likeliest"
         }
-        return "a token of log-probability \(position.chosen.logprob) is chosen, and \(best) is the likeliest"
+        let isListed = position.best.contains {
+          $0.spelling == chosen.spelling && abs($0.logprob - chosen.logprob) <= slack
+        }
+        return isListed ? nil : "the token that is chosen, of \(chosen.logprob), is not so in the list"
       }
     case "repeated":
       let own = ownNoise()

@@ -23,7 +23,7 @@ package struct EndpointSuite {
   }
 
   /// The case of a prompt's tokens, which has its request.
-  private func tokensCase(_ prompt: String) -> ConformanceCase? {
+  func tokensCase(_ prompt: String) -> ConformanceCase? {
     cases.first { $0.id == "endpoint/tokens/\(prompt)" }
   }
 

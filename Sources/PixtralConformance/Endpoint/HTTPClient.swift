@@ -1,8 +1,11 @@
 import CCurl
+import Glibc
 import PixtralStorage
 
 /// Who answers requests over HTTP: a server, or the file of what one has said.
 package protocol Transport: AnyObject {
+  /// Why the verdict is about no server: a file of ours that cannot be written, or lacks what is asked.
+  var failure: InputError? { get }
   func get(_ path: String) throws(NoReply) -> Reply
   /// - body: JSON text.
   func post(_ path: String, _ body: [UInt8]) throws(NoReply) -> Reply
@@ -30,29 +33,36 @@ package enum NoReply: Error, CustomStringConvertible {
   }
 }
 
-/// Asks a server over HTTP, one question after another on one connection, by libcurl.
+/// Asks a server over HTTP, one question after another on one connection, by libcurl. A server that is busy or not
+/// ready, status 429 or 503, is asked again.
 package final class HTTPClient: Transport {
   /// curl's.
   private let handle: UnsafeMutableRawPointer
   private let address: String
   private let headers: UnsafeMutablePointer<curl_slist>?
+  /// The bytes of the key, which no answer keeps.
+  private let key: [UInt8]
+  package let failure: InputError? = nil
 
   /// The most bytes of an answer.
-  private static let limit = 64 << 20
+  private static let limit = 8 << 20
+  /// How often a busy server is asked again, and the most seconds before each time.
+  private static let (repeats, longestPause) = (4, 20)
 
   /// - address: what stands in front of every path, such as `http://127.0.0.1:8000`.
   /// - key: sent as `Authorization: Bearer KEY`.
-  /// - timeout: seconds that an answer may take.
+  /// - timeout: seconds that an answer may take, a thousandth at least.
   package init(_ address: String, key: String?, timeout: Double) {
     curl_global_init(Int(CURL_GLOBAL_DEFAULT))
     handle = curl_easy_init()!
-    self.address = address
+    (self.address, self.key) = (address, Array((key ?? "").utf8))
     var headers = curl_slist_append(nil, "Content-Type: application/json")
     // Without it libcurl waits a second before it sends a large body.
     headers = curl_slist_append(headers, "Expect:")
     if let key { headers = curl_slist_append(headers, "Authorization: Bearer \(key)") }
     self.headers = headers
-    set(CURLOPT_TIMEOUT_MS, Int(timeout * 1000))
+    // 0 would be no limit.
+    set(CURLOPT_TIMEOUT_MS, max(1, Int(timeout * 1000)))
     // Threads have no signals to themselves.
     set(CURLOPT_NOSIGNAL, 1)
     _ = "http,https".withCString { curl_set_pointer(handle, CURLOPT_PROTOCOLS_STR, $0) }
@@ -85,6 +95,17 @@ package final class HTTPClient: Transport {
   }
 
   private func perform(_ path: String) throws(NoReply) -> Reply {
+    for pause in 0..<Self.repeats {
+      let reply = try performOnce(path)
+      guard [429, 503].contains(reply.status) else { return reply }
+      var wanted = 0
+      curl_get_retry_after(handle, &wanted)
+      sleep(UInt32(min(max(wanted, 1 << pause), Self.longestPause)))
+    }
+    return try performOnce(path)
+  }
+
+  private func performOnce(_ path: String) throws(NoReply) -> Reply {
     _ = (address + path).withCString { curl_set_pointer(handle, CURLOPT_URL, $0) }
     let taker = Taker()
     curl_set_taker(
@@ -95,12 +116,26 @@ package final class HTTPClient: Transport {
         taker.bytes += UnsafeRawBufferPointer(start: bytes, count: size * count)
         return size * count
       }, Unmanaged.passUnretained(taker).toOpaque())
-    let code = withExtendedLifetime(taker) { curl_easy_perform(handle) }
+    var code = withExtendedLifetime(taker) { curl_easy_perform(handle) }
+    // A connection that the server has closed meanwhile is found out by using it.
+    if [CURLE_SEND_ERROR, CURLE_RECV_ERROR, CURLE_GOT_NOTHING].contains(code), taker.bytes.isEmpty {
+      code = withExtendedLifetime(taker) { curl_easy_perform(handle) }
+    }
     guard code == CURLE_OK else {
-      throw code == CURLE_OPERATION_TIMEDOUT ? .timedOut : .broken(String(cString: curl_easy_strerror(code)))
+      guard code != CURLE_OPERATION_TIMEDOUT else { throw .timedOut }
+      let why =
+        code == CURLE_WRITE_ERROR
+        ? "an answer of more than \(Self.limit >> 20) MiB" : String(cString: curl_easy_strerror(code))
+      throw .broken("\(path): \(why)")
     }
     var status = 0
     curl_get_status(handle, &status)
-    return Reply(status: status, body: taker.bytes)
+    return Reply(status: status, body: withoutKey(taker.bytes))
+  }
+
+  /// What came, without a key that a server says back.
+  private func withoutKey(_ bytes: [UInt8]) -> [UInt8] {
+    guard !key.isEmpty, bytes.count >= key.count else { return bytes }
+    return Array(bytes[...].replacing(key, with: Array("KEY".utf8)))
   }
 }

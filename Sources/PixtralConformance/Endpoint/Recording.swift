@@ -1,14 +1,19 @@
 import PixtralStorage
 
-/// Writes down all that a server is asked and says, a line of JSON each: `method`, `path`, `sent`, `status` (0 where
-/// nothing came), and `body`, or `base64` where that is no UTF-8. A key is not in it. The file is there when the
-/// run is over, so that its verdict can be reached again without the server.
+/// Writes down all that a server is asked and says, a line of JSON each: what is declared of it, and then `method`,
+/// `path`, `sent`, `status` (0 where nothing came), and `body`, or `base64` where that is no UTF-8. A key is not in
+/// it. The file is there when the run is over, so that its verdict can be reached again without the server.
 package final class Recorder: Transport {
   private let server: any Transport
   private let file: NewFile
+  private var unwritten: InputError?
+  package var failure: InputError? { unwritten ?? server.failure }
 
   /// - file: a new file, which is put in its place by `finish`.
-  package init(_ server: any Transport, to file: NewFile) { (self.server, self.file) = (server, file) }
+  package init(_ server: any Transport, _ declared: Declared = Declared(), to file: NewFile) throws {
+    (self.server, self.file) = (server, file)
+    try file.write(Array("\(declared.json.text())\n".utf8))
+  }
 
   package func get(_ path: String) throws(NoReply) -> Reply {
     try kept("GET", path, []) { () throws(NoReply) in try server.get(path) }
@@ -29,7 +34,11 @@ package final class Recorder: Transport {
     ]
     func keep(_ more: [(String, JSON)]) throws(NoReply) {
       members += more.map { JSON.Member(key: $0.0, value: $0.1) }
-      do { try file.write(Array("\(JSON.object(members).text())\n".utf8)) } catch {
+      do {
+        if let unwritten { throw unwritten }
+        try file.write(Array("\(JSON.object(members).text())\n".utf8))
+      } catch {
+        unwritten = error as? InputError
         throw .broken("the recording cannot be written: \(error)")
       }
     }
@@ -58,10 +67,28 @@ package final class Replay: Transport {
   }
 
   private var replies: [Question: [Result<Reply, NoReply>]] = [:]
+  private let path: String
+  /// What was declared of the server.
+  package private(set) var declared = Declared()
+  package private(set) var failure: InputError?
+
+  /// The most bytes of a file, and values of a line.
+  private static let (longest, mostValues) = (256 << 20, 1 << 10)
 
   /// - Throws: `InputError` for what is no recording.
   package init(_ path: String) throws {
-    for (place, json) in try jsonLines(path, values: 1 << 20) {
+    self.path = path
+    let size = try MappedFile(plain: path).bytes.count
+    guard size <= Self.longest else {
+      throw InputError(
+        .wrongRequest, path, expected: "a recording of at most \(Self.longest >> 20) MiB",
+        found: "\(size) bytes")
+    }
+    for (place, json) in try jsonLines(path, values: Self.mostValues) {
+      if let declared = try Declared(json, place: place) {
+        self.declared = declared
+        continue
+      }
       guard case .string(let method)? = json["method"], case .string(let path)? = json["path"],
         case .string(let sent)? = json["sent"], case .integer(let status)? = json["status"],
         let body = Self.body(json)
@@ -96,7 +123,14 @@ package final class Replay: Transport {
   private func next(_ method: String, _ path: String, _ sent: [UInt8]) throws(NoReply) -> Reply {
     let question = Question(method: method, path: path, sent: String(decoding: sent, as: UTF8.self))
     guard let first = replies[question]?.first else {
-      throw .broken("the recording has no \(method) of \(path) like this one (again)")
+      failure =
+        failure
+        ?? InputError(
+          .wrongRequest, self.path,
+          expected: "an answer to \(method) \(path) with \(shortened(question.sent, to: 80))",
+          found: "none, or no other one",
+          advice: "a recording answers the cases and the options that it was made with")
+      throw .broken("not in the recording")
     }
     replies[question]!.removeFirst()
     return try first.get()

@@ -12,6 +12,8 @@ final class Server {
     var counts = false
     /// Of each position of an answer the likeliest tokens: how many; 0 if it tells none.
     var best = 0
+    /// Why it tells none, where that is no refusal but an error of its own.
+    var trouble: String?
     /// Whether the log-probabilities are those of the distribution that it draws from, so that they go with the
     /// temperature, and not the model's own; nil where they are none.
     var scaled: Bool?
@@ -22,7 +24,13 @@ final class Server {
     var prompt = false
     /// Whether it continues an assistant's message that has no end.
     var continues = false
+    /// What it calls the most tokens of an answer, and the least temperature that it takes.
+    var limit = "max_tokens"
+    var coldest = PythonValue.integer("0")
   }
+
+  /// The most tokens of a place that a server is asked for.
+  static let mostLikely = 20
 
   /// How a server tells the tokens of a request.
   enum Way: String {
@@ -45,6 +53,8 @@ final class Server {
   private(set) var capabilities = Capabilities()
   /// What came of the first completion, in words.
   private(set) var firstAnswer = ""
+  /// Whether it refused the first completion for want of a key.
+  private(set) var isRefusingKeys = false
   /// How many tokens it counts in the first prompt.
   private var helloCount: Int?
   private let transport: any Transport
@@ -62,7 +72,7 @@ final class Server {
 
   // MARK: - Requests
 
-  /// Sends an object, the model's name in front; gives the status and what came, and nil for what is no JSON.
+  /// Sends an object, the model's name in front; gives the status and what came, and for what is no JSON nil and why.
   func send(_ path: String, _ members: Members) throws(NoReply) -> (status: Int, json: JSON?, text: String) {
     var body: [UInt8] = []
     let named = [("model", PythonValue.string(PythonString(model)))] + members
@@ -70,8 +80,19 @@ final class Server {
       .write(to: &body, compact: true)
     let reply = try transport.post(path, body)
     let text = String(decoding: reply.body, as: UTF8.self)
-    return (reply.status, try? JSON(parsing: text, place: path), text)
+    do {
+      let json = try JSON(
+        parsing: text, place: path, values: Self.mostValues, roundsIntegers: true)
+      return (reply.status, json, text)
+    } catch {
+      // Of an error the text is what was meant to be said.
+      let why = (error as? InputError)?.found ?? "\(error)"
+      return (reply.status, nil, reply.status == 200 ? "\(why), in \(shortened(text, to: 100))" : text)
+    }
   }
+
+  /// The most values in a reply: as a tree they take thirty times their memory.
+  private static let mostValues = 1 << 18
 
   /// A chat completion at temperature 0, with all that this server tells.
   ///
@@ -82,9 +103,15 @@ final class Server {
     func put(_ key: String, _ value: PythonValue) { asked = asked.filter { $0.0 != key } + [(key, value)] }
     // A server that scales says at 1 what the model says.
     let scales = likely && capabilities.scaled == true
-    if request["temperature"] == nil { put("temperature", .integer(scales ? "1" : "0")) }
-    put("max_tokens", .integer("\(scales ? 1 : positions)"))
+    if request["temperature"] == nil {
+      put("temperature", scales ? .integer("1") : capabilities.coldest)
+    }
+    let places = scales ? 1 : positions
+    put(capabilities.limit, .integer("\(places)"))
+    var demand = Told.Demand(counts: capabilities.counts, tokens: capabilities.returnsTokens)
     if likely, capabilities.best > 0 {
+      (demand.positions, demand.best) = (places, capabilities.best)
+      demand.promptLogprobs = capabilities.prompt
       put("logprobs", .boolean(true))
       put("top_logprobs", .integer("\(capabilities.best)"))
       if capabilities.prompt { put("prompt_logprobs", .integer("0")) }
@@ -96,10 +123,12 @@ final class Server {
       switch status {
       case 200:
         guard let json, case .object = json else {
-          return .malformed("no object of JSON: \(shortened(text, to: 100))")
+          return .malformed("no object of JSON: \(shortened(text, to: 200))")
         }
-        return .told(Told(completion: json, spellings))
-      case 400..<500: return .refused(status, Self.message(json, text))
+        do throws(Told.Lacking) { return .told(try Told(completion: json, spellings, demand)) } catch {
+          return .malformed(error.what)
+        }
+      case 400..<500 where status != 429: return .refused(status, Self.message(json, text))
       default: return .crashed("status \(status): \(shortened(text, to: 200))")
       }
     } catch {
@@ -138,7 +167,7 @@ final class Server {
     }
     let isAsked: Members = capabilities.tokens == nil ? [] : [("return_token_ids", .boolean(true))]
     let (status, json, text) = try send(
-      "/v1/chat/completions", members + [("max_tokens", .integer("1"))] + isAsked)
+      "/v1/chat/completions", members + [(capabilities.limit, .integer("1"))] + isAsked)
     let told: JSON =
       capabilities.tokens == nil
       ? ["count": json?["usage"]?["prompt_tokens"] ?? .null]
@@ -156,69 +185,102 @@ final class Server {
   ]
 
   private func findOut() throws(NoReply) {
-    let short = Self.hello + [("max_tokens", .integer("2")), ("temperature", .integer("0"))]
-    func completion(_ more: Members, temperature: Double? = nil) throws(NoReply) -> JSON? {
-      let kept = short.filter { temperature == nil || $0.0 != "temperature" }
-      let heat = temperature.map { [("temperature", PythonValue.float($0))] } ?? []
-      let (status, json, _) = try send("/v1/chat/completions", kept + heat + more)
-      return status == 200 ? json : nil
-    }
-    let plain = try send("/v1/chat/completions", short)
-    firstAnswer =
-      plain.status == 200
-      ? "an answer that tells nothing" : "status \(plain.status): \(Self.message(plain.json, plain.text))"
-    if plain.status == 200, let json = plain.json {
-      helloCount = Told(completion: json, spellings).count
-      capabilities.counts = helloCount != nil
-    }
-    let tokenized = try send("/tokenize", Self.hello)
-    if tokenized.status == 200, tokenized.json?["tokens"]?.integers?.isEmpty == false {
+    try findWords()
+    // An unknown route may not be answered at all.
+    if let tokenized = try? send("/tokenize", Self.hello), tokenized.status == 200,
+      tokenized.json?["tokens"]?.integers?.isEmpty == false
+    {
       capabilities.tokens = .tokenize
     }
-    if let json = try completion([("return_token_ids", .boolean(true))]),
-      json["prompt_token_ids"]?.integers != nil
-    {
+    if let told = try probe([("return_token_ids", .boolean(true))]).told, told.tokens != nil {
       capabilities.returnsTokens = true
       if capabilities.tokens == nil { capabilities.tokens = .completion }
     }
-    var asked: Members = []
-    for count in [20, 10, 5, 1] {
-      asked = [("logprobs", .boolean(true)), ("top_logprobs", .integer("\(count)"))]
-      guard let json = try completion(asked) else { continue }
-      capabilities.best = Told(completion: json, spellings).positions.first?.best.count ?? 0
-      if capabilities.best > 0 { break }
+    guard let asked = try findLikely() else {
+      capabilities.continues = try continues()
+      return
     }
-    if capabilities.best > 0 {
-      let asIds = asked + [("return_tokens_as_token_ids", .boolean(true))]
-      if let json = try completion(asIds) {
-        let spelling = Told(completion: json, spellings).positions.first?.chosen.spelling ?? ""
-        capabilities.spellsIds = spelling.hasPrefix("token_id:")
-      }
-      capabilities.scaled = try scales(asked, completion)
-      if capabilities.returnsTokens {
-        let more = asked + [("return_token_ids", .boolean(true)), ("prompt_logprobs", .integer("0"))]
-        if let json = try completion(more) {
-          capabilities.prompt = Told(completion: json, spellings).prompt != nil
-        }
-      }
+    let spelling = try probe(asked + [("return_tokens_as_token_ids", .boolean(true))]).told?
+      .positions.first?.chosen.spelling
+    capabilities.spellsIds = spelling?.hasPrefix("token_id:") == true
+    capabilities.scaled = try scales(asked)
+    if capabilities.returnsTokens {
+      let more: Members = [("return_token_ids", .boolean(true)), ("prompt_logprobs", .integer("0"))]
+      capabilities.prompt = try probe(asked + more).told?.prompt != nil
     }
     capabilities.continues = try continues()
   }
 
-  /// Whether log-probabilities are nearer at temperature 2 to half of what they are at 1 than to the same.
-  private func scales(
-    _ asked: Members, _ completion: (Members, Double?) throws(NoReply) -> JSON?
-  ) throws(NoReply) -> Bool? {
-    guard let one = try completion(asked, 1), let two = try completion(asked, 2) else { return nil }
-    let lists = [one, two].map { Told(completion: $0, spellings).positions.first?.best ?? [] }
+  /// A short completion with more than what every server takes: what it tells, or what was said instead.
+  private func probe(
+    _ more: Members, temperature: PythonValue? = nil
+  ) throws(NoReply) -> (told: Told?, status: Int, what: String) {
+    let short: Members = [
+      (capabilities.limit, .integer("2")), ("temperature", temperature ?? capabilities.coldest),
+    ]
+    let (status, json, text) = try send("/v1/chat/completions", Self.hello + short + more)
+    guard status == 200, let json else { return (nil, status, Self.message(json, text)) }
+    do throws(Told.Lacking) { return (try Told(completion: json, spellings), status, "") } catch {
+      return (nil, status, error.what)
+    }
+  }
+
+  /// How a completion has to be asked for: some servers have another word for its length, or take no temperature of 0.
+  private func findWords() throws(NoReply) {
+    var first: (told: Told?, status: Int, what: String)?
+    for limit in ["max_tokens", "max_completion_tokens"] {
+      for coldest in [PythonValue.integer("0"), .float(0.01)] {
+        (capabilities.limit, capabilities.coldest) = (limit, coldest)
+        let found = try probe([])
+        first = first ?? found
+        if let told = found.told {
+          (helloCount, capabilities.counts) = (told.count, told.count != nil)
+          firstAnswer = "an answer that tells nothing"
+          return
+        }
+        // Other words mend no other refusal.
+        guard [400, 422].contains(found.status) else { break }
+      }
+    }
+    (capabilities.limit, capabilities.coldest) = ("max_tokens", .integer("0"))
+    isRefusingKeys = first?.status == 401
+    firstAnswer = first.map { "status \($0.status): \($0.what)" } ?? ""
+  }
+
+  /// Asks for the likeliest tokens, fewer if so many are refused; gives what has to be asked, nil if it tells none.
+  private func findLikely() throws(NoReply) -> Members? {
+    for count in [Self.mostLikely, 10, 5, 1] {
+      let asked: Members = [("logprobs", .boolean(true)), ("top_logprobs", .integer("\(count)"))]
+      let found = try probe(asked)
+      // What is no refusal is no answer to whether it tells them.
+      if found.told == nil, !(400..<500).contains(found.status) || found.status == 429 {
+        capabilities.trouble =
+          "asked for log-probabilities, it says with status \(found.status): \(shortened(found.what, to: 200))"
+      }
+      capabilities.best = min(count, found.told?.positions.first?.best.count ?? 0)
+      if capabilities.best > 0 {
+        capabilities.trouble = nil
+        return asked
+      }
+    }
+    return nil
+  }
+
+  /// Whether log-probabilities are nearer at half of a temperature to twice of what they are at all of it than to the
+  /// same.
+  private func scales(_ asked: Members) throws(NoReply) -> Bool? {
+    guard let one = try probe(asked, temperature: .integer("1")).told,
+      let cold = try probe(asked, temperature: .float(0.5)).told
+    else { return nil }
+    let lists = [one, cold].map { $0.positions.first?.best ?? [] }
     let pairs = lists[0].compactMap { a in
       lists[1].first { $0.spelling == a.spelling }.map { (a.logprob, $0.logprob) }
     }
     guard pairs.count > 1, let (a, b) = pairs.first else { return lists[1].isEmpty ? nil : true }
-    // Differences of log-probabilities are halved, whatever is subtracted from all.
+    // Differences of log-probabilities are doubled, whatever is subtracted from all.
     let same = pairs.reduce(0) { $0 + abs(($1.0 - a) - ($1.1 - b)) }
-    let half = pairs.reduce(0) { $0 + abs(($1.0 - a) / 2 - ($1.1 - b)) }
-    return half < same
+    let twice = pairs.reduce(0) { $0 + abs(2 * ($1.0 - a) - ($1.1 - b)) }
+    return twice < same
   }
 
   /// Whether a message of an assistant that is to be continued makes another prompt than one that has an end.
@@ -229,12 +291,14 @@ final class Server {
     ])
     let goingOn: Members = [
       ("messages", messages), ("continue_final_message", .boolean(true)),
-      ("add_generation_prompt", .boolean(false)), ("max_tokens", .integer("1")),
-      ("temperature", .integer("0")),
+      ("add_generation_prompt", .boolean(false)), (capabilities.limit, .integer("1")),
+      ("temperature", capabilities.coldest),
     ]
     let (status, json, _) = try send("/v1/chat/completions", goingOn)
-    guard status == 200, let json, let count = Told(completion: json, spellings).count else { return false }
+    guard status == 200, let json, let count = (try? Told(completion: json, spellings))?.count else {
+      return false
+    }
     // One token more than without that message: an end, or a new turn, is another.
-    return helloCount.map { count == $0 + 1 } ?? false
+    return helloCount.map { count == $0 &+ 1 } ?? false
   }
 }

@@ -3,7 +3,7 @@ import PixtralReference
 import PixtralStorage
 
 /// What a server may have wrong, the likeliest first: mistakes of the oracle, and what can become of
-/// log-probabilities on their way.
+/// log-probabilities on their way, and one prompt in the place of all.
 ///
 /// Each says what it would answer to each prompt. What was told beside that has a likelihood: of tokens, whether
 /// they are the same; of log-probabilities, Cauchy's with the noise of right runs as its width, so that a mistake
@@ -32,6 +32,7 @@ struct Suspects {
     let rightHash: String
     /// The likeliest tokens behind the prompt; empty where none are told.
     let best: [Told.Likely]
+    let floor: Double?
     let golden: [KnownToken]
     /// The square of a log-probability's noise.
     let noise: Double
@@ -40,7 +41,7 @@ struct Suspects {
 
     /// The mean square of how far the log-probabilities are from those; nil where none are told.
     fileprivate func squares(from known: [KnownToken]) -> Double? {
-      Divergence(best, from: known)?.meanSquare
+      Divergence(best, floor: floor, from: known)?.meanSquare
     }
 
     fileprivate func cost(_ squares: Double?) -> Double {
@@ -60,10 +61,11 @@ struct Suspects {
     let weighed = observations.map(Weighed.init)
     let none = Ranked(
       name: Self.none, id: nil, likelihood: -weighed.reduce(0) { $0 + $1.none.sum }, explained: [])
-    let ranked = known.map { Self.ranked($0, weighed) } + Self.ofTelling(weighed) + [none]
-    // Forms of one mistake are one: the likeliest.
+    let ranked = known.map { Self.ranked($0, weighed) } + Self.ofTelling(weighed) + Self.ofOnePrompt(weighed)
+    // Who explains nothing is not suspected. Forms of one mistake are one: the likeliest.
     var seen: Set<String> = []
-    self.ranked = ranked.sorted { ($1.likelihood, $0.name) < ($0.likelihood, $1.name) }
+    self.ranked = (ranked.filter { !$0.explained.isEmpty } + [none])
+      .sorted { ($1.likelihood, $0.name) < ($0.likelihood, $1.name) }
       .filter { seen.insert($0.id ?? $0.name).inserted }
   }
 
@@ -117,6 +119,22 @@ struct Suspects {
       if cost.sum < none.sum, truth.sum > 0 { explained.insert(observation.prompt) }
     }
     return Ranked(name: suspect.name, id: suspect.id, likelihood: likelihood, explained: explained)
+  }
+
+  // MARK: - One prompt in the place of all
+
+  /// As many tokens whatever is asked, and the same where they are told.
+  private static func ofOnePrompt(_ observations: [Weighed]) -> [Ranked] {
+    let told = observations.map(\.observation)
+    guard let first = told.first, let count = first.count, told.count > 2,
+      told.allSatisfy({ $0.count == count && $0.hash == first.hash })
+    else { return [] }
+    let likelihood = -fitted - observations.reduce(0) { $0 + $1.none.logprobs }
+    return [
+      Ranked(
+        name: "the same \(count) tokens whatever is asked", id: nil, likelihood: likelihood,
+        explained: Set(told.filter(\.hasWrongTokens).map(\.prompt)))
+    ]
   }
 
   // MARK: - What becomes of log-probabilities on their way

@@ -84,7 +84,7 @@ package struct HTMLPage {
       </head>
       <body>
       <main>
-      \(blocks([head, matrix, wrongFirst, failed, undecided, expectedFailures, notAsked, mistakes, legend]))
+      \(blocks([head, matrix, found, wrongFirst, failed, undecided, expectedFailures, notAsked, mistakes, legend]))
       </main>
       </body>
       </html>
@@ -149,6 +149,19 @@ package struct HTMLPage {
       <div class="scroll"><table class="figures"><thead><tr><th scope="col">stage</th>\(heads)</tr></thead><tbody>
       \(rows.joined(separator: "\n"))
       </tbody></table></div>
+      </section>
+      """
+  }
+
+  /// What the answers of an endpoint show together, and who is suspected.
+  private var found: String {
+    guard let findings = report.findings else { return "" }
+    return """
+      <section>
+      <h2>Of the server</h2>
+      <ul>
+      \(findings.lines.map { "<li>\(theirs(Self.sentence($0), to: 500))</li>" }.joined(separator: "\n"))
+      </ul>
       </section>
       """
   }

@@ -46,7 +46,7 @@ func base64(_ bytes: [UInt8]) -> String {
 }
 
 /// A word of a shell's command that is the text, whatever is in it.
-func shellWord(_ text: String) -> String {
+package func shellWord(_ text: String) -> String {
   let isPlain = text.utf8.allSatisfy {
     switch $0 {
     case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
