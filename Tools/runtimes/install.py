@@ -92,8 +92,9 @@ def follow(command: list, log: Path, title: str, cwd: Path | None = None) -> Non
             or list(last)
             or ["nothing"]
         )
+        advice = "; PIP_EXTRA_INDEX_URL says where PyTorch's CPU build is" if "torch==" in errors[-1] else ""
         raise runs.Wrong(
-            f"{title} failed with exit {process.returncode}, saying: {errors[-1]}; the whole is in {log}"
+            f"{title} failed with exit {process.returncode}, saying: {errors[-1]}; the whole is in {log}{advice}"
         )
 
 

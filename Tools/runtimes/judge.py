@@ -6,7 +6,7 @@ of verdicts, what is wrong first, and the smallest case of each distinct failure
 Docs/Runtimes.md of these reports.
 
 install.py has to have made the environment of the run. Exit 0 if every run was judged, whatever the
-verdict; 2 if one could not be run, and then its older report stays.
+verdict; 2 if one could not be run, and then its older report stays. --cases asks some alone.
 """
 
 import argparse
@@ -41,23 +41,31 @@ def main() -> int:
     parser.add_argument("--from", dest="installed", metavar="DIR", type=Path, default=runs.INSTALLED,
                         help="where install.py made the environments (default: .build/runtimes)")  # fmt: skip
     parser.add_argument("--keep", action="store_true",
-                        help="also keep the kit's whole report and its page, RUN.json and RUN.html in .build/runtimes/reports")  # fmt: skip
+                        help="also keep the kit's whole report and its page, RUN.json and RUN.html in .build/runtimes/reports; "
+                        "of a run with a profile they also fail what the profile excuses")  # fmt: skip
+    parser.add_argument("--cases", metavar="IDS",
+                        help="ask these cases alone, ids or patterns with commas between; shows what came of them, "
+                        "writes no report, and exits with 1 if one fails")  # fmt: skip
     options = runs.parsed(parser)
     if not options.binary.is_file():
         raise runs.Wrong(f"there is no program {options.binary}: make it with "
                          "`swift build -c release --product pixtral-ref`, or say --binary")  # fmt: skip
     chosen = [(name, *runs.run_of(name)) for name in options.names]  # names are checked before anything runs
-    judged = 0
+    judged, failed = 0, False
     for name, folder, run in chosen:
         try:
-            judge(folder, run, options)
+            if options.cases:
+                failed |= ask(session(folder, run, options), run, options)
+            else:
+                judge(folder, run, options)
             judged += 1
         except runs.Wrong as wrong:
             print(f"judge.py: {name} could not be run: {wrong}", file=sys.stderr)
-    return 0 if judged == len(chosen) else 2
+    return 2 if judged < len(chosen) else int(failed)
 
 
-def judge(folder: str, run: dict, options) -> None:
+def session(folder: str, run: dict, options) -> str:
+    """The command of a run's session."""
     environment = (options.installed / run["environment"]).resolve()
     if not (environment / "installed.json").exists():
         raise runs.Wrong(f"its environment is not in {environment}; install.py {run['environment']} makes it")
@@ -66,9 +74,22 @@ def judge(folder: str, run: dict, options) -> None:
     for layout in ("hf", "mistral"):
         if f"{{{layout}}}" in run["command"]:
             places[layout] = checkpoint(layout, options)
-    session = filled(run["command"], {key: shlex.quote(str(path)) for key, path in places.items()})
+    return filled(run["command"], {key: shlex.quote(str(path)) for key, path in places.items()})
+
+
+def ask(session: str, run: dict, options) -> bool:
+    """Asks some cases, shows what came of them, and says whether one fails."""
+    command = [options.binary.resolve(), "conformance", "run", "--cases", options.cases, "--runtime", session]
+    command += ["--timeout", str(run.get("timeout", 60))]
+    code = subprocess.run(list(map(str, command)), check=False, cwd=runs.ROOT).returncode
+    if code not in (0, 1):
+        raise runs.Wrong(f"pixtral-ref ended with exit {code}")
+    return code == 1
+
+
+def judge(folder: str, run: dict, options) -> None:
     began = time.monotonic()
-    whole = conformance(session, run, options)
+    whole = conformance(session(folder, run, options), run, options)
     check(whole, run)
     report = reported(whole, folder, run, round(time.monotonic() - began))
     for path in (options.installed.resolve(), runs.ROOT):

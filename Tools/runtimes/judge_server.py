@@ -30,6 +30,7 @@ import runs
 SERVERS = runs.HERE / "servers.json"
 REPORTS = runs.REPORTS / "servers"
 READY, JUDGED, ENDED = 180, 600, 15  # seconds that a server may take to answer, to be judged, to end
+POOLED = ("verdict", "mean_kl", "interval", "noise", "prompts", "failed_prompts")
 MOST_FAILURES, MOST_SUSPECTS, LONGEST_DETAIL = 8, 3, 120
 
 
@@ -89,10 +90,11 @@ def write(name: str, server: dict, options) -> None:
     command = judge.filled(server["command"], {key: shlex.quote(place) for key, place in places.items()})
     model = judge.filled(server["model"], places) if server.get("model") else None
     url = f"http://127.0.0.1:{places['port']}"
-    with tempfile.TemporaryFile() as said:
+    # A server that is killed leaves its files behind.
+    with tempfile.TemporaryFile() as said, tempfile.TemporaryDirectory() as scratch:
         # A session of its own, so that what the server has started ends with it.
         process = subprocess.Popen(shlex.split(command), cwd=runs.ROOT, stdout=said, stderr=said,
-                                   start_new_session=True)  # fmt: skip
+                                   start_new_session=True, env=os.environ | {"TMPDIR": scratch})  # fmt: skip
         try:
             wait(process, url, said)
             began = time.monotonic()
@@ -202,7 +204,7 @@ def reported(name: str, server: dict, whole: dict, seconds: int) -> dict:
         "capabilities": found["capabilities"], "verdict": "failed" if kinds else "passed",
         "stages": {part: judge.counts(case for case in whole["cases"] if case["id"].split("/")[1] == part)
                    for part in parts},
-        "kl": pooled and {key: rounded(pooled[key]) for key in ("verdict", "mean_kl", "interval", "noise", "prompts")},
+        "kl": pooled and {key: rounded(pooled[key]) for key in POOLED},
         "suspects": [{"name": one["name"], "looks_like": one["looks_like"], "behind": round(one["behind"], 1)}
                      for one in found["suspects"][:MOST_SUSPECTS]],
         "failures": [{"case": case["id"], "verdict": case["verdict"], "looks_like": case["looks_like"],

@@ -25,10 +25,17 @@ runtime, in one arithmetic, with its own preprocessing where it has one. This pa
 written by hand, but for the notes of those who wrote the adapters
 ([Tools/runtimes](../Tools/runtimes/README.md)).
 
-Two commands repeat a row, with a built pixtral-ref and Python 3.11; RUN is its first column:
+Two commands repeat a row, with Python 3.11 and a built pixtral-ref (`make build`), from the top of a checkout; RUN
+is its first column:
 
     python3.11 Tools/runtimes/install.py RUN
     python3.11 Tools/runtimes/judge.py RUN
+    git diff Fixtures/runtimes/RUN.json
+    python3.11 Tools/runtimes/judge.py RUN --cases CASE
+
+If pip does not find `torch==2.13.0+cpu`, set `PIP_EXTRA_INDEX_URL` to the address that PyTorch's site gives for CPUs.
+judge.py writes the report anew, and git shows what differs: date, suite and seconds alone, if the row is repeated.
+The last line asks one case of this page alone and shows what came of it; by the cases' own rule, in a row with *, too.
 
 A cell has what became of the cases of a stage, *passed / failed / undecided / unsupported*; a dash is a stage
 that the runtime does not have, or its adapter does not reach.
@@ -43,7 +50,10 @@ that the runtime does not have, or its adapter does not reach.
   that it has made itself. That it differs from mistral-common is no failure here.
 
 *First wrong* is the first operation that is off, in the order of the data, and the mistake of
-[Faults.md](Faults.md) that explains it, where one does.
+[Faults.md](Faults.md) that explains it, where one does. Behind the table, the name of a run leads to its report, which
+also has why cases are unsupported; a kind of failure has one place, name and manner, its smallest case is the first in
+the order of the cases, and eight kinds of a run are shown. Distances and limits are those of the case
+([Cases.md](Cases.md#how-a-verdict-is-reached)). Seconds depend on the machine.
 """
 
 
@@ -107,6 +117,7 @@ def quantised() -> list[str]:
         "says how). *Arithmetic*: llama.cpp beside pixtral-ref on llama.cpp's own weights, made float32 by gguf-py; products are",
         "computed anew from rows rounded to 8 bits, which is the method and no mistake. *Representation*: pixtral-ref on those",
         "weights beside pixtral-ref on the original ones; it is reported, and never fails. KL is a mean in nats, with 95%.", "",
+        "    python3.11 Tools/runtimes/install.py llama-cpp",
         "    .build/runtimes/llama-cpp/venv/bin/python Tools/runtimes/quantised.py q8_0 q4_k_m [--plant]", "",
         "| weights | arithmetic | worst product, times its noise | places | KL in texts | in images | behind an image | same likeliest token |",
         "|---|---|---|---|---|---|---|---|",
@@ -137,9 +148,14 @@ def servers() -> list[str]:
         return []
     lines = [
         "## Servers", "",
-        "Servers of seeded:small, judged over HTTP by the stage `endpoint` ([Conformance.md](Conformance.md#an-endpoint)). NAME is",
-        "the first column; a server that has an environment needs `install.py` first, as its folder's runs.json says:", "",
+        "Servers of seeded:small, judged over HTTP by the stage `endpoint` ([Conformance.md](Conformance.md#an-endpoint)); one with",
+        "† has other weights (`--other-weights`). NAME is the first column. `--list` has the environment of each, which",
+        "`install.py` makes; pixtral-ref-serve is built by `make serve`:", "",
+        "    python3.11 Tools/runtimes/judge_server.py --list",
+        "    python3.11 Tools/runtimes/install.py ENVIRONMENT",
         "    python3.11 Tools/runtimes/judge_server.py NAME", "",
+        "A star has the meaning that it has above: the server is judged by transformers' rule of images (`--images huggingface`).",
+        "A cell of *it tells* is what was found out by asking.", "",
         "| server | it tells | verdict | tokens | log-probabilities | influence | errors | keeps | suspected first | what was found first |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
@@ -154,8 +170,15 @@ def servers() -> list[str]:
         first = one["failures"][0] if one["failures"] else None
         what = f"`{first['case']}`: {cell(first['detail'])}" if first else "nothing"
         verdict = one["verdict"] if one["verdict"] == "passed" else f"**{one['verdict']}**"
-        lines.append("| " + " | ".join([f"`{one['server']}`", tells, verdict, *cells, named, what]) + " |")
-    return [*lines, ""]
+        name = f"`{one['server']}`" + ("*" if "huggingface" in one["options"] else "")
+        name += "" if one["weights"] == "seeded:small" else "†"
+        lines.append("| " + " | ".join([name, tells, verdict, *cells, named, what]) + " |")
+    known = json.loads((runs.HERE / "servers.json").read_text(encoding="utf-8"))
+    notes = [f"- `{one['server']}`, {one['arithmetic']}: {known[one['server']]['notes']}" for one in found
+             if known[one["server"]].get("notes")]  # fmt: skip
+    missing = [f"`{name}`" for name in known if name not in {one["server"] for one in found}]
+    left = [f"Not judged yet: {', '.join(missing)}.", ""] if missing else []
+    return [*lines, "", *notes, *([""] if notes else []), *left]
 
 
 def suites(rows: list[dict]) -> list[str]:
@@ -164,7 +187,8 @@ def suites(rows: list[dict]) -> list[str]:
         f"`{row['run']}` ({row['suite']['version']})" for row in rows if row["suite"]["version"] != current
     ]
     of = sorted({row["suite"]["sha256"][:12] for row in rows})
-    return [f"Suite {current} (SHA-256 {', '.join(of)} …)."] + (
+    each = " …; each report says its own" if len(of) > 1 else " …"
+    return [f"Suite {current} (SHA-256 of Fixtures/manifest.json: {', '.join(of)}{each})."] + (
         [f"Older: {', '.join(older)}."] if older else []
     )
 
@@ -208,7 +232,8 @@ def section(folder: dict, judged: list[tuple[dict, dict]]) -> str:
     lines = [f"## {folder['runtime']}", "", folder["about"], ""]
     for run, report in judged:
         notes = f" {run['notes']}" if run.get("notes") else ""
-        lines.append(f"- `{run['id']}`: {report['verdict']}, in {report['seconds']:,} s.{notes}")
+        link = f"[`{run['id']}`](../Fixtures/runtimes/{run['id']}.json)"
+        lines.append(f"- {link}: {report['verdict']}, in {report['seconds']:,} s.{notes}")
     lines += ["", *failures(judged)]
     threads = sorted({thread(entry) for run, _ in judged for entry in run.get("upstream", [])})
     if threads:
