@@ -10,8 +10,8 @@ package struct ModelCase {
   package let json: JSON
   package let expected: Safetensors
 
-  package init(_ name: String) throws {
-    folder = "\(fixtures)/cases/model/tiny/\(name)"
+  package init(_ name: String, of model: String = "tiny") throws {
+    folder = "\(fixtures)/cases/model/\(model)/\(name)"
     json = try JSON(file: "\(folder)/case.json")
     expected = try Safetensors("\(folder)/expected.safetensors")
   }

@@ -211,12 +211,13 @@ private final class OperationJudge: TraceRecorder {
 
   /// The candidate's tap as a matrix like that of the run; nil if it has none of that shape.
   private func found<Scalar>(_ name: String, like value: Matrix<Scalar>) -> TapView? {
-    if let pair = pairs[name] {
+    let isLogits = name == ModelTap.logits.rawValue
+    // Of a case that keeps some rows the candidate is still computed anew whole.
+    if let pair = pairs[name], pair.kept == nil || isLogits {
       guard let found = pair.found, found.columns == value.columns, found.tensor.digest == nil else {
         return nil
       }
-      let isWhole = found.rows == value.rows && pair.kept == nil
-      return isWhole || name == ModelTap.logits.rawValue && found.rows <= value.rows ? found : nil
+      return found.rows == value.rows || isLogits && found.rows < value.rows ? found : nil
     }
     guard let tensor = candidates[name] else { return nil }
     return TapView.readings(

@@ -83,6 +83,17 @@ struct JudgeTests {
     }
   }
 
+  @Test("Of a case that keeps few rows each operation is computed anew from all rows that the candidate has")
+  func byItselfOfFewRows() throws {
+    let small = try Checkpoint("seeded:small")
+    let comparison = try ModelCase("image", of: "small").judge(.tanhGELU, small)
+    guard case .off(let off, let between) = try comparison.anew(small) else {
+      return #expect(Bool(false), "nothing was computed anew")
+    }
+    #expect(off.map(\.name) == ["adapter.gelu"])
+    #expect(between.isEmpty)
+  }
+
   @Test("Every fault is tried")
   func all() { #expect(Set(Self.shown.map(\.0)) == Set(Fault.allCases)) }
 }
