@@ -22,6 +22,8 @@ struct ReadmeTests {
     let commands = try commands()
     let binary = try #require(program([]).executableURL?.path)
     #expect(commands.count >= 8, "README must show more commands of the program")
+    let small = SmallServer(self)
+    defer { small.end() }
     for command in commands {
       // What another runtime would have written, and a checkpoint of the reader's own.
       if command.contains("yours.safetensors") {
@@ -29,13 +31,14 @@ struct ReadmeTests {
           atPath: "\(folder.path)/reference/trace.safetensors", toPath: "\(folder.path)/yours.safetensors")
       }
       let process = try program(
-        command.map { word in
+        try command.map { word in
           switch word {
           // Of the full shape a test can only try that the options are right.
           case "seeded:pixtral-large": "seeded:tiny"
           case "FOLDER": "tiny-mistral"
           // A runtime at hand.
           case "COMMAND": "\(binary) conformance session"
+          case "URL": try small.url
           default: word
           }
         }, in: folder.path)
@@ -50,6 +53,29 @@ struct ReadmeTests {
       process.waitUntilExit()
       #expect(process.terminationStatus == 0, "pixtral-ref \(command.joined(separator: " ")): \(message)")
     }
+  }
+
+  /// A server of seeded:small, from when its address is first wanted.
+  private final class SmallServer {
+    private let process: Process?
+    private let out = Pipe()
+
+    init(_ test: ReadmeTests) {
+      process = try? program(["serve", "--checkpoint", "seeded:small", "--port", "0"], in: test.folder.path)
+      process?.standardOutput = out
+    }
+
+    /// As the server's first line has it.
+    var url: String {
+      get throws {
+        try process?.run()
+        let line = String(decoding: out.fileHandleForReading.availableData, as: UTF8.self)
+        let start = try #require(line.range(of: "http://")).lowerBound
+        return String(line[start...].prefix { !$0.isWhitespace && $0 != "," })
+      }
+    }
+
+    func end() { if process?.isRunning == true { process?.terminate() } }
   }
 
   /// A server is told to end once it says that it serves. It fetches nothing, for a test may have no network.
