@@ -13,6 +13,7 @@ import argparse
 import collections
 import datetime
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -133,8 +134,9 @@ def conformance(session: str, run: dict, options) -> dict:
         shown = sys.stderr.isatty()
         if shown:
             print(f"{run['id']}: {', '.join(run['stages'])}", file=sys.stderr)
+        # What Python says of a set is in the order of its hashes.
         result = subprocess.run(list(map(str, command)), check=False, stdout=subprocess.PIPE, cwd=runs.ROOT,
-                                stderr=None if shown else errors)  # fmt: skip
+                                stderr=None if shown else errors, env=os.environ | {"PYTHONHASHSEED": "0"})  # fmt: skip
         errors.seek(0)
         said = errors.read().decode(errors="replace").strip()
     if result.returncode not in (0, 1):

@@ -155,7 +155,7 @@ def servers() -> list[str]:
         "    python3.11 Tools/runtimes/install.py ENVIRONMENT",
         "    python3.11 Tools/runtimes/judge_server.py NAME", "",
         "A star has the meaning that it has above: the server is judged by transformers' rule of images (`--images huggingface`).",
-        "A cell of *it tells* is what was found out by asking.", "",
+        "A cell of *it tells* is what was found out by asking. Four cases of every server are of the other rule, and unsupported.", "",
         "| server | it tells | verdict | tokens | log-probabilities | influence | errors | keeps | suspected first | what was found first |",
         "|---|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
