@@ -43,7 +43,9 @@ extension Asking {
       return verdict(onCount: count, expected, question)
     }
     guard let found = answer["tokens"]?.integers else {
-      return CaseVerdict(question, .malformed, "no array of integers under tokens")
+      let what =
+        answer["count"] == nil ? "no array of integers under tokens" : "no number of tokens under usage"
+      return CaseVerdict(question, .malformed, what)
     }
     return explained(verdict(onTokens: found, expected, question), FaultAnswers.written(found))
   }

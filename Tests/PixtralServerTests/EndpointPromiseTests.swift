@@ -29,15 +29,50 @@ extension EndpointVerdictTests {
         == "no log-probabilities, which it has told before")
   }
 
-  @Test("Fewer places than were asked are malformed, unless the answer has ended")
+  /// The first place alone.
+  private static let first = ofScaled {
+    replacing("content", $0) { if case .array(let list) = $0 { .array([list[0]]) } else { $0 } }
+  }
+
+  @Test("Fewer places than were asked are malformed")
   func fewerPlaces() async throws {
-    let first = Self.ofScaled {
-      Self.replacing("content", $0) { if case .array(let list) = $0 { .array([list[0]]) } else { $0 } }
+    let report = try await Self.report(Self.first)
+    #expect(
+      try Self.verdict("endpoint/logprobs/scaled", report).detail
+        == "log-probabilities of 1 places, and not of 6")
+  }
+
+  @Test("An answer that ends where the right one goes on fails")
+  func endsEarly() async throws {
+    let report = try await Self.report { Self.replacing("finish_reason", Self.first($0)) { _ in "stop" } }
+    #expect(
+      try Self.verdict("endpoint/logprobs/scaled", report).detail == "the answer ends behind 1 of 6 tokens")
+  }
+
+  @Test("Log-probabilities that are lacking say nothing of the tokens")
+  func tokensApart() async throws {
+    let report = try await Self.report(Self.ofScaled { Self.replacing("logprobs", $0) { _ in .null } })
+    #expect(try Self.verdict("endpoint/tokens/scaled", report).verdict == .passed)
+  }
+
+  @Test("The whole has not passed where a prompt has no log-probabilities")
+  func unanswered() async throws {
+    let report = try await Self.report(Self.ofScaled { Self.replacing("logprobs", $0) { _ in .null } })
+    let found = try #require(report.findings?.json["log_probabilities"])
+    #expect(found["verdict"] == "undecided")
+    #expect(found["unanswered_prompts"] == .integer(1))
+  }
+
+  @Test(
+    "Log-probabilities beyond every measure fail, and break nothing",
+    arguments: [1e150, -1e150, 1e308, -9999])
+  func beyondMeasure(value: Double) async throws {
+    let report = try await Self.report { Self.logprobs($0) { $0 < -4.5 ? value : 0 } }
+    #expect(try Self.verdict("endpoint/logprobs/text", report).verdict == .failed)
+    let moves = report.verdicts.filter {
+      $0.id.hasPrefix("endpoint/influence/") && $0.distance?.isNaN == true
     }
-    let cut = try await Self.report(first)
-    #expect(try Self.verdict("endpoint/logprobs/scaled", cut).verdict == .malformed)
-    let ended = try await Self.report { Self.replacing("finish_reason", first($0)) { _ in "stop" } }
-    #expect(try Self.verdict("endpoint/logprobs/scaled", ended).verdict == .passed)
+    #expect(moves.isEmpty)
   }
 
   @Test("A place with fewer likely tokens than before is malformed")
@@ -49,6 +84,17 @@ extension EndpointVerdictTests {
     #expect(
       try Self.verdict("endpoint/logprobs/scaled", report).detail
         == "the 1 likeliest tokens of place 0, and not 20")
+  }
+
+  @Test("A server whose list has a token less, for two are spelled alike, is not malformed")
+  func oneFewer() async throws {
+    let report = try await Self.report(
+      Self.ofScaled {
+        Self.replacing("top_logprobs", $0) { list in
+          if case .array(let list) = list { .array(Array(list.dropLast())) } else { list }
+        }
+      })
+    #expect(try Self.verdict("endpoint/logprobs/scaled", report).verdict == .passed)
   }
 
   @Test("Likely tokens that are missing in the list fail, whatever stands in their place")
@@ -67,7 +113,9 @@ extension EndpointVerdictTests {
   func broken() async throws {
     let report = try await Self.liveReport { Self.replacing("logprob", $0) { .string($0.plainText) } }
     #expect(try Self.verdict("endpoint/logprobs/text", report).verdict == .crashed)
-    #expect(report.findings?.lines.contains { $0.hasPrefix("asked for log-probabilities, it says") } == true)
+    #expect(
+      report.findings?.lines.contains { $0.hasPrefix("asked for log-probabilities, the server fails") }
+        == true)
   }
 
   @Test("The chosen token has the log-probability that it has in the list")
@@ -102,6 +150,7 @@ extension EndpointVerdictTests {
       let client = PixtralConformance.HTTPClient("http://127.0.0.1:\(port)", key: nil, timeout: 20)
       return try Endpoint(client, place: "test", tokenizer: fixtureTokenizer()).server.capabilities.counts
     }
+    withExtendedLifetime(server) {}
     #expect(endpoint)
   }
 
@@ -161,17 +210,30 @@ struct EndpointTransportTests {
     let status = try await elsewhere { [port = server.port] in
       try PixtralConformance.HTTPClient("http://127.0.0.1:\(port)", key: nil, timeout: 20).get("/").status
     }
+    withExtendedLifetime(server) {}
     #expect(status == 200)
   }
 
-  @Test("A key that a server says back is not kept")
-  func key() async throws {
-    let server = try await OtherServer { _, _ in (401, "no such key: TOP.SECRET") }
-    let body = try await elsewhere { [port = server.port] in
-      try PixtralConformance.HTTPClient("http://127.0.0.1:\(port)", key: "TOP.SECRET", timeout: 20).get("/")
-        .body
+  @Test("Nobody waits for an hour")
+  func patience() async throws {
+    let server = try await OtherServer(retryAfter: "3600") { _, _ in (429, "{}") }
+    let status = try await elsewhere { [port = server.port] in
+      try PixtralConformance.HTTPClient("http://127.0.0.1:\(port)", key: nil, timeout: 20).get("/").status
     }
-    #expect(String(decoding: body, as: UTF8.self) == "no such key: KEY")
+    withExtendedLifetime(server) {}
+    #expect(status == 429)
+  }
+
+  @Test(
+    "A key that a server says back is not kept, unless it is too short to be a secret",
+    arguments: [("sk-1234567890ab", "KEY"), ("token", "token")])
+  func key(key: String, kept: String) async throws {
+    let server = try await OtherServer { _, _ in (401, "no such key: \(key)") }
+    let body = try await elsewhere { [port = server.port] in
+      try PixtralConformance.HTTPClient("http://127.0.0.1:\(port)", key: key, timeout: 20).get("/").body
+    }
+    withExtendedLifetime(server) {}
+    #expect(String(decoding: body, as: UTF8.self) == "no such key: \(kept)")
   }
 
   @Test("A recording says what was declared of its server")
@@ -206,6 +268,6 @@ struct EndpointTransportTests {
   @Test("An address loses what is no part of it", arguments: ["http://a:1/v1/", "http://a:1/", "http://a:1"])
   func address(text: String) throws { #expect(try Endpoint.address(text) == "http://a:1") }
 
-  @Test("A user's password is not shown")
-  func password() { #expect(Endpoint.shown("http://u:p@a:1/b@c") == "http://a:1/b@c") }
+  @Test("A user's password is not shown", arguments: ["http://u:p@a:1/b@c", "http://u:p@ss@a:1/b@c"])
+  func password(address: String) { #expect(Endpoint.shown(address) == "http://a:1/b@c") }
 }

@@ -134,13 +134,19 @@ final class OtherServer: Sendable {
   let port: Int
   private let task: Task<Void, any Error>
 
+  /// - retryAfter: the header, in every reply.
   /// - reply: to a path and a body, a status and a body.
-  init(_ reply: @escaping @Sendable (String, String) async throws -> (Int, String)) async throws {
+  init(
+    retryAfter: String? = nil,
+    _ reply: @escaping @Sendable (String, String) async throws -> (Int, String)
+  ) async throws {
     let (ports, listening) = AsyncStream<Int>.makeStream()
     let responder = CallbackResponder { (request: Request, _: BasicRequestContext) in
       let body = try await request.body.collect(upTo: 1 << 24)
       let (status, text) = try await reply(request.uri.path, String(buffer: body))
-      return Response(status: .init(code: status), body: .init(byteBuffer: .init(string: text)))
+      var response = Response(status: .init(code: status), body: .init(byteBuffer: .init(string: text)))
+      if let retryAfter { response.headers[.retryAfter] = retryAfter }
+      return response
     }
     let application = Application(
       responder: responder, configuration: .init(address: .hostname("127.0.0.1", port: 0)),

@@ -248,8 +248,10 @@ def rendered(request, tokenizer, rule="mistral"):
     plain = text_oracle.grid
     if rule == "huggingface" and plain is RIGHT_GRID:
         text_oracle.grid = HUGGING_FACE_GRID
-    found = text_oracle.answer({"request": request, "form": "openai"}, tokenizer)
-    text_oracle.grid = plain
+    try:
+        found = text_oracle.answer({"request": request, "form": "openai"}, tokenizer)
+    finally:
+        text_oracle.grid = plain
     return found["tokens"], [(one["columns"], one["rows"]) for one in found["images"]]
 
 
@@ -335,7 +337,10 @@ def noise_of(arguments):
 def noise_of_torch(model, tokenizer, right, request):
     """How far a prompt by transformers' rule is from itself with torchvision's pixels, which are right, too."""
     tokens, _, given, logprobs = right
-    pixels = lambda rgb, right: smoothed_by_torch(rgb, (right.shape[2] // 16, right.shape[1] // 16))  # noqa: E731
+
+    def pixels(rgb, by_pillow):
+        return smoothed_by_torch(rgb, (by_pillow.shape[2] // 16, by_pillow.shape[1] // 16))
+
     used = inputs(request, tokenizer, "huggingface", pixels)[1]
     found = logits(model, tokens + given[:-1], used, POSITIONS)
     return divergence(logprobs[-POSITIONS:], answer.log_probabilities(found))

@@ -43,11 +43,13 @@ def main() -> int:
                         help="where install.py made the environments (default: .build/runtimes)")  # fmt: skip
     parser.add_argument("--keep", action="store_true",
                         help="also keep the kit's whole report and its page, RUN.json and RUN.html in .build/runtimes/reports; "
-                        "of a run with a profile they also fail what the profile excuses")  # fmt: skip
+                        "there, cases that the profile of a run excuses have failed")  # fmt: skip
     parser.add_argument("--cases", metavar="IDS",
                         help="ask these cases alone, ids or patterns with commas between; shows what came of them, "
                         "writes no report, and exits with 1 if one fails")  # fmt: skip
     options = runs.parsed(parser)
+    if options.cases and options.keep:
+        parser.error("--keep is for whole runs: leave out --cases")
     if not options.binary.is_file():
         raise runs.Wrong(f"there is no program {options.binary}: make it with "
                          "`swift build -c release --product pixtral-ref`, or say --binary")  # fmt: skip

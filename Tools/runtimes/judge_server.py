@@ -27,7 +27,6 @@ from pathlib import Path
 import judge
 import runs
 
-SERVERS = runs.HERE / "servers.json"
 REPORTS = runs.REPORTS / "servers"
 READY, JUDGED, ENDED = 180, 600, 15  # seconds that a server may take to answer, to be judged, to end
 POOLED = ("verdict", "mean_kl", "interval", "noise", "prompts", "failed_prompts")
@@ -47,7 +46,7 @@ def main() -> int:
                         help="also keep all that was asked and said, as DIR/NAME.jsonl")  # fmt: skip
     parser.add_argument("--list", action="store_true", help="list the servers and their environments")
     options = parser.parse_args()
-    known = servers()
+    known = runs.servers()
     if options.list:
         for name, server in known.items():
             print(f"{name:34} {server['environment'] or 'pixtral-ref itself'}")
@@ -68,11 +67,6 @@ def main() -> int:
         except runs.Wrong as wrong:
             print(f"judge_server.py: {name} could not be judged: {wrong}", file=sys.stderr)
     return 0 if judged == len(options.names) else 2
-
-
-def servers() -> dict[str, dict]:
-    """The servers, by their names, in the order of the file."""
-    return json.loads(SERVERS.read_text(encoding="utf-8"))
 
 
 def write(name: str, server: dict, options) -> None:

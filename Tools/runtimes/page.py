@@ -173,7 +173,12 @@ def servers() -> list[str]:
         name = f"`{one['server']}`" + ("*" if "huggingface" in one["options"] else "")
         name += "" if one["weights"] == "seeded:small" else "†"
         lines.append("| " + " | ".join([name, tells, verdict, *cells, named, what]) + " |")
-    known = json.loads((runs.HERE / "servers.json").read_text(encoding="utf-8"))
+    known = runs.servers()
+    for one in found:
+        if one["server"] not in known:
+            raise runs.Wrong(
+                f"Fixtures/runtimes/servers/{one['server']}.json is of no server of servers.json: delete it"
+            )
     notes = [f"- `{one['server']}`, {one['arithmetic']}: {known[one['server']]['notes']}" for one in found
              if known[one["server"]].get("notes")]  # fmt: skip
     missing = [f"`{name}`" for name in known if name not in {one["server"] for one in found}]

@@ -46,6 +46,11 @@ def folders() -> dict[str, dict]:
     return found
 
 
+def servers() -> dict[str, dict]:
+    """The servers of servers.json, by their names, in its order."""
+    return json.loads((HERE / "servers.json").read_text(encoding="utf-8"))
+
+
 def read(path: Path) -> dict:
     place = path.relative_to(ROOT)
     try:

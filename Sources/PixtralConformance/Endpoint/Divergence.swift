@@ -27,7 +27,7 @@ struct Divergence {
       let logprob = at.map { free.remove(at: $0).logprob } ?? min(least, one.logprob)
       if at != nil || one.logprob > least { compared += 1 }
       let step = one.logprob - logprob
-      kl += exp(logprob) * (expm1(step) - step)
+      kl += Self.term(logprob, one.logprob)
       p += exp(logprob)
       q += exp(one.logprob)
       squares += step * step
@@ -36,7 +36,7 @@ struct Divergence {
     // Likely tokens that are not told are at most as likely as the least that is.
     for token in free where floor.map({ token.logprob > $0 }) ?? false {
       let step = floor! - token.logprob
-      kl += exp(token.logprob) * (expm1(step) - step)
+      kl += Self.term(token.logprob, floor!)
       p += exp(token.logprob)
       q += exp(floor!)
       squares += step * step
@@ -49,6 +49,13 @@ struct Divergence {
     }
     self.kl = kl
     meanSquare = compared > 0 ? squares / Double(compared) : .infinity
+  }
+
+  /// What a token adds whose log-probability should be the first of two: p · (e^step − 1 − step).
+  private static func term(_ known: Double, _ told: Double) -> Double {
+    let (p, step) = (exp(known), told - known)
+    // Where p is no number of a double but 0, the second factor may be infinite.
+    return p > 0 ? p * (expm1(step) - step) : exp(told)
   }
 
   /// Of one token and all others together.
@@ -90,6 +97,10 @@ struct MeanInterval {
     error = (variance / count).squareRoot()
     half = Self.t(count - 1) * error
   }
+
+  /// The ends of the interval, of what is never negative.
+  var low: Double { max(0, mean - (half ?? 0)) }
+  var high: Double { mean + (half ?? 0) }
 
   /// The 97.5th percentile of Student's t, by the first terms of its expansion about the normal one.
   private static func t(_ freedom: Double) -> Double {

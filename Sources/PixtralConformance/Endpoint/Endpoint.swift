@@ -38,7 +38,7 @@ package final class Endpoint: Answering {
       throw refuse(
         "the tokens of a prompt, of /tokenize or of return_token_ids, their number under usage, or log-probabilities",
         can.trouble ?? server.firstAnswer,
-        server.isRefusingKeys ? "give --key" : "give --model if that is another")
+        server.isRefusingKeys ? "give --key" : can.trouble == nil ? "give --model if that is another" : "")
     }
     description = RuntimeDescription(
       name: server.model, version: place, arithmetic: declared.arithmetic,
@@ -62,16 +62,17 @@ package final class Endpoint: Answering {
     let hasPort = host.count == 2 && Int(host[1]) != nil
     guard isWeb || hasPort, !address.contains(where: { "?# ".contains($0) || $0.isNewline }) else {
       throw InputError(
-        .wrongArgument, "--endpoint \(shortened(text))",
-        expected: "http://HOST:PORT, or a file that --bodies has kept", found: "no such file, and no address")
+        .wrongArgument, "--endpoint \(shortened(shown(text)))",
+        expected: "http://HOST:PORT, or a file that --bodies has kept",
+        found: "no address, and no file that can be read")
     }
     return String(address)
   }
 
   /// The address as it may be shown: without a user's name and password.
   package static func shown(_ address: String) -> String {
-    guard let end = address.firstRange(of: "://")?.upperBound, let at = address.firstIndex(of: "@"),
-      !address[end..<at].contains("/")
+    guard let end = address.firstRange(of: "://")?.upperBound,
+      let at = address[end...].prefix(while: { $0 != "/" }).lastIndex(of: "@")
     else { return address }
     return String(address[..<end] + address[address.index(after: at)...])
   }
@@ -114,6 +115,9 @@ package final class Endpoint: Answering {
         let isWhole = server.capabilities.tokens == .tokenize
         let sent = isWhole ? members : members.filter { told.contains($0.key.text) }
         let form = (try? value("form")) == nil ? ChatRequest.Form.mistral : .openAI
+        guard !isRuledOtherwise(request, form) else {
+          return .unsupported("the server follows another rule for an image that is scaled")
+        }
         guard tokens(of: request, form) == tokens(of: .dictionary(sent), .openAI) else {
           return .unsupported("what can be sent of the request in OpenAI's form says something else")
         }
@@ -145,8 +149,8 @@ package final class Endpoint: Answering {
     case told([Int])
     /// Not them, but perhaps their number.
     case none
-    /// The server has told others before, and not these.
-    case failed(String)
+    /// The server has told others before, and of these this.
+    case lacking(Server.Outcome)
   }
 
   /// The tokens of a prompt of the suite, as a completion tells them, or else /tokenize.
@@ -158,10 +162,17 @@ package final class Endpoint: Answering {
     let tokens: PromptTokens
     do throws(NoReply) {
       let reply = try server.tokens(members.map { ($0.key.text, $0.value) })
+      let message = Server.message(reply.json, reply.text)
       tokens =
-        reply.told["tokens"]?.integers.map { .told($0) }
-        ?? .failed("/tokenize says with status \(reply.status): \(Server.message(reply.json, reply.text))")
-    } catch { tokens = .failed("/tokenize: \(error)") }
+        switch (reply.told["tokens"]?.integers, reply.status) {
+        case (let found?, _): .told(found)
+        case (nil, 200): .lacking(.malformed("no tokens of /tokenize, which it has told before"))
+        // A route that takes no images, say: then the number has to do.
+        case (nil, 400..<500) where told.count != nil: .none
+        case (nil, 400..<500): .lacking(.refused(reply.status, "/tokenize: \(message)"))
+        default: .lacking(.crashed("/tokenize, status \(reply.status): \(message)"))
+        }
+    } catch { tokens = .lacking(error.outcome) }
     tokenized[prompt] = tokens
     return tokens
   }
@@ -173,6 +184,18 @@ package final class Endpoint: Answering {
     else { return nil }
     let grids = chat.loadImages(loader).map { $0.map { ImageRule.m1.grid($0.size) } }
     return try? template(chat, grids: grids).tokens
+  }
+
+  /// Whether an image of a request is so large that transformers' rule may give it other tokens.
+  private func isRuledOtherwise(_ request: PythonValue, _ form: ChatRequest.Form) -> Bool {
+    let loader = ImageLoader()
+    guard declared.images == .huggingface,
+      let chat = try? ChatRequest(request, place: "request", folder: ".", images: loader, form: form)
+    else { return false }
+    return chat.loadImages(loader).contains { image in
+      guard let size = try? image.get().size else { return false }
+      return max(size.width, size.height) > ImageRule.m1.longestSide
+    }
   }
 
   /// The answer of a session in what came: an answer, a refusal, or what is neither.
@@ -196,12 +219,14 @@ package final class Endpoint: Answering {
   ) throws -> String {
     let reply: Reply
     do throws(NoReply) { reply = try transport.get("/v1/models") } catch {
-      throw refuse("a server that answers", error.description, "")
+      throw transport.failure ?? refuse("a server that answers", error.description, "")
     }
     guard reply.status == 200 else {
       throw refuse("status 200 of /v1/models", "\(reply.status)", reply.status == 401 ? "give --key" : "")
     }
-    let listed = try JSON(parsing: String(decoding: reply.body, as: UTF8.self), place: "/v1/models")
+    let listed = try JSON(
+      parsing: String(decoding: reply.body, as: UTF8.self), place: "/v1/models", values: Server.mostValues,
+      roundsIntegers: true)
     guard case .array(let models)? = listed["data"], case .string(let id)? = models.first?["id"] else {
       throw refuse("the name of a model under /v1/models", "none", "give --model")
     }

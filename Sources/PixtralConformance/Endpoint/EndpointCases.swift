@@ -68,6 +68,14 @@ struct EndpointCases {
     }
   }
 
+  /// The same, and on what lacks its log-probabilities.
+  private func unlikely(_ question: ConformanceCase, _ outcome: Server.Outcome) -> CaseVerdict? {
+    if case .told(let told) = outcome, let lack = told.lacksLogprobs {
+      return CaseVerdict(question, .malformed, lack)
+    }
+    return unanswered(question, outcome)
+  }
+
   /// A verdict where no log-probabilities are told: that is a lack, unless asking for them breaks the server.
   private func withoutLogprobs(_ question: ConformanceCase) -> CaseVerdict {
     server.capabilities.trouble.map { CaseVerdict(question, .crashed, $0) }
@@ -80,6 +88,7 @@ struct EndpointCases {
     let prompt = suite.prompt(of: question) ?? ""
     let outcome = outcome(prompt)
     guard case .told(let told) = outcome else { return unanswered(question, outcome)! }
+    if let lack = told.lacksTokens { return CaseVerdict(question, .malformed, lack) }
     let expected = question.expect["tokens"]?.integers ?? []
     switch endpoint.tokens(of: prompt, told) {
     case .told(let found):
@@ -88,7 +97,8 @@ struct EndpointCases {
           question, .failed, "usage counts \(count) tokens, and \(found.count) are told")
       }
       return asking.verdict(onTokens: found, expected, question)
-    case .failed(let why): return CaseVerdict(question, .crashed, why)
+    case .lacking(let outcome):
+      if let verdict = unanswered(question, outcome) { return verdict }
     case .none: break
     }
     guard let count = told.count else {
@@ -105,15 +115,19 @@ struct EndpointCases {
     }
     let prompt = suite.prompt(of: question) ?? ""
     guard let (told, golden) = try toldAndKnown(prompt) else {
-      return unanswered(question, outcome(prompt)) ?? withoutLogprobs(question)
+      return unlikely(question, outcome(prompt)) ?? withoutLogprobs(question)
     }
     guard let noise = golden.noise[endpoint.description.arithmetic] else {
       return CaseVerdict(question, .unsupported, "right runs overflow in this arithmetic")
     }
     let found = divergences(told, golden)
+    if found.isCutOff {
+      return CaseVerdict(
+        question, .failed, "the answer ends behind \(told.positions.count) of \(golden.answer.count) tokens")
+    }
     let behind = mean(found.behind)
     let own = found.own.isEmpty ? 0 : mean(found.own)
-    let kl = max(behind, own)
+    let kl = found.kl
     let verdict = verdict(kl, noise: noise)
     let detail =
       verdict == .passed
@@ -127,25 +141,41 @@ struct EndpointCases {
 
   /// nil if the server tells no log-probabilities behind a prompt.
   func toldAndKnown(_ prompt: String) throws -> (told: Told, golden: Golden)? {
-    guard isAsked(prompt), case .told(let told) = outcome(prompt),
+    guard isAsked(prompt), case .told(let told) = outcome(prompt), told.lacksLogprobs == nil,
       told.positions.first?.best.isEmpty == false
     else { return nil }
     return (told, try suite.golden(prompt))
   }
 
-  /// The divergence at each place behind a prompt, as long as the answer is the known one, and at each of the
-  /// prompt's own tokens.
-  func divergences(_ told: Told, _ golden: Golden) -> (behind: [Double], own: [Double]) {
+  /// How far a server's log-probabilities are from what is right.
+  struct Divergences {
+    /// At each place behind the prompt, as long as the answer is the known one; at each of the prompt's own tokens.
     var behind: [Double] = []
+    var own: [Double] = []
+    /// Whether the answer ends where the known one goes on.
+    var isCutOff = false
+
+    /// The larger of the means.
+    var kl: Double { max(mean(behind), own.isEmpty ? 0 : mean(own)) }
+  }
+
+  func divergences(_ told: Told, _ golden: Golden) -> Divergences {
+    var found = Divergences()
+    var isKnown = true
     for (n, position) in told.positions.prefix(golden.positions.count).enumerated() {
       guard
         let divergence = Divergence(position.best, floor: position.floor, from: golden.positions[n])
       else { break }
-      behind.append(divergence.kl)
-      if !position.chosen.candidates.contains(golden.answer[n]) { break }
+      found.behind.append(divergence.kl)
+      isKnown = position.chosen.candidates.contains(golden.answer[n])
+      if !isKnown { break }
     }
-    guard let own = told.prompt, own.count == golden.prompt.count else { return (behind, []) }
-    return (behind, zip(own, golden.prompt).map { Divergence.ofOne(told: $0, known: $1) })
+    let asked = server.capabilities.scaled == true ? 1 : golden.answer.count
+    found.isCutOff = isKnown && found.behind.count < asked
+    if let own = told.prompt, own.count == golden.prompt.count {
+      found.own = zip(own, golden.prompt).map { Divergence.ofOne(told: $0, known: $1) }
+    }
+    return found
   }
 
   // MARK: - Influence
@@ -153,13 +183,16 @@ struct EndpointCases {
   func influence(_ question: ConformanceCase) throws -> CaseVerdict {
     let (one, other) = (question.inputs["prompt"]?.text ?? "", question.inputs["beside"]?.text ?? "")
     for prompt in [one, other] {
-      if let verdict = unanswered(question, outcome(prompt)) { return verdict }
+      if let verdict = unlikely(question, outcome(prompt)) { return verdict }
     }
     guard case .told(let a) = outcome(one), case .told(let b) = outcome(other),
       let first = a.positions.first?.best, let second = b.positions.first?.best, !first.isEmpty,
       !second.isEmpty
     else { return withoutLogprobs(question) }
     let moved = movement(first, second)
+    guard moved.isFinite else {
+      return CaseVerdict(question, .failed, "the log-probabilities move without bound")
+    }
     let own = ownNoise()
     if question.expect["moves"] != .boolean(true) {
       let noise = try suite.golden(one).noise[endpoint.description.arithmetic] ?? 0
@@ -255,6 +288,11 @@ struct EndpointCases {
       guard case .told(let told) = outcome(prompt) else { return [] }
       return told.positions.enumerated().map { (prompt, $0.offset, $0.element) }
     }
+    for prompt in suite.prompts.filter(isAsked) {
+      if case .told(let told) = outcome(prompt), let lack = told.lacksLogprobs {
+        return CaseVerdict(question, .malformed, "\(prompt): \(lack)")
+      }
+    }
     guard !positions.isEmpty else { return withoutLogprobs(question) }
     // What numbers of the arithmetic may lack, of which there are up to twenty in a sum.
     let slack = [.float16, .bfloat16].contains(endpoint.description.arithmetic) ? 0.02 : 1e-5
@@ -285,7 +323,8 @@ struct EndpointCases {
       return all { position in
         let chosen = position.chosen
         guard let best = position.best.map(\.logprob).max() else { return nil }
-        if chosen.logprob < best - slack {
+        // At a temperature above 0 a token that is nearly as likely is drawn, too.
+        if chosen.logprob < best - slack - 20 * server.capabilities.coldest {
           return "a token of log-probability \(chosen.logprob) is chosen, and \(best) is the likeliest"
         }
         let isListed = position.best.contains {

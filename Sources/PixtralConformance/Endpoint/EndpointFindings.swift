@@ -36,7 +36,7 @@ package struct EndpointFindings: Sendable {
     ]
     lines.append("the server tells \(ways.joined(separator: ", "))")
     if let trouble = can.trouble { lines.append(trouble) }
-    let pooled = endpoint.declared.hasKnownWeights ? try Self.pooled(cases) : nil
+    let pooled = endpoint.declared.hasKnownWeights ? try PooledDivergence(cases) : nil
     add("log_probabilities", pooled?.json ?? .null)
     if let pooled { lines.append(pooled.line) }
     let own = can.best > 0 ? cases.ownNoise() : nil
@@ -77,57 +77,6 @@ package struct EndpointFindings: Sendable {
       let id = named[String(parts[2])]
     else { return [] }
     return [id]
-  }
-
-  // MARK: - Log-probabilities
-
-  /// The mean divergence of all prompts, with its interval, beside that of right runs.
-  ///
-  /// A prompt that is surely wrong by itself makes the whole wrong; what could be seen is said of the others.
-  private static func pooled(_ cases: EndpointCases) throws -> (json: JSON, line: String)? {
-    let arithmetic = cases.endpoint.description.arithmetic
-    var (means, noises, masses, places) = ([Double](), [Double](), [Double](), 0)
-    var near = [Double]()
-    for prompt in cases.suite.prompts {
-      guard let (told, golden) = try cases.toldAndKnown(prompt), let noise = golden.noise[arithmetic] else {
-        continue
-      }
-      let found = cases.divergences(told, golden)
-      let kl = mean(found.behind)
-      means.append(kl)
-      noises.append(noise)
-      if kl <= EndpointCases.far * noise { near.append(kl) }
-      places += found.behind.count + found.own.count
-      masses.append(Divergence(told.positions[0].best, from: golden.positions[0])?.mass ?? 1)
-    }
-    guard means.count > 1 else { return nil }
-    let interval = MeanInterval(means)
-    let noise = mean(noises)
-    let (limit, far) = (EndpointCases.near * noise, EndpointCases.far * noise)
-    let (low, high) = (max(0, interval.mean - (interval.half ?? 0)), interval.mean + (interval.half ?? 0))
-    let failed = means.count - near.count
-    let verdict = failed > 0 || low > far ? "failed" : high <= limit ? "passed" : "undecided"
-    // A deviation x of every log-probability adds x²/2 of what is told to the divergence; with 80% a mean that is
-    // 0.84 standard errors above the limit is seen above it.
-    let power =
-      near.count > 1
-      ? (2 * (far + 0.8416 * MeanInterval(near).error) / max(mean(masses), 1e-6)).squareRoot() : nil
-    let line =
-      "log-probabilities: \(verdict)\(failed > 0 ? " at \(failed) of \(means.count) prompts" : ""); "
-      + "mean KL \(scientific(interval.mean)) nats (95%: \(scientific(low)) to \(scientific(high))) at "
-      + "\(places) places of \(means.count) prompts; right runs have \(scientific(noise))"
-      + (power.map {
-        "; \(failed > 0 ? "of the others " : "")a deviation of \(scientific($0)) would have been seen with 80%"
-      } ?? "")
-    return (
-      [
-        "verdict": .string(verdict), "mean_kl": .number(interval.mean),
-        "interval": .array([.number(low), .number(high)]), "confidence": .number(0.95),
-        "prompts": .integer(means.count), "failed_prompts": .integer(failed), "places": .integer(places),
-        "noise": .number(noise), "near": .number(limit), "far": .number(far),
-        "power": power.map { ["deviation": .number($0), "probability": .number(0.8)] } ?? .null,
-      ], line
-    )
   }
 
   // MARK: - Suspects

@@ -38,7 +38,9 @@ package final class Recorder: Transport {
         if let unwritten { throw unwritten }
         try file.write(Array("\(JSON.object(members).text())\n".utf8))
       } catch {
-        unwritten = error as? InputError
+        unwritten =
+          error as? InputError
+          ?? InputError(.unwritable, "--bodies", expected: "a file that can be written", found: "\(error)")
         throw .broken("the recording cannot be written: \(error)")
       }
     }

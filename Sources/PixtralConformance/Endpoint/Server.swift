@@ -26,7 +26,7 @@ final class Server {
     var continues = false
     /// What it calls the most tokens of an answer, and the least temperature that it takes.
     var limit = "max_tokens"
-    var coldest = PythonValue.integer("0")
+    var coldest = 0.0
   }
 
   /// The most tokens of a place that a server is asked for.
@@ -92,7 +92,7 @@ final class Server {
   }
 
   /// The most values in a reply: as a tree they take thirty times their memory.
-  private static let mostValues = 1 << 18
+  static let mostValues = 1 << 18
 
   /// A chat completion at temperature 0, with all that this server tells.
   ///
@@ -104,7 +104,7 @@ final class Server {
     // A server that scales says at 1 what the model says.
     let scales = likely && capabilities.scaled == true
     if request["temperature"] == nil {
-      put("temperature", scales ? .integer("1") : capabilities.coldest)
+      put("temperature", Self.temperature(scales ? 1 : capabilities.coldest))
     }
     let places = scales ? 1 : positions
     put(capabilities.limit, .integer("\(places)"))
@@ -125,18 +125,18 @@ final class Server {
         guard let json, case .object = json else {
           return .malformed("no object of JSON: \(shortened(text, to: 200))")
         }
-        do throws(Told.Lacking) { return .told(try Told(completion: json, spellings, demand)) } catch {
-          return .malformed(error.what)
+        guard let told = Told(completion: json, spellings, demand) else {
+          return .malformed("no choices: \(shortened(text, to: 200))")
         }
+        return .told(told)
       case 400..<500 where status != 429: return .refused(status, Self.message(json, text))
       default: return .crashed("status \(status): \(shortened(text, to: 200))")
       }
-    } catch {
-      switch error {
-      case .timedOut: return .timedOut
-      case .broken(let how): return .crashed(how)
-      }
-    }
+    } catch { return error.outcome }
+  }
+
+  private static func temperature(_ value: Double) -> PythonValue {
+    value == value.rounded() ? .integer("\(Int(value))") : .float(value)
   }
 
   /// What became of a prompt, which is asked once.
@@ -168,10 +168,10 @@ final class Server {
     let isAsked: Members = capabilities.tokens == nil ? [] : [("return_token_ids", .boolean(true))]
     let (status, json, text) = try send(
       "/v1/chat/completions", members + [(capabilities.limit, .integer("1"))] + isAsked)
+    let count = json?["usage"]?["prompt_tokens"]?.wholeNumber
     let told: JSON =
       capabilities.tokens == nil
-      ? ["count": json?["usage"]?["prompt_tokens"] ?? .null]
-      : ["tokens": json?["prompt_token_ids"] ?? .null]
+      ? ["count": count.map(JSON.integer) ?? .null] : ["tokens": json?["prompt_token_ids"] ?? .null]
     return (status, told, json, text)
   }
 
@@ -192,46 +192,56 @@ final class Server {
     {
       capabilities.tokens = .tokenize
     }
-    if let told = try probe([("return_token_ids", .boolean(true))]).told, told.tokens != nil {
+    if probe([("return_token_ids", .boolean(true))]).told?.tokens != nil {
       capabilities.returnsTokens = true
       if capabilities.tokens == nil { capabilities.tokens = .completion }
     }
-    guard let asked = try findLikely() else {
-      capabilities.continues = try continues()
-      return
-    }
-    let spelling = try probe(asked + [("return_tokens_as_token_ids", .boolean(true))]).told?
+    capabilities.continues = continues()
+    guard let asked = findLikely() else { return }
+    let spelling = probe(asked + [("return_tokens_as_token_ids", .boolean(true))]).told?
       .positions.first?.chosen.spelling
     capabilities.spellsIds = spelling?.hasPrefix("token_id:") == true
-    capabilities.scaled = try scales(asked)
+    capabilities.scaled = scales(asked)
     if capabilities.returnsTokens {
       let more: Members = [("return_token_ids", .boolean(true)), ("prompt_logprobs", .integer("0"))]
-      capabilities.prompt = try probe(asked + more).told?.prompt != nil
+      capabilities.prompt = probe(asked + more).told?.prompt != nil
     }
-    capabilities.continues = try continues()
   }
 
-  /// A short completion with more than what every server takes: what it tells, or what was said instead.
-  private func probe(
-    _ more: Members, temperature: PythonValue? = nil
-  ) throws(NoReply) -> (told: Told?, status: Int, what: String) {
+  /// What came of a short completion.
+  private struct Probe {
+    var told: Told?
+    /// 0 where nothing came.
+    var status = 0
+    /// What was said instead.
+    var what = ""
+    var noReply: NoReply?
+  }
+
+  /// A short completion with more than what every server takes.
+  private func probe(_ more: Members, temperature: Double? = nil) -> Probe {
     let short: Members = [
-      (capabilities.limit, .integer("2")), ("temperature", temperature ?? capabilities.coldest),
+      (capabilities.limit, .integer("2")),
+      ("temperature", Self.temperature(temperature ?? capabilities.coldest)),
     ]
-    let (status, json, text) = try send("/v1/chat/completions", Self.hello + short + more)
-    guard status == 200, let json else { return (nil, status, Self.message(json, text)) }
-    do throws(Told.Lacking) { return (try Told(completion: json, spellings), status, "") } catch {
-      return (nil, status, error.what)
-    }
+    do throws(NoReply) {
+      let (status, json, text) = try send("/v1/chat/completions", Self.hello + short + more)
+      guard status == 200, let json else { return Probe(status: status, what: Self.message(json, text)) }
+      guard let told = Told(completion: json, spellings) else {
+        return Probe(status: status, what: "no choices: \(shortened(text, to: 100))")
+      }
+      return Probe(told: told, status: status, what: told.lacksLogprobs ?? "")
+    } catch { return Probe(what: error.description, noReply: error) }
   }
 
   /// How a completion has to be asked for: some servers have another word for its length, or take no temperature of 0.
   private func findWords() throws(NoReply) {
-    var first: (told: Told?, status: Int, what: String)?
-    for limit in ["max_tokens", "max_completion_tokens"] {
-      for coldest in [PythonValue.integer("0"), .float(0.01)] {
+    var first: Probe?
+    search: for limit in ["max_tokens", "max_completion_tokens"] {
+      for coldest in [0, 1e-4, 0.01] {
         (capabilities.limit, capabilities.coldest) = (limit, coldest)
-        let found = try probe([])
+        let found = probe([])
+        if let noReply = found.noReply { throw noReply }
         first = first ?? found
         if let told = found.told {
           (helloCount, capabilities.counts) = (told.count, told.count != nil)
@@ -239,44 +249,48 @@ final class Server {
           return
         }
         // Other words mend no other refusal.
-        guard [400, 422].contains(found.status) else { break }
+        guard [400, 422].contains(found.status) else { break search }
       }
     }
-    (capabilities.limit, capabilities.coldest) = ("max_tokens", .integer("0"))
+    (capabilities.limit, capabilities.coldest) = ("max_tokens", 0)
     isRefusingKeys = first?.status == 401
     firstAnswer = first.map { "status \($0.status): \($0.what)" } ?? ""
   }
 
   /// Asks for the likeliest tokens, fewer if so many are refused; gives what has to be asked, nil if it tells none.
-  private func findLikely() throws(NoReply) -> Members? {
+  private func findLikely() -> Members? {
     for count in [Self.mostLikely, 10, 5, 1] {
       let asked: Members = [("logprobs", .boolean(true)), ("top_logprobs", .integer("\(count)"))]
-      let found = try probe(asked)
-      // What is no refusal is no answer to whether it tells them.
-      if found.told == nil, !(400..<500).contains(found.status) || found.status == 429 {
-        capabilities.trouble =
-          "asked for log-probabilities, it says with status \(found.status): \(shortened(found.what, to: 200))"
-      }
+      let found = probe(asked)
       capabilities.best = min(count, found.told?.positions.first?.best.count ?? 0)
       if capabilities.best > 0 {
         capabilities.trouble = nil
         return asked
       }
+      // What is no refusal is no answer to whether it tells them.
+      if !found.what.isEmpty, !(400..<500).contains(found.status) || found.status == 429 {
+        let status = found.status > 0 ? " with status \(found.status)" : ""
+        capabilities.trouble =
+          "asked for log-probabilities, the server fails\(status): \(shortened(found.what, to: 200))"
+      }
+      if case .timedOut? = found.noReply { break }
     }
     return nil
   }
 
   /// Whether log-probabilities are nearer at half of a temperature to twice of what they are at all of it than to the
-  /// same.
-  private func scales(_ asked: Members) throws(NoReply) -> Bool? {
-    guard let one = try probe(asked, temperature: .integer("1")).told,
-      let cold = try probe(asked, temperature: .float(0.5)).told
-    else { return nil }
+  /// same; nil where that cannot be told.
+  private func scales(_ asked: Members) -> Bool? {
+    guard let one = probe(asked, temperature: 1).told, let cold = probe(asked, temperature: 0.5).told else {
+      return nil
+    }
     let lists = [one, cold].map { $0.positions.first?.best ?? [] }
     let pairs = lists[0].compactMap { a in
       lists[1].first { $0.spelling == a.spelling }.map { (a.logprob, $0.logprob) }
     }
-    guard pairs.count > 1, let (a, b) = pairs.first else { return lists[1].isEmpty ? nil : true }
+    guard let (a, b) = pairs.first else { return nil }
+    // Of one token it is known only whether it stays what it is.
+    guard pairs.count > 1 else { return abs(a - b) > 0.01 * abs(a) }
     // Differences of log-probabilities are doubled, whatever is subtracted from all.
     let same = pairs.reduce(0) { $0 + abs(($1.0 - a) - ($1.1 - b)) }
     let twice = pairs.reduce(0) { $0 + abs(2 * ($1.0 - a) - ($1.1 - b)) }
@@ -284,7 +298,7 @@ final class Server {
   }
 
   /// Whether a message of an assistant that is to be continued makes another prompt than one that has an end.
-  private func continues() throws(NoReply) -> Bool {
+  private func continues() -> Bool {
     let messages = PythonValue.list([
       ["role": .string(PythonString("user")), "content": .string(PythonString("Hi"))],
       ["role": .string(PythonString("assistant")), "content": .string(PythonString("Good"))],
@@ -292,13 +306,22 @@ final class Server {
     let goingOn: Members = [
       ("messages", messages), ("continue_final_message", .boolean(true)),
       ("add_generation_prompt", .boolean(false)), (capabilities.limit, .integer("1")),
-      ("temperature", capabilities.coldest),
+      ("temperature", Self.temperature(capabilities.coldest)),
     ]
-    let (status, json, _) = try send("/v1/chat/completions", goingOn)
-    guard status == 200, let json, let count = (try? Told(completion: json, spellings))?.count else {
-      return false
-    }
+    guard let (status, json, _) = try? send("/v1/chat/completions", goingOn), status == 200, let json,
+      let count = Told(completion: json, spellings)?.count
+    else { return false }
     // One token more than without that message: an end, or a new turn, is another.
     return helloCount.map { count == $0 &+ 1 } ?? false
+  }
+}
+
+extension NoReply {
+  /// What became of a request to which nothing came.
+  var outcome: Server.Outcome {
+    switch self {
+    case .timedOut: .timedOut
+    case .broken(let how): .crashed(how)
+    }
   }
 }

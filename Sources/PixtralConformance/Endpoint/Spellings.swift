@@ -29,7 +29,7 @@ struct Spellings {
     if spelling.hasPrefix("token_id:") {
       return Int(spelling.dropFirst("token_id:".utf8.count)).map { [$0] } ?? []
     }
-    let told = bytes.map { $0.compactMap(UInt8.init(exactly:)) } ?? Self.escaped(spelling)
+    let told = bytes.flatMap(Self.octets) ?? Self.escaped(spelling)
     let isVague = spelling.isEmpty || spelling == "\u{FFFD}"
     let spelled = ids[spelling] ?? []
     // A server that cuts spaces off cuts them off the bytes, too.
@@ -37,6 +37,11 @@ struct Spellings {
       return isVague ? found : found + spelled.filter { !found.contains($0) }
     }
     return isVague ? vague + spelled : spelled
+  }
+
+  private static func octets(_ numbers: [Int]) -> [UInt8]? {
+    let octets = numbers.compactMap(UInt8.init(exactly:))
+    return octets.count == numbers.count ? octets : nil
   }
 
   /// The bytes in `bytes:\x97`, as OpenAI spells what is no character; nil for other spellings.

@@ -45,7 +45,8 @@ struct Suspects {
     }
 
     fileprivate func cost(_ squares: Double?) -> Double {
-      squares.map { log1p(($0.isFinite ? $0 : 1e6) / noise) } ?? 0
+      // So far away that it does not matter how far.
+      squares.map { log1p(($0 < 1e6 ? $0 : 1e6) / noise) } ?? 0
     }
   }
 
@@ -153,16 +154,20 @@ struct Suspects {
         pairs.isEmpty ? 0 : pairs.reduce(0) { $0 + $1.told - slope * $1.known } / Double(pairs.count)
       return observation.golden.map { KnownToken(id: $0.id, logprob: slope * $0.logprob + shift) }
     }
-    let changes: [(String, Double, (Observation) -> [KnownToken])] = [
+    var changes: [(String, Double, (Observation) -> [KnownToken])] = [
       ("logarithms to the base of 10", 0, each { $0 / log(10) }),
       ("logarithms to the base of 2", 0, each { $0 / log(2) }),
       ("probabilities in the place of log-probabilities", 0, each(exp)),
       ("log-probabilities without their sign", 0, each { -$0 }),
       ("log-probabilities rounded to bfloat16", 0, each(DType.bf16.round)),
       ("log-probabilities rounded to float16", 0, each(DType.f16.round)),
-      ("log-probabilities scaled by \(fixed(scale, 3))", fitted, each { $0 * scale }),
-      ("a temperature of \(fixed(1 / slope, 3))", 2 * fitted, heated),
     ]
+    if scale > 0, scale.isFinite {
+      changes.append(("log-probabilities scaled by \(fixed(scale, 3))", fitted, each { $0 * scale }))
+    }
+    if slope > 1e-3, slope.isFinite {
+      changes.append(("a temperature of \(fixed(1 / slope, 3))", 2 * fitted, heated))
+    }
     return changes.map { name, price, change in
       var (likelihood, explained) = (-price, Set<String>())
       for weighed in observations {

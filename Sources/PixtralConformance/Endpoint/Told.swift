@@ -37,26 +37,22 @@ struct Told {
     var best = 0
   }
 
-  /// Why a reply tells nothing.
-  struct Lacking: Error {
-    let what: String
-
-    init(_ what: String) { self.what = what }
-  }
-
   /// Tokens of the prompt.
   let count: Int?
   let tokens: [Int]?
   /// Behind the prompt, and behind each token of the answer but the last.
-  let positions: [Position]
+  private(set) var positions: [Position] = []
   /// The log-probability of each token of the prompt but the first.
   let prompt: [Double]?
+  /// What is demanded and not there, of the tokens of the prompt, and of log-probabilities; nil where all is.
+  private(set) var lacksTokens: String?
+  private(set) var lacksLogprobs: String?
 
-  /// Reads a chat completion.
-  init(completion json: JSON, _ spellings: Spellings, _ demand: Demand = Demand()) throws(Lacking) {
+  /// Reads a chat completion; nil for what has no choices.
+  init?(completion json: JSON, _ spellings: Spellings, _ demand: Demand = Demand()) {
     guard case .array(let choices)? = json["choices"], let choice = choices.first, case .object = choice
     else {
-      throw Lacking("no choices: \(shortened(json.text(), to: 100))")
+      return nil
     }
     count = json["usage"]?["prompt_tokens"]?.wholeNumber
     tokens = json["prompt_token_ids"]?.integers
@@ -66,54 +62,61 @@ struct Told {
     } else {
       prompt = nil
     }
-    var positions: [Position] = []
     if case .array(let content)? = choice["logprobs"]?["content"] {
       for (n, one) in content.enumerated() {
-        let chosen = try Self.likely(one, n, spellings)
-        var best: [Likely] = []
-        if case .array(let list)? = one["top_logprobs"] {
-          // One more than asked, if the chosen token is added to them.
-          for entry in list.prefix(Server.mostLikely + 1) {
-            best.append(try Self.likely(entry, n, spellings))
-          }
+        guard let position = Position(one, spellings) else {
+          let shown = shortened(one.text(), to: 100)
+          (positions, lacksLogprobs) = ([], "place \(n) has a token without a log-probability: \(shown)")
+          break
         }
-        // Some list it beside the likeliest, and so twice.
-        let places = best.indices.filter { best[$0].isSame(as: chosen) }
-        if chosen.candidates.count == 1, places.count > 1 { best.remove(at: places[0]) }
-        positions.append(Position(chosen: chosen, best: best))
+        positions.append(position)
       }
     }
-    self.positions = positions
-    try check(demand, hasEnded: choice["finish_reason"] != .string("length"))
-  }
-
-  private static func likely(_ json: JSON, _ place: Int, _ spellings: Spellings) throws(Lacking) -> Likely {
-    guard let logprob = json["logprob"]?.decimal, case .string(let text)? = json["token"] else {
-      throw Lacking(
-        "place \(place) has a token without a log-probability: \(shortened(json.text(), to: 100))")
+    let told = "which it has told before"
+    if demand.counts, count == nil { lacksTokens = "no number under usage.prompt_tokens, \(told)" }
+    if demand.tokens, tokens == nil { lacksTokens = "no prompt_token_ids, \(told)" }
+    if demand.promptLogprobs, prompt == nil {
+      lacksLogprobs = lacksLogprobs ?? "no prompt_logprobs of each token of the prompt, \(told)"
     }
-    return Likely(
+    guard demand.best > 0, lacksLogprobs == nil else { return }
+    let hasEnded = choice["finish_reason"] == "stop"
+    if positions.isEmpty {
+      lacksLogprobs = "no log-probabilities, \(told)"
+    } else if positions.count < demand.positions, !hasEnded {
+      lacksLogprobs = "log-probabilities of \(positions.count) places, and not of \(demand.positions)"
+    } else if let n = positions.firstIndex(where: { 2 * $0.best.count < demand.best }) {
+      // Tokens that are spelled alike may be one in a list.
+      lacksLogprobs = "the \(positions[n].best.count) likeliest tokens of place \(n), and not \(demand.best)"
+    }
+  }
+}
+
+extension Told.Position {
+  /// Reads an entry of `content`; nil if one of its tokens has no log-probability.
+  fileprivate init?(_ json: JSON, _ spellings: Spellings) {
+    guard let chosen = Told.Likely(json, spellings) else { return nil }
+    var best: [Told.Likely] = []
+    if case .array(let list)? = json["top_logprobs"] {
+      // One more than asked, if the chosen token is added to them.
+      for entry in list.prefix(Server.mostLikely + 1) {
+        guard let one = Told.Likely(entry, spellings) else { return nil }
+        best.append(one)
+      }
+    }
+    // Some list it beside the likeliest, and so twice.
+    let places = best.indices.filter { best[$0].isSame(as: chosen) }
+    if chosen.candidates.count == 1, places.count > 1 { best.remove(at: places[0]) }
+    self.init(chosen: chosen, best: best)
+  }
+}
+
+extension Told.Likely {
+  fileprivate init?(_ json: JSON, _ spellings: Spellings) {
+    guard let logprob = json["logprob"]?.decimal, case .string(let text)? = json["token"] else { return nil }
+    self.init(
       spelling: text,
       candidates: spellings.candidates(text, bytes: json["bytes"]?.integers, id: json["id"]?.wholeNumber),
       logprob: logprob)
-  }
-
-  /// - hasEnded: whether the answer says that it ended by itself, so that it may be shorter than asked.
-  private func check(_ demand: Demand, hasEnded: Bool) throws(Lacking) {
-    let told = "which it has told before"
-    if demand.counts, count == nil { throw Lacking("no number under usage.prompt_tokens, \(told)") }
-    if demand.tokens, tokens == nil { throw Lacking("no prompt_token_ids, \(told)") }
-    if demand.promptLogprobs, prompt == nil {
-      throw Lacking("no prompt_logprobs of each token of the prompt, \(told)")
-    }
-    guard demand.best > 0 else { return }
-    guard !positions.isEmpty else { throw Lacking("no log-probabilities, \(told)") }
-    guard positions.count >= demand.positions || hasEnded else {
-      throw Lacking("log-probabilities of \(positions.count) places, and not of \(demand.positions)")
-    }
-    for (n, position) in positions.enumerated() where position.best.count < demand.best {
-      throw Lacking("the \(position.best.count) likeliest tokens of place \(n), and not \(demand.best)")
-    }
   }
 }
 
