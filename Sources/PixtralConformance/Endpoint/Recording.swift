@@ -75,7 +75,7 @@ package final class Replay: Transport {
   package private(set) var failure: InputError?
 
   /// The most bytes of a file, and values of a line.
-  private static let (longest, mostValues) = (256 << 20, 1 << 10)
+  private static let (longest, mostValues) = (64 << 20, 1 << 10)
 
   /// - Throws: `InputError` for what is no recording.
   package init(_ path: String) throws {

@@ -1,7 +1,7 @@
 import PixtralText
 
-/// Which tokens a spelling may be: servers write `▁the`, ` the` or `the` for one token, or `token_id:1040`; and a byte
-/// that is no character, or a control token, in many ways.
+/// Which tokens a spelling may be: servers write `▁the`, ` the` or `the` for one token, or `token_id:1040`; a byte
+/// that is no character, and a control token, they write in many ways.
 struct Spellings {
   private var ids: [String: [Int]] = [:]
   /// By the bytes of their text, `▁` as a space.
