@@ -100,7 +100,7 @@ struct MeanInterval {
 
   /// The ends of the interval, of what is never negative.
   var low: Double { max(0, mean - (half ?? 0)) }
-  var high: Double { mean + (half ?? 0) }
+  var high: Double { mean.isFinite ? mean + (half ?? 0) : .infinity }
 
   /// The 97.5th percentile of Student's t, by the first terms of its expansion about the normal one.
   private static func t(_ freedom: Double) -> Double {
