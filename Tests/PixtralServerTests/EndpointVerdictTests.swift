@@ -143,6 +143,32 @@ struct EndpointVerdictTests {
     #expect(try Self.verdict("endpoint/influence/other-image", report).verdict == .failed)
   }
 
+  @Test("The order in which likely tokens are told does not matter")
+  func order() async throws {
+    let report = try await Self.report { json in
+      Self.replacing("top_logprobs", json) {
+        if case .array(let list) = $0 { .array(list.reversed()) } else { $0 }
+      }
+    }
+    #expect(report.passed)
+  }
+
+  @Test("A repetition that is not answered is no equal answer")
+  func repetition() async throws {
+    let path = try await Self.recorded.value.path
+    let report = try Self.report(BrokenRepetition(try Replay(path)))
+    #expect(try Self.verdict("endpoint/keeps/repeated", report).verdict == .malformed)
+  }
+
+  @Test("A case alone is judged by its own prompt")
+  func alone() async throws {
+    let path = try await Self.recorded.value.path
+    let report = try Self.report(
+      Altered(try Replay(path)) { Self.logprobs($0) { 0.9 * $0 } }, only: ["endpoint/tokens/text"])
+    #expect(report.passed)
+    #expect(report.findings?.json["log_probabilities"] == .null)
+  }
+
   @Test("A server that answers a bad request is failed")
   func errors() async throws {
     let lenient = try await Self.report { json in
@@ -150,6 +176,25 @@ struct EndpointVerdictTests {
         ? json : ["choices": [["index": 0]], "prompt_token_ids": [1], "usage": ["prompt_tokens": 1]]
     }
     #expect(try Self.verdict("endpoint/errors/no-messages", lenient).verdict == .failed)
+  }
+
+  /// One whose second answer to a request is none.
+  private final class BrokenRepetition: Transport {
+    private let server: any Transport
+    var failure: InputError? { server.failure }
+    private var asked: Set<[UInt8]> = []
+
+    init(_ server: any Transport) { self.server = server }
+
+    func get(_ path: String) throws(NoReply) -> PixtralConformance.Reply { try server.get(path) }
+
+    func post(_ path: String, _ body: [UInt8]) throws(NoReply) -> PixtralConformance.Reply {
+      let reply = try server.post(path, body)
+      guard asked.insert(body).inserted || !String(decoding: body, as: UTF8.self).contains("image_url") else {
+        return Reply(status: 200, body: Array("oops".utf8))
+      }
+      return reply
+    }
   }
 
   /// One that has the first answer with log-probabilities for every prompt.

@@ -57,7 +57,8 @@ extension EndpointVerdictTests {
   }
 
   static func report(
-    _ transport: any Transport, knowsWeights: Bool = true, images: ImagesRule = .mistral
+    _ transport: any Transport, knowsWeights: Bool = true, images: ImagesRule = .mistral,
+    only ids: Set<String>? = nil
   ) throws -> Report {
     let tokenizer = try fixtureTokenizer()
     let suite = try EndpointSuite(fixtures)
@@ -65,7 +66,7 @@ extension EndpointVerdictTests {
     (declared.hasKnownWeights, declared.images) = (knowsWeights, images)
     let endpoint = try Endpoint(transport, place: "test", declared, tokenizer: tokenizer, suite: suite)
     let run = ConformanceRun(
-      suite.cases, tokenizer: tokenizer, faults: FaultAnswers(),
+      suite.cases.filter { ids?.contains($0.id) ?? true }, tokenizer: tokenizer, faults: FaultAnswers(),
       checkpoints: CheckpointFolders(in: "", tokenizerFile: ""))
     let verdicts = try run(endpoint) { _ in endpoint }
     return Report(

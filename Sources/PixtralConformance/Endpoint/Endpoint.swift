@@ -37,8 +37,9 @@ package final class Endpoint: Answering {
     guard can.tokens != nil || can.counts || can.best > 0 else {
       throw refuse(
         "the tokens of a prompt, of /tokenize or of return_token_ids, their number under usage, or log-probabilities",
-        can.trouble ?? server.firstAnswer,
-        server.isRefusingKeys ? "give --key" : can.trouble == nil ? "give --model if that is another" : "")
+        can.trouble.map { "none, and for log-probabilities \($0)" } ?? server.firstAnswer,
+        server.isRefusingKeys
+          ? "give the right --key" : can.trouble == nil ? "give --model if that is another" : "")
     }
     description = RuntimeDescription(
       name: server.model, version: place, arithmetic: declared.arithmetic,
@@ -222,7 +223,8 @@ package final class Endpoint: Answering {
       throw transport.failure ?? refuse("a server that answers", error.description, "")
     }
     guard reply.status == 200 else {
-      throw refuse("status 200 of /v1/models", "\(reply.status)", reply.status == 401 ? "give --key" : "")
+      throw refuse(
+        "status 200 of /v1/models", "\(reply.status)", reply.status == 401 ? "give the right --key" : "")
     }
     let listed = try JSON(
       parsing: String(decoding: reply.body, as: UTF8.self), place: "/v1/models", values: Server.mostValues,

@@ -78,7 +78,9 @@ struct EndpointCases {
 
   /// A verdict where no log-probabilities are told: that is a lack, unless asking for them breaks the server.
   private func withoutLogprobs(_ question: ConformanceCase) -> CaseVerdict {
-    server.capabilities.trouble.map { CaseVerdict(question, .crashed, $0) }
+    server.capabilities.trouble.map {
+      CaseVerdict(question, .crashed, "asked for log-probabilities, the server fails: \($0)")
+    }
       ?? CaseVerdict(question, .unsupported, "the server tells no log-probabilities")
   }
 
@@ -256,6 +258,26 @@ struct EndpointCases {
     return first.dropFirst().map { movement(one, $0) }.max() ?? 0
   }
 
+  /// A verdict on three answers to one request, if one did not come, or if they choose other tokens than each other
+  /// where none is nearly as likely.
+  private func differing(_ question: ConformanceCase) -> CaseVerdict? {
+    var answers: [[Told.Position]] = []
+    for again in 0...2 {
+      let outcome = outcome("image", again: again)
+      if let verdict = unlikely(question, outcome) { return verdict }
+      if case .told(let told) = outcome { answers.append(told.positions) }
+    }
+    guard server.capabilities.scaled != true, let first = answers.first else { return nil }
+    for other in answers.dropFirst() {
+      for (n, (a, b)) in zip(first, other).enumerated() where a.chosen.spelling != b.chosen.spelling {
+        let isClose = a.best.count > 1 && a.best[0].logprob - a.best[1].logprob < 0.05
+        return isClose
+          ? nil : CaseVerdict(question, .failed, "two answers to one request differ at place \(n)")
+      }
+    }
+    return nil
+  }
+
   // MARK: - Refusals
 
   func refusal(_ question: ConformanceCase) -> CaseVerdict {
@@ -333,6 +355,7 @@ struct EndpointCases {
         return isListed ? nil : "the token that is chosen, of \(chosen.logprob), is not so in the list"
       }
     case "repeated":
+      if let verdict = differing(question) { return verdict }
       let own = ownNoise()
       let noise = 2 * (try suite.golden("image").noise[endpoint.description.arithmetic] ?? 0)
       let kl = own * own / 2

@@ -11,8 +11,12 @@ package struct EndpointFindings: Sendable {
   /// Of a prompt that is answered wrongly, the mistake of Faults.md that the likeliest suspect is.
   let named: [String: String]
 
-  /// - hasFailures: whether a case failed that is not one of refusals; else nobody is suspected.
-  init(_ cases: EndpointCases, hasFailures: Bool) throws {
+  /// - verdicts: of the cases that were asked; what was not asked for them is not asked.
+  init(_ cases: EndpointCases, _ verdicts: [CaseVerdict]) throws {
+    let ids = Set(verdicts.map(\.id))
+    func isAsked(_ prompt: String, _ kinds: [String]) -> Bool {
+      kinds.contains { ids.contains("endpoint/\($0)/\(prompt)") }
+    }
     let (endpoint, server) = (cases.endpoint, cases.endpoint.server)
     var (members, lines): ([JSON.Member], [String]) = ([], [])
     func add(_ key: String, _ value: JSON) { members.append(.init(key: key, value: value)) }
@@ -35,14 +39,22 @@ package struct EndpointFindings: Sendable {
           + (can.scaled == true ? ", scaled by the temperature" : "") : "no log-probabilities",
     ]
     lines.append("the server tells \(ways.joined(separator: ", "))")
-    if let trouble = can.trouble { lines.append(trouble) }
-    let pooled = endpoint.declared.hasKnownWeights ? try PooledDivergence(cases) : nil
+    if let trouble = can.trouble {
+      lines.append("asked for log-probabilities, the server fails: \(trouble)")
+    }
+    let pooled =
+      endpoint.declared.hasKnownWeights ? try PooledDivergence(cases) { isAsked($0, ["logprobs"]) } : nil
     add("log_probabilities", pooled?.json ?? .null)
     if let pooled { lines.append(pooled.line) }
-    let own = can.best > 0 ? cases.ownNoise() : nil
+    let own = can.best > 0 && ids.contains("endpoint/keeps/repeated") ? cases.ownNoise() : nil
     add("repeats", own.map { ["mean_kl": .number($0 * $0 / 2)] } ?? .null)
 
-    let observations = hasFailures ? try Self.observations(cases) : []
+    // Of what broke, or was not refused, nobody is suspected.
+    let hasFailures = verdicts.contains {
+      $0.stage == .endpoint && $0.verdict == .failed && !$0.id.hasPrefix("endpoint/errors/")
+    }
+    let observations =
+      hasFailures ? try Self.observations(cases) { isAsked($0, ["tokens", "logprobs"]) } : []
     let suspects = observations.isEmpty ? [] : Suspects(observations, known: cases.suite.suspects).ranked
     let best = suspects.first?.likelihood ?? 0
     add(
@@ -81,10 +93,12 @@ package struct EndpointFindings: Sendable {
 
   // MARK: - Suspects
 
-  private static func observations(_ cases: EndpointCases) throws -> [Suspects.Observation] {
+  private static func observations(
+    _ cases: EndpointCases, of isChosen: (String) -> Bool
+  ) throws -> [Suspects.Observation] {
     let suite = cases.suite
     return try suite.cases.filter { $0.id.hasPrefix("endpoint/tokens/") }.compactMap { question in
-      guard let prompt = suite.prompt(of: question), cases.isAsked(prompt),
+      guard let prompt = suite.prompt(of: question), isChosen(prompt), cases.isAsked(prompt),
         case .told(let told) = cases.outcome(prompt)
       else { return nil }
       var tokens: [Int]?
@@ -115,7 +129,6 @@ extension Endpoint {
       self, tokenizer: tokenizer, faults: FaultAnswers(),
       checkpoints: CheckpointFolders(in: "", tokenizerFile: ""))
     return try EndpointFindings(
-      EndpointCases(asking: asking, endpoint: self, suite: suite),
-      hasFailures: verdicts.contains { $0.verdict.isFailure && !$0.id.hasPrefix("endpoint/errors/") })
+      EndpointCases(asking: asking, endpoint: self, suite: suite), verdicts)
   }
 }

@@ -10,13 +10,14 @@ struct PooledDivergence {
   let json: JSON
   let line: String
 
-  /// - Returns: nil if fewer than two prompts have log-probabilities.
-  init?(_ cases: EndpointCases) throws {
+  /// - isChosen: which prompts.
+  /// - Returns: nil if fewer than two of them have log-probabilities.
+  init?(_ cases: EndpointCases, of isChosen: (String) -> Bool) throws {
     let arithmetic = cases.endpoint.description.arithmetic
     // Of each prompt: nats, nats per noise, the noise, and what of the distribution is told per noise.
     var prompts: [(kl: Double, times: Double, noise: Double, mass: Double)] = []
     var (places, unanswered) = (0, 0)
-    for prompt in cases.suite.prompts where cases.isAsked(prompt) {
+    for prompt in cases.suite.prompts where isChosen(prompt) && cases.isAsked(prompt) {
       guard let (told, golden) = try cases.toldAndKnown(prompt) else {
         unanswered += 1
         continue

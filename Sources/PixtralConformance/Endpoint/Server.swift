@@ -269,9 +269,8 @@ final class Server {
       }
       // What is no refusal is no answer to whether it tells them.
       if !found.what.isEmpty, !(400..<500).contains(found.status) || found.status == 429 {
-        let status = found.status > 0 ? " with status \(found.status)" : ""
-        capabilities.trouble =
-          "asked for log-probabilities, the server fails\(status): \(shortened(found.what, to: 200))"
+        let status = found.status > 0 ? "status \(found.status): " : ""
+        capabilities.trouble = status + shortened(found.what, to: 200)
       }
       if case .timedOut? = found.noReply { break }
     }

@@ -163,9 +163,16 @@ struct Suspects {
       ("log-probabilities rounded to float16", 0, each(DType.f16.round)),
     ]
     if scale > 0, scale.isFinite {
-      changes.append(("log-probabilities scaled by \(fixed(scale, 3))", fitted, each { $0 * scale }))
+      let shown = abs(scale - 1) < 1e-3 ? "1 + \(scientific(scale - 1))" : fixed(scale, 3)
+      changes.append(("log-probabilities scaled by \(shown)", fitted, each { $0 * scale }))
     }
-    if slope > 1e-3, slope.isFinite {
+    let pairs = told.flatMap(matched)
+    if !pairs.isEmpty {
+      let shift = pairs.reduce(0) { $0 + $1.told - $1.known } / Double(pairs.count)
+      changes.append(("log-probabilities moved by \(scientific(shift))", fitted, each { $0 + shift }))
+    }
+    // Near 1 it is that, or a shift.
+    if slope > 1e-3, slope.isFinite, abs(slope - 1) > 1e-3 {
       changes.append(("a temperature of \(fixed(1 / slope, 3))", 2 * fitted, heated))
     }
     return changes.map { name, price, change in

@@ -15,15 +15,14 @@ struct Told {
   /// A place of an answer.
   struct Position {
     let chosen: Likely
-    /// The likeliest tokens there, as many as the server tells.
+    /// The likeliest tokens there, as many as the server tells, the likeliest first.
     let best: [Likely]
 
     /// What every token is less likely than that is not listed. A token that was drawn may stand in the list though
     /// it is no likely one.
     var floor: Double? {
-      let sorted = best.sorted { $0.logprob < $1.logprob }
-      guard let least = sorted.first else { return nil }
-      return least.isSame(as: chosen) && sorted.count > 1 ? sorted[1].logprob : least.logprob
+      guard let least = best.last else { return nil }
+      return least.isSame(as: chosen) && best.count > 1 ? best[best.count - 2].logprob : least.logprob
     }
   }
 
@@ -106,7 +105,8 @@ extension Told.Position {
     // Some list it beside the likeliest, and so twice.
     let places = best.indices.filter { best[$0].isSame(as: chosen) }
     if chosen.candidates.count == 1, places.count > 1 { best.remove(at: places[0]) }
-    self.init(chosen: chosen, best: best)
+    // In whichever order they are told.
+    self.init(chosen: chosen, best: best.sorted { $0.logprob > $1.logprob })
   }
 }
 
