@@ -10,7 +10,7 @@ import Testing
 
 /// What a server has told once, and does not tell again.
 extension EndpointVerdictTests {
-  /// The answers to the prompt with the long image, changed; those to others, and of what it was asked at first, are not.
+  /// The answers to the prompt with the long image, changed; the others, and those to the first questions, are not.
   private static func ofScaled(_ change: @escaping @Sendable (JSON) -> JSON) -> @Sendable (JSON) -> JSON {
     { $0["usage"]?["prompt_tokens"] == .integer(269) ? change($0) : $0 }
   }
