@@ -62,11 +62,7 @@ package struct Asking {
   }
 
   func lacks(_ question: ConformanceCase, _ feature: String) -> CaseVerdict {
-    CaseVerdict(
-      question, .unsupported,
-      runtime is Endpoint && feature == "image.huggingface"
-        ? "the server is judged by mistral-common's rule of images, and --images says otherwise"
-        : "the runtime does not claim \(feature)")
+    CaseVerdict(question, .unsupported, runtime.lacking(feature))
   }
 
   /// What an answer is worth: refused where that is right, or as `judge` says of its value.

@@ -36,9 +36,9 @@ import suites
 import torch
 import transformers
 import witness_transformers
-from transformers.models.pixtral.image_processing_pil_pixtral import PixtralImageProcessorPil
 from make_answer_cases import sha256
 from make_fault_answers import hashed
+from make_image_cases import hugging_face_pixels
 from make_noise import BITS, rounded_up
 from mistral_common.protocol.instruct.request import ChatCompletionRequest
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
@@ -268,10 +268,9 @@ def inputs(request, tokenizer, rule="mistral", pixels=None, rgb=on_white):
 
 def assert_transformers_agrees(request, pixels):
     """Holds the pixels of transformers' rule to its own processor."""
-    processor = PixtralImageProcessorPil(size={"longest_edge": 1024}, patch_size={"height": 16, "width": 16})
     pictures = [PIL.Image.fromarray(on_white(picture)) for picture in images_of(request)]
     for picture, found in zip(pictures, pixels, strict=True):
-        right = np.asarray(processor(picture, return_tensors="np")["pixel_values"][0])
+        right = hugging_face_pixels(picture)
         assert right.shape == found.shape and np.abs(right - found).max() < 1e-5, (
             "transformers has other pixels"
         )

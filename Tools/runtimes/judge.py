@@ -80,10 +80,15 @@ def session(folder: str, run: dict, options) -> str:
     return filled(run["command"], {key: shlex.quote(str(path)) for key, path in places.items()})
 
 
+def asking(session: str, run: dict, options) -> list:
+    """The command that asks a session."""
+    return [options.binary.resolve(), "conformance", "run", "--runtime", session,
+            "--timeout", run.get("timeout", 60)]  # fmt: skip
+
+
 def ask(session: str, run: dict, options) -> bool:
     """Asks some cases, shows what came of them, and says whether one fails."""
-    command = [options.binary.resolve(), "conformance", "run", "--cases", options.cases, "--runtime", session]
-    command += ["--timeout", str(run.get("timeout", 60))]
+    command = [*asking(session, run, options), "--cases", options.cases]
     code = subprocess.run(list(map(str, command)), check=False, cwd=runs.ROOT).returncode
     if code not in (0, 1):
         raise runs.Wrong(f"pixtral-ref ended with exit {code}")
@@ -126,8 +131,7 @@ def filled(command: str, places: dict) -> str:
 
 def conformance(session: str, run: dict, options) -> dict:
     """The kit's own report. It shows its progress on a terminal by itself."""
-    command = [options.binary.resolve(), "conformance", "run", "--json", "--runtime", session]
-    command += ["--stage", ",".join(run["stages"]), "--timeout", str(run.get("timeout", 60))]
+    command = [*asking(session, run, options), "--json", "--stage", ",".join(run["stages"])]
     if options.keep:
         kept = runs.INSTALLED / "reports"
         kept.mkdir(parents=True, exist_ok=True)

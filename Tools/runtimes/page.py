@@ -10,6 +10,7 @@ import argparse
 import difflib
 import json
 import re
+from pathlib import Path
 
 import runs
 
@@ -76,12 +77,9 @@ def main() -> int:
     return 1 if difference else 0
 
 
-def reports() -> dict[str, dict]:
-    """The reports, by their run."""
-    return {
-        path.stem: json.loads(path.read_text(encoding="utf-8"))
-        for path in sorted(runs.REPORTS.glob("*.json"))
-    }
+def reports(folder: Path = runs.REPORTS) -> dict[str, dict]:
+    """The reports of a folder, by their run or server."""
+    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
 
 
 def page(folders: dict, found: dict) -> str:
@@ -105,10 +103,7 @@ def page(folders: dict, found: dict) -> str:
 
 def quantised() -> list[str]:
     """A section with a row for each kind of weights; nothing without reports."""
-    found = [
-        json.loads(path.read_text(encoding="utf-8"))
-        for path in sorted((runs.REPORTS / "quantised").glob("*.json"))
-    ]
+    found = list(reports(runs.REPORTS / "quantised").values())
     if not found:
         return []
     lines = [
@@ -140,10 +135,7 @@ def quantised() -> list[str]:
 
 def servers() -> list[str]:
     """A section with a row for each server; nothing without reports."""
-    found = [
-        json.loads(path.read_text(encoding="utf-8"))
-        for path in sorted((runs.REPORTS / "servers").glob("*.json"))
-    ]
+    found = list(reports(runs.REPORTS / "servers").values())
     if not found:
         return []
     lines = [

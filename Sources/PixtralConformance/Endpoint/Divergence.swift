@@ -19,28 +19,25 @@ struct Divergence {
     guard !told.isEmpty, let least = known.last?.logprob else { return nil }
     var free = known
     var (kl, p, q, squares, compared) = (0.0, 0.0, 0.0, 0.0, 0)
+    func add(_ known: Double, _ told: Double, isCompared: Bool) {
+      kl += Self.term(known, told)
+      p += exp(known)
+      q += exp(told)
+      squares += (told - known) * (told - known)
+      if isCompared { compared += 1 }
+    }
     for one in told {
       // Of several tokens that are spelled alike, the one that fits best.
       let at = free.indices.filter { one.candidates.contains(free[$0].id) }
         .min { abs(free[$0].logprob - one.logprob) < abs(free[$1].logprob - one.logprob) }
       // Of a token that is not among those known it is known that it is less likely than they.
       let logprob = at.map { free.remove(at: $0).logprob } ?? min(least, one.logprob)
-      if at != nil || one.logprob > least { compared += 1 }
-      let step = one.logprob - logprob
-      kl += Self.term(logprob, one.logprob)
-      p += exp(logprob)
-      q += exp(one.logprob)
-      squares += step * step
+      add(logprob, one.logprob, isCompared: at != nil || one.logprob > least)
     }
     mass = p
     // Likely tokens that are not told are at most as likely as the least that is.
-    for token in free where floor.map({ token.logprob > $0 }) ?? false {
-      let step = floor! - token.logprob
-      kl += Self.term(token.logprob, floor!)
-      p += exp(token.logprob)
-      q += exp(floor!)
-      squares += step * step
-      compared += 1
+    if let floor {
+      for token in free where token.logprob > floor { add(token.logprob, floor, isCompared: true) }
     }
     let others = (known: max(1 - p, 0), told: 1 - q)
     if others.known > 0, others.told > 0 {

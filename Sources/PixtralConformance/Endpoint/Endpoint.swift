@@ -82,6 +82,12 @@ package final class Endpoint: Answering {
 
   package func folder(of question: ConformanceCase) -> String { "." }
 
+  package func lacking(_ feature: String) -> String {
+    feature == ImagesRule.huggingface.feature
+      ? "the server is judged by mistral-common's rule of images, and --images says otherwise"
+      : "the runtime does not claim \(feature)"
+  }
+
   package func load(_ question: ConformanceCase, _ folder: (CheckpointLayout) throws -> String) -> Answer? {
     .unsupported("a server has its checkpoint already")
   }
@@ -178,22 +184,26 @@ package final class Endpoint: Answering {
     return tokens
   }
 
-  /// What a request comes to here; nil if it is refused.
-  private func tokens(of request: PythonValue, _ form: ChatRequest.Form) -> [Int]? {
+  /// A request as it is read here, with its images; nil if it is refused.
+  private func read(
+    _ request: PythonValue, _ form: ChatRequest.Form
+  ) -> (chat: ChatRequest, images: [Result<LoadedImage, InputError>])? {
     let loader = ImageLoader()
     guard let chat = try? ChatRequest(request, place: "request", folder: ".", images: loader, form: form)
     else { return nil }
-    let grids = chat.loadImages(loader).map { $0.map { ImageRule.m1.grid($0.size) } }
-    return try? template(chat, grids: grids).tokens
+    return (chat, chat.loadImages(loader))
+  }
+
+  /// What a request comes to here; nil if it is refused.
+  private func tokens(of request: PythonValue, _ form: ChatRequest.Form) -> [Int]? {
+    guard let (chat, images) = read(request, form) else { return nil }
+    return try? template(chat, grids: images.map { $0.map { ImageRule.m1.grid($0.size) } }).tokens
   }
 
   /// Whether an image of a request is so large that transformers' rule may give it other tokens.
   private func isRuledOtherwise(_ request: PythonValue, _ form: ChatRequest.Form) -> Bool {
-    let loader = ImageLoader()
-    guard declared.images == .huggingface,
-      let chat = try? ChatRequest(request, place: "request", folder: ".", images: loader, form: form)
-    else { return false }
-    return chat.loadImages(loader).contains { image in
+    guard declared.images == .huggingface, let images = read(request, form)?.images else { return false }
+    return images.contains { image in
       guard let size = try? image.get().size else { return false }
       return max(size.width, size.height) > ImageRule.m1.longestSide
     }
@@ -226,9 +236,7 @@ package final class Endpoint: Answering {
       throw refuse(
         "status 200 of /v1/models", "\(reply.status)", reply.status == 401 ? "give the right --key" : "")
     }
-    let listed = try JSON(
-      parsing: String(decoding: reply.body, as: UTF8.self), place: "/v1/models", values: Server.mostValues,
-      roundsIntegers: true)
+    let listed = try reply.json("/v1/models")
     guard case .array(let models)? = listed["data"], case .string(let id)? = models.first?["id"] else {
       throw refuse("the name of a model under /v1/models", "none", "give --model")
     }

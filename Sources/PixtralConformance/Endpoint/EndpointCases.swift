@@ -1,4 +1,3 @@
-import Glibc
 import PixtralReference
 import PixtralStorage
 import PixtralText
@@ -32,7 +31,7 @@ struct EndpointCases {
   let endpoint: Endpoint
   let suite: EndpointSuite
 
-  private var server: Server { endpoint.server }
+  var server: Server { endpoint.server }
 
   /// Above these a mean divergence is no noise, and surely wrong: 2 and 8 times the distance of right runs.
   static let (near, far) = (4.0, 64.0)
@@ -52,7 +51,7 @@ struct EndpointCases {
   }
 
   /// A verdict on how far log-probabilities are from where they should be, as a divergence.
-  private func verdict(_ kl: Double, noise: Double) -> CaseVerdict.Verdict {
+  func verdict(_ kl: Double, noise: Double) -> CaseVerdict.Verdict {
     kl.isNaN || kl > Self.far * noise ? .failed : kl > Self.near * noise ? .undecided : .passed
   }
 
@@ -69,7 +68,7 @@ struct EndpointCases {
   }
 
   /// The same, and on what lacks its log-probabilities.
-  private func unlikely(_ question: ConformanceCase, _ outcome: Server.Outcome) -> CaseVerdict? {
+  func unlikely(_ question: ConformanceCase, _ outcome: Server.Outcome) -> CaseVerdict? {
     if case .told(let told) = outcome, let lack = told.lacksLogprobs {
       return CaseVerdict(question, .malformed, lack)
     }
@@ -77,7 +76,7 @@ struct EndpointCases {
   }
 
   /// A verdict where no log-probabilities are told: that is a lack, unless asking for them breaks the server.
-  private func withoutLogprobs(_ question: ConformanceCase) -> CaseVerdict {
+  func withoutLogprobs(_ question: ConformanceCase) -> CaseVerdict {
     server.capabilities.trouble.map {
       CaseVerdict(question, .crashed, "asked for log-probabilities, the server fails: \($0)")
     }
@@ -127,17 +126,14 @@ struct EndpointCases {
       return CaseVerdict(
         question, .failed, "the answer ends behind \(told.positions.count) of \(golden.answer.count) tokens")
     }
-    let behind = mean(found.behind)
-    let own = found.own.isEmpty ? 0 : mean(found.own)
-    let kl = found.kl
-    let verdict = verdict(kl, noise: noise)
+    let verdict = verdict(found.kl, noise: noise)
     let detail =
       verdict == .passed
       ? nil
-      : "mean KL at \(found.behind.count) places behind the prompt \(scientific(behind)) nats"
-        + (found.own.isEmpty ? "" : ", at \(found.own.count) of its tokens \(scientific(own))")
+      : "mean KL at \(found.behind.count) places behind the prompt \(scientific(found.meanBehind)) nats"
+        + (found.own.isEmpty ? "" : ", at \(found.own.count) of its tokens \(scientific(found.meanOwn))")
     return CaseVerdict(
-      question, verdict, detail, tap: verdict == .passed ? nil : "logprobs", distance: kl,
+      question, verdict, detail, tap: verdict == .passed ? nil : "logprobs", distance: found.kl,
       limit: Self.near * noise)
   }
 
@@ -157,8 +153,10 @@ struct EndpointCases {
     /// Whether the answer ends where the known one goes on.
     var isCutOff = false
 
+    var meanBehind: Double { mean(behind) }
+    var meanOwn: Double { own.isEmpty ? 0 : mean(own) }
     /// The larger of the means.
-    var kl: Double { max(mean(behind), own.isEmpty ? 0 : mean(own)) }
+    var kl: Double { max(meanBehind, meanOwn) }
   }
 
   func divergences(_ told: Told, _ golden: Golden) -> Divergences {
@@ -178,104 +176,6 @@ struct EndpointCases {
       found.own = zip(own, golden.prompt).map { Divergence.ofOne(told: $0, known: $1) }
     }
     return found
-  }
-
-  // MARK: - Influence
-
-  func influence(_ question: ConformanceCase) throws -> CaseVerdict {
-    let (one, other) = (question.inputs["prompt"]?.text ?? "", question.inputs["beside"]?.text ?? "")
-    for prompt in [one, other] {
-      if let verdict = unlikely(question, outcome(prompt)) { return verdict }
-    }
-    guard case .told(let a) = outcome(one), case .told(let b) = outcome(other),
-      let first = a.positions.first?.best, let second = b.positions.first?.best, !first.isEmpty,
-      !second.isEmpty
-    else { return withoutLogprobs(question) }
-    let moved = movement(first, second)
-    guard moved.isFinite else {
-      return CaseVerdict(question, .failed, "the log-probabilities move without bound")
-    }
-    let own = ownNoise()
-    if question.expect["moves"] != .boolean(true) {
-      let noise = try suite.golden(one).noise[endpoint.description.arithmetic] ?? 0
-      // Two answers, each with noise.
-      let limit = max(2 * noise, 4 * own * own)
-      let kl = moved * moved / 2
-      let verdict = verdict(kl, noise: limit)
-      return CaseVerdict(
-        question, verdict,
-        verdict == .passed ? nil : "the log-probabilities move by \(scientific(moved)), as a root of nats",
-        distance: kl, limit: Self.near * limit)
-    }
-    guard endpoint.declared.hasKnownWeights else {
-      let least = max(10 * own, 1e-3)
-      return CaseVerdict(
-        question, moved > least ? .passed : moved <= max(2 * own, 1e-6) ? .failed : .undecided,
-        "the log-probabilities move by \(scientific(moved)), and by \(scientific(own)) if nothing is changed",
-        distance: moved)
-    }
-    let known = try [one, other].map { try suite.golden($0).positions[0].prefix(first.count) }.map {
-      $0.map { Told.Likely(spelling: "\($0.id)", candidates: [$0.id], logprob: $0.logprob) }
-    }
-    let right = movement(known[0], known[1])
-    let part = moved / right
-    let verdict: CaseVerdict.Verdict =
-      (0.75...1.25).contains(part) ? .passed : part < 0.25 || part > 4 ? .failed : .undecided
-    return CaseVerdict(
-      question, verdict,
-      "the log-probabilities move \(fixed(part, 3)) times as far as they should"
-        + (part < 0.25 ? ": what was changed is hardly seen, or not at all" : ""), distance: part)
-  }
-
-  /// How far apart two lists of likeliest tokens are: the root of the divergence one way and the other.
-  private func movement(_ a: [Told.Likely], _ b: [Told.Likely]) -> Double {
-    // Tokens of one server are the same if they are spelled the same.
-    var numbers: [String: Int] = [:]
-    func numbered(_ list: [Told.Likely]) -> [Told.Likely] {
-      list.map { one in
-        let spelling = one.candidates.count == 1 ? "\(one.candidates[0])" : "spelled \(one.spelling)"
-        let number = numbers[spelling] ?? numbers.count
-        numbers[spelling] = number
-        return Told.Likely(spelling: spelling, candidates: [number], logprob: one.logprob)
-      }
-    }
-    let lists = [numbered(a), numbered(b)]
-    func known(_ list: [Told.Likely]) -> [KnownToken] {
-      list.map { KnownToken(id: $0.candidates[0], logprob: $0.logprob) }
-    }
-    let there = Divergence(lists[0], from: known(lists[1]))?.kl ?? 0
-    let back = Divergence(lists[1], from: known(lists[0]))?.kl ?? 0
-    return (there + back).squareRoot()
-  }
-
-  /// How far apart answers to one request are: the largest movement of two repeats.
-  func ownNoise() -> Double {
-    let first = [0, 1, 2].compactMap { again -> [Told.Likely]? in
-      guard case .told(let told) = outcome("image", again: again) else { return nil }
-      return told.positions.first?.best
-    }
-    guard let one = first.first else { return 0 }
-    return first.dropFirst().map { movement(one, $0) }.max() ?? 0
-  }
-
-  /// A verdict on three answers to one request, if one did not come, or if they choose other tokens than each other
-  /// where none is nearly as likely.
-  private func differing(_ question: ConformanceCase) -> CaseVerdict? {
-    var answers: [[Told.Position]] = []
-    for again in 0...2 {
-      let outcome = outcome("image", again: again)
-      if let verdict = unlikely(question, outcome) { return verdict }
-      if case .told(let told) = outcome { answers.append(told.positions) }
-    }
-    guard server.capabilities.scaled != true, let first = answers.first else { return nil }
-    for other in answers.dropFirst() {
-      for (n, (a, b)) in zip(first, other).enumerated() where a.chosen.spelling != b.chosen.spelling {
-        let isClose = a.best.count > 1 && a.best[0].logprob - a.best[1].logprob < 0.05
-        return isClose
-          ? nil : CaseVerdict(question, .failed, "two answers to one request differ at place \(n)")
-      }
-    }
-    return nil
   }
 
   // MARK: - Refusals
@@ -300,70 +200,6 @@ struct EndpointCases {
     case .crashed(let how): return CaseVerdict(question, .failed, "expected status 400, found \(how)")
     case .timedOut: return CaseVerdict(question, .timedOut)
     case .malformed(let what): return CaseVerdict(question, .malformed, what)
-    }
-  }
-
-  // MARK: - What every answer keeps
-
-  func keeps(_ question: ConformanceCase) throws -> CaseVerdict {
-    let positions = suite.prompts.filter(isAsked).flatMap { prompt -> [(String, Int, Told.Position)] in
-      guard case .told(let told) = outcome(prompt) else { return [] }
-      return told.positions.enumerated().map { (prompt, $0.offset, $0.element) }
-    }
-    for prompt in suite.prompts.filter(isAsked) {
-      if case .told(let told) = outcome(prompt), let lack = told.lacksLogprobs {
-        return CaseVerdict(question, .malformed, "\(prompt): \(lack)")
-      }
-    }
-    guard !positions.isEmpty else { return withoutLogprobs(question) }
-    // What numbers of the arithmetic may lack, of which there are up to twenty in a sum.
-    let slack = [.float16, .bfloat16].contains(endpoint.description.arithmetic) ? 0.02 : 1e-5
-    func all(_ holds: (Told.Position) -> String?) -> CaseVerdict {
-      for (prompt, n, position) in positions {
-        if let what = holds(position) {
-          return CaseVerdict(question, .failed, "\(prompt), place \(n): \(what)")
-        }
-      }
-      return CaseVerdict(question, .passed)
-    }
-    switch question.expect["keeps"]?.text {
-    case "at-most-zero":
-      return all { position in
-        ([position.chosen] + position.best).first { !($0.logprob <= 1e-6) }.map {
-          "the log-probability \($0.logprob)"
-        }
-      }
-    case "sum-at-most-one":
-      return all { position in
-        let sum = position.best.reduce(0) { $0 + exp($1.logprob) }
-        return sum <= 1 + slack ? nil : "\(position.best.count) probabilities come to \(sum)"
-      }
-    case "greedy":
-      if server.capabilities.scaled == true {
-        return CaseVerdict(question, .unsupported, "the server tells log-probabilities at temperature 1 only")
-      }
-      return all { position in
-        let chosen = position.chosen
-        guard let best = position.best.map(\.logprob).max() else { return nil }
-        // At a temperature above 0 a token that is nearly as likely is drawn, too.
-        if chosen.logprob < best - slack - 20 * server.capabilities.coldest {
-          return "a token of log-probability \(chosen.logprob) is chosen, and \(best) is the likeliest"
-        }
-        let isListed = position.best.contains {
-          $0.spelling == chosen.spelling && abs($0.logprob - chosen.logprob) <= slack
-        }
-        return isListed ? nil : "the token that is chosen, of \(chosen.logprob), is not so in the list"
-      }
-    case "repeated":
-      if let verdict = differing(question) { return verdict }
-      let own = ownNoise()
-      let noise = 2 * (try suite.golden("image").noise[endpoint.description.arithmetic] ?? 0)
-      let kl = own * own / 2
-      return CaseVerdict(
-        question, verdict(kl, noise: noise),
-        kl == 0 ? "three answers are equal" : "three answers differ by \(scientific(kl)) nats", distance: kl,
-        limit: Self.near * noise)
-    default: return CaseVerdict(question, .unsupported, "it is not known what is kept")
     }
   }
 }

@@ -17,6 +17,17 @@ package struct Reply: Sendable {
   package let body: [UInt8]
 
   package init(status: Int, body: [UInt8]) { (self.status, self.body) = (status, body) }
+
+  /// The most values: as a tree they take thirty times their memory.
+  private static let mostValues = 1 << 18
+
+  /// - place: the path, for errors.
+  /// - Throws: `InputError` for what is no JSON text.
+  func json(_ place: String) throws -> JSON {
+    try JSON(
+      parsing: String(decoding: body, as: UTF8.self), place: place, values: Self.mostValues,
+      roundsIntegers: true)
+  }
 }
 
 /// Why nothing came.

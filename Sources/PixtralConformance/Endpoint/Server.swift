@@ -81,18 +81,13 @@ final class Server {
     let reply = try transport.post(path, body)
     let text = String(decoding: reply.body, as: UTF8.self)
     do {
-      let json = try JSON(
-        parsing: text, place: path, values: Self.mostValues, roundsIntegers: true)
-      return (reply.status, json, text)
+      return (reply.status, try reply.json(path), text)
     } catch {
       // Of an error the text is what was meant to be said.
       let why = (error as? InputError)?.found ?? "\(error)"
       return (reply.status, nil, reply.status == 200 ? "\(why), in \(shortened(text, to: 100))" : text)
     }
   }
-
-  /// The most values in a reply: as a tree they take thirty times their memory.
-  static let mostValues = 1 << 18
 
   /// A chat completion at temperature 0, with all that this server tells.
   ///

@@ -150,8 +150,7 @@ struct Suspects {
     /// A temperature: log-probabilities of one place move together.
     func heated(_ observation: Observation) -> [KnownToken] {
       let pairs = matched(observation)
-      let shift =
-        pairs.isEmpty ? 0 : pairs.reduce(0) { $0 + $1.told - slope * $1.known } / Double(pairs.count)
+      let shift = pairs.isEmpty ? 0 : mean(pairs.map { $0.told - slope * $0.known })
       return observation.golden.map { KnownToken(id: $0.id, logprob: slope * $0.logprob + shift) }
     }
     var changes: [(String, Double, (Observation) -> [KnownToken])] = [
@@ -168,7 +167,7 @@ struct Suspects {
     }
     let pairs = told.flatMap(matched)
     if !pairs.isEmpty {
-      let shift = pairs.reduce(0) { $0 + $1.told - $1.known } / Double(pairs.count)
+      let shift = mean(pairs.map { $0.told - $0.known })
       changes.append(("log-probabilities moved by \(scientific(shift))", fitted, each { $0 + shift }))
     }
     // Near 1 it is that, or a shift.
@@ -202,10 +201,7 @@ struct Suspects {
     for observation in observations {
       let pairs = matched(observation)
       guard !pairs.isEmpty else { continue }
-      let count = Double(pairs.count)
-      let means = (
-        told: pairs.reduce(0) { $0 + $1.told } / count, known: pairs.reduce(0) { $0 + $1.known } / count
-      )
+      let means = (told: mean(pairs.map(\.told)), known: mean(pairs.map(\.known)))
       for pair in pairs {
         cross += pair.told * pair.known
         squares += pair.known * pair.known

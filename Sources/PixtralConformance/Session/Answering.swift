@@ -18,6 +18,8 @@ package protocol Answering: AnyObject {
   /// - members: what it asks, as JSON text, which is sent as it is.
   func ask(_ question: ConformanceCase, _ op: String, _ members: [(key: String, json: [UInt8])]) throws
     -> Answer
+  /// Why a question is not asked that needs a feature which it has not.
+  func lacking(_ feature: String) -> String
   /// Loads a checkpoint for the question that comes.
   ///
   /// - folder: writes it where there is none, and gives its path.
@@ -32,6 +34,8 @@ extension Answering {
   package func mayName(_ file: String) -> Bool { true }
 
   package var isSentOn: Bool { false }
+
+  package func lacking(_ feature: String) -> String { "the runtime does not claim \(feature)" }
 
   /// The layout that it takes: Mistral's if both or neither.
   var layout: CheckpointLayout {
