@@ -7,17 +7,16 @@ import Synchronization
 
 /// Reads the bodies of requests, in bounded memory and time.
 struct Bodies: Sendable {
-  /// How long a body may take to come.
-  static let patience = Duration.seconds(60)
-
   /// The most bytes of one.
   let limit: Int
+  /// How long one may take to come.
+  let patience: Duration
   /// Of all requests that are there at once.
   let memory: Memory
 
   /// - limit: the most bytes of a body; four times as many are held of all at once.
-  init(limit: Int) {
-    self.limit = limit
+  init(limit: Int, patience: Duration) {
+    (self.limit, self.patience) = (limit, patience)
     memory = Memory(limit: 4 * limit)
   }
 
@@ -32,7 +31,7 @@ struct Bodies: Sendable {
     guard length ?? 0 <= limit else { throw Refusal.largeBody(limit: limit) }
     try held.add(length ?? 0)
     if request.headers[.expect]?.lowercased() == "100-continue" { goOn() }
-    return try await within(Self.patience, orThrow: Refusal.slowBody) {
+    return try await within(patience, orThrow: Refusal.slowBody(patience)) {
       var bytes = ByteBuffer()
       do {
         for try await part in request.body {

@@ -121,7 +121,9 @@ extension Refusal {
         + "fit in --context")
   }
 
-  static let slowBody = Refusal(
-    status: .requestTimeout, type: "invalid_request_error",
-    message: "the body: expected it within \(Bodies.patience), found a part of it")
+  static func slowBody(_ patience: Duration) -> Refusal {
+    Refusal(
+      status: .requestTimeout, type: "invalid_request_error",
+      message: "the body: expected it within \(patience), found a part of it")
+  }
 }

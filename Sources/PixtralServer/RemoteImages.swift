@@ -47,14 +47,14 @@ package struct RemoteHost: Sendable {
 struct RemoteImages: Sendable {
   /// The most bytes of an image, how often one may be somewhere else, and how many a request may have.
   static let (limit, redirects, count) = (32 << 20, 5, 64)
-  /// How long all images of a request may take to come, redirects and all.
-  static let patience = Duration.seconds(10)
 
   private let hosts: [RemoteHost]
+  private let patience: Duration
   private let client: HTTPClient
 
-  init(_ hosts: [RemoteHost]) {
-    self.hosts = hosts
+  /// - patience: how long all images of a request may take to come, redirects and all.
+  init(_ hosts: [RemoteHost], patience: Duration) {
+    (self.hosts, self.patience) = (hosts, patience)
     var settings = HTTPClient.Configuration()
     settings.dnsOverride = Dictionary(hosts.map { ($0.name, $0.address) }) { first, _ in first }
     settings.redirectConfiguration = .disallow
@@ -80,7 +80,7 @@ struct RemoteImages: Sendable {
     guard urls.count <= Self.count else {
       throw Refusal.wrong("messages", expected: "at most \(Self.count) remote images", found: "\(urls.count)")
     }
-    let end = ContinuousClock.now + Self.patience
+    let end = ContinuousClock.now + patience
     var images: [String: Result<[UInt8], InputError>] = [:]
     for url in urls {
       do { images[url] = .success(try await image(url, until: end, held)) } catch let error as InputError {
@@ -105,8 +105,8 @@ struct RemoteImages: Sendable {
           request.headers.add(name: "User-Agent", value: "pixtral-ref")
           // A connection that is kept may be closed just when it is used again.
           request.headers.add(name: "Connection", value: "close")
-          // The deadline that counts is the one above.
-          response = try await client.execute(request, timeout: .seconds(60))
+          // The deadline that counts is the one above; this one comes later.
+          response = try await client.execute(request, timeout: TimeAmount(patience) + .seconds(5))
         } catch let error where error is NIOSSLError || error is NIOSSLExtraError || error is BoringSSLError {
           throw fault("a certificate that this machine trusts", "none, or no TLS", "SSLError")
         } catch let error where !(error is CancellationError) {

@@ -30,8 +30,19 @@ package struct ServerSettings: Sendable {
   package var context = 131_072
   /// Images of more pixels are refused.
   package var maxPixels = ImageSize.usualMaxPixels
+  package var patience = Patience()
 
   package init(names: [String]) { self.names = names }
+}
+
+/// How long a client, and what its request leads to, is waited for.
+package struct Patience: Sendable {
+  /// For a body to come.
+  package var body = Duration.seconds(60)
+  /// For all images of a request to come, redirects and all.
+  package var images = Duration.seconds(10)
+  /// For a connection to say something: longer than a body, so that one that is too slow is told so.
+  package var silence = Duration.seconds(65)
 }
 
 /// The golden answer over HTTP. Serving.md.
@@ -47,8 +58,6 @@ package struct Server: Sendable {
 
   /// Connections that may be open at once.
   private static let connections = 512
-  /// How long one may be open without a request, or within one.
-  private static let patience = TimeAmount.seconds(65)
 
   /// - checkpoint: what answers.
   /// - logger: a line a request.
@@ -69,16 +78,18 @@ package struct Server: Sendable {
   package func run(
     until signals: [UnixSignal] = [.sigterm, .sigint], listening: @escaping @Sendable (_ port: Int) -> Void
   ) async throws {
-    let remote = RemoteImages(settings.hosts)
+    let remote = RemoteImages(settings.hosts, patience: settings.patience.images)
     let reading = Lane("reading", places: Self.connections)
     let answering = Lane("answering", places: settings.queue)
     let routes = Routes(
-      settings: settings, model: model, bodies: Bodies(limit: settings.maxBody), remote: remote,
+      settings: settings, model: model,
+      bodies: Bodies(limit: settings.maxBody, patience: settings.patience.body), remote: remote,
       reading: reading, answering: answering)
     let application = Application(
       responder: routes,
       server: .http1(
-        configuration: .init(additionalChannelHandlers: [LeavingHandler()], idleTimeout: Self.patience)),
+        configuration: .init(
+          additionalChannelHandlers: [LeavingHandler()], idleTimeout: TimeAmount(settings.patience.silence))),
       configuration: ApplicationConfiguration(
         address: .hostname(settings.host, port: settings.port), serverName: "pixtral-ref",
         availableConnectionsDelegate: MaximumAvailableConnections(Self.connections)),

@@ -147,7 +147,7 @@ extension EndpointVerdictTests {
       (200, path == "/v1/models" ? #"{"data": [{"id": "a"}]}"# : Self.short)
     }
     let endpoint = try await elsewhere { [port = server.port] in
-      let client = PixtralConformance.HTTPClient("http://127.0.0.1:\(port)", key: nil, timeout: 20)
+      let client = judgeClient(port)
       return try Endpoint(client, place: "test", tokenizer: fixtureTokenizer()).server.capabilities.counts
     }
     withExtendedLifetime(server) {}
@@ -208,7 +208,7 @@ struct EndpointTransportTests {
       }
     }
     let status = try await elsewhere { [port = server.port] in
-      try PixtralConformance.HTTPClient("http://127.0.0.1:\(port)", key: nil, timeout: 20).get("/").status
+      try judgeClient(port).get("/").status
     }
     withExtendedLifetime(server) {}
     #expect(status == 200)
@@ -218,7 +218,7 @@ struct EndpointTransportTests {
   func patience() async throws {
     let server = try await OtherServer(retryAfter: "3600") { _, _ in (429, "{}") }
     let status = try await elsewhere { [port = server.port] in
-      try PixtralConformance.HTTPClient("http://127.0.0.1:\(port)", key: nil, timeout: 20).get("/").status
+      try judgeClient(port).get("/").status
     }
     withExtendedLifetime(server) {}
     #expect(status == 429)
@@ -230,7 +230,7 @@ struct EndpointTransportTests {
   func key(key: String, kept: String) async throws {
     let server = try await OtherServer { _, _ in (401, "no such key: \(key)") }
     let body = try await elsewhere { [port = server.port] in
-      try PixtralConformance.HTTPClient("http://127.0.0.1:\(port)", key: key, timeout: 20).get("/").body
+      try judgeClient(port, key: key).get("/").body
     }
     withExtendedLifetime(server) {}
     #expect(String(decoding: body, as: UTF8.self) == "no such key: \(kept)")

@@ -1,5 +1,4 @@
 import Dispatch
-import Hummingbird
 import PixtralStorage
 import PixtralText
 import TestSupport
@@ -26,7 +25,7 @@ struct EndpointTests {
     try await elsewhere { [cases, folder] in
       let tokenizer = try fixtureTokenizer()
       let endpoint = try Endpoint(
-        PixtralConformance.HTTPClient("http://127.0.0.1:\(port)", key: nil, timeout: 20), place: "test",
+        judgeClient(port), place: "test",
         tokenizer: tokenizer)
       let run = ConformanceRun(
         cases, tokenizer: tokenizer, faults: FaultAnswers(),
@@ -114,7 +113,7 @@ struct EndpointTests {
       try refusal {
         let address = try Endpoint.address("http://127.0.0.1:\(other.port)/v1/")
         return try Endpoint(
-          PixtralConformance.HTTPClient(address, key: nil, timeout: 20), place: address,
+          PixtralConformance.HTTPClient(address, key: nil, timeout: 3600), place: address,
           tokenizer: fixtureTokenizer())
       }
     }
@@ -127,33 +126,4 @@ func elsewhere<Value: Sendable>(_ body: @escaping @Sendable () throws -> Value) 
   try await withCheckedThrowingContinuation { done in
     DispatchQueue.global().async { done.resume(with: Result(catching: body)) }
   }
-}
-
-/// A server of a test's own.
-final class OtherServer: Sendable {
-  let port: Int
-  private let task: Task<Void, any Error>
-
-  /// - retryAfter: the header, in every reply.
-  /// - reply: to a path and a body, a status and a body.
-  init(
-    retryAfter: String? = nil,
-    _ reply: @escaping @Sendable (String, String) async throws -> (Int, String)
-  ) async throws {
-    let (ports, listening) = AsyncStream<Int>.makeStream()
-    let responder = CallbackResponder { (request: Request, _: BasicRequestContext) in
-      let body = try await request.body.collect(upTo: 1 << 24)
-      let (status, text) = try await reply(request.uri.path, String(buffer: body))
-      var response = Response(status: .init(code: status), body: .init(byteBuffer: .init(string: text)))
-      if let retryAfter { response.headers[.retryAfter] = retryAfter }
-      return response
-    }
-    let application = Application(
-      responder: responder, configuration: .init(address: .hostname("127.0.0.1", port: 0)),
-      onServerRunning: { listening.yield($0.localAddress!.port!) })
-    task = Task { try await application.run() }
-    port = await ports.first { _ in true }!
-  }
-
-  deinit { task.cancel() }
 }

@@ -21,7 +21,7 @@ extension EndpointVerdictTests {
       let server = try await RunningServer("seeded:small")
       let (port, path) = (server.port, path)
       _ = try await elsewhere {
-        let client = PixtralConformance.HTTPClient("http://127.0.0.1:\(port)", key: nil, timeout: 60)
+        let client = judgeClient(port)
         let recorder = try Recorder(client, to: try NewFile(path, sparing: []))
         let report = try EndpointVerdictTests.report(recorder)
         try recorder.finish()
@@ -89,7 +89,7 @@ extension EndpointVerdictTests {
   ) async throws -> Report {
     let server = try await RunningServer("seeded:small")
     let found = try await elsewhere { [port = server.port] in
-      let client = PixtralConformance.HTTPClient("http://127.0.0.1:\(port)", key: nil, timeout: 60)
+      let client = judgeClient(port)
       return try Self.report(Altered(client, change), knowsWeights: knowsWeights)
     }
     withExtendedLifetime(server) {}

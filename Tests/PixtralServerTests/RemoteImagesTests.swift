@@ -2,7 +2,6 @@ import Hummingbird
 import NIOCore
 import PixtralStorage
 import PixtralText
-import Synchronization
 import TestSupport
 import Testing
 
@@ -10,42 +9,15 @@ import Testing
 
 @Suite("Remote images")
 struct RemoteImagesTests {
-  /// Another server on a free port of the loopback address, which notes what it is asked for.
-  final class Host: Sendable {
-    let port: Int
-    private let asked: Paths
-    private let task: Task<Void, any Error>
-    var paths: [String] { asked.all.withLock { $0 } }
-
-    private final class Paths: Sendable {
-      let all = Mutex<[String]>([])
-    }
-
-    /// - reply: to a path.
-    init(_ reply: @escaping @Sendable (String) -> Response) async throws {
-      let (paths, (ports, listening)) = (Paths(), AsyncStream<Int>.makeStream())
-      let responder = CallbackResponder { (request: Request, _: BasicRequestContext) in
-        paths.all.withLock { $0.append(request.uri.path) }
-        return reply(request.uri.path)
-      }
-      let application = Application(
-        responder: responder, configuration: .init(address: .hostname("127.0.0.1", port: 0)),
-        onServerRunning: { listening.yield($0.localAddress!.port!) })
-      asked = paths
-      task = Task { try await application.run() }
-      port = await ports.first { _ in true }!
-    }
-
-    deinit { task.cancel() }
-  }
-
   @Sendable private func redirect(to place: String) -> Response {
     Response(status: .found, headers: [.location: place])
   }
 
   /// What comes of a URL.
-  private func fetch(_ url: String, from hosts: [String]) async throws -> Result<[UInt8], InputError> {
-    let images = RemoteImages(try hosts.map { try RemoteHost($0) })
+  private func fetch(
+    _ url: String, from hosts: [String], patience: Duration = .seconds(3600)
+  ) async throws -> Result<[UInt8], InputError> {
+    let images = RemoteImages(try hosts.map { try RemoteHost($0) }, patience: patience)
     let chat = ChatRequest([.init(.user, [.image(url)])])
     let memory = Memory(limit: 1 << 28)
     let all = await Result { try await images.all(of: chat, Memory.Share(of: memory)) }
@@ -60,7 +32,9 @@ struct RemoteImagesTests {
 
   @Test("An image of a host that is named is fetched")
   func named() async throws {
-    let host = try await Host { _ in Response(status: .ok, body: .init(byteBuffer: .init(bytes: [1, 2, 3]))) }
+    let host = try await OtherServer { _ in
+      Response(status: .ok, body: .init(byteBuffer: .init(bytes: [1, 2, 3])))
+    }
     let result = try await fetch("http://127.0.0.1:\(host.port)/a.png?b=c", from: ["127.0.0.1:\(host.port)"])
     #expect(try result.get() == [1, 2, 3])
   }
@@ -75,7 +49,7 @@ struct RemoteImagesTests {
       "http://127.0.0.1:PORT\\@127.0.0.2:1/",
     ])
   func elsewhere(url: String) async throws {
-    let host = try await Host { _ in Response(status: .ok) }
+    let host = try await OtherServer { _ in Response(status: .ok) }
     let url = url.replacing("PORT", with: "\(host.port)")
     let result = try? await fetch(url, from: ["127.0.0.2:1"])
     #expect(result.map(exception) != .some(nil) && host.paths.isEmpty)
@@ -83,7 +57,7 @@ struct RemoteImagesTests {
 
   @Test("Without the port that is named, the usual ones are meant")
   func port() async throws {
-    let host = try await Host { _ in Response(status: .ok) }
+    let host = try await OtherServer { _ in Response(status: .ok) }
     #expect(
       exception(try await fetch("http://127.0.0.1:\(host.port)/", from: ["127.0.0.1"])) == "ConnectionError")
     #expect(host.paths.isEmpty)
@@ -91,8 +65,9 @@ struct RemoteImagesTests {
 
   @Test("A redirect within the host is followed")
   func redirectWithin() async throws {
-    let host = try await Host { path in
-      path == "/a" ? redirect(to: "/b") : Response(status: .ok, body: .init(byteBuffer: .init(bytes: [7])))
+    let host = try await OtherServer { request in
+      request.uri.path == "/a"
+        ? redirect(to: "/b") : Response(status: .ok, body: .init(byteBuffer: .init(bytes: [7])))
     }
     let result = try await fetch("http://127.0.0.1:\(host.port)/a", from: ["127.0.0.1:\(host.port)"])
     #expect(try result.get() == [7] && host.paths == ["/a", "/b"])
@@ -100,9 +75,9 @@ struct RemoteImagesTests {
 
   @Test("A redirect elsewhere is not followed")
   func redirectElsewhere() async throws {
-    let other = try await Host { _ in Response(status: .ok) }
+    let other = try await OtherServer { _ in Response(status: .ok) }
     for place in ["http://127.0.0.1:\(other.port)/", "//127.0.0.1:\(other.port)/", "file:///etc/passwd"] {
-      let host = try await Host { _ in redirect(to: place) }
+      let host = try await OtherServer { _ in redirect(to: place) }
       let result = try await fetch("http://127.0.0.1:\(host.port)/", from: ["127.0.0.1:\(host.port)"])
       #expect(exception(result) == "ConnectionError")
     }
@@ -111,21 +86,31 @@ struct RemoteImagesTests {
 
   @Test("More than five redirects are not followed")
   func manyRedirects() async throws {
-    let host = try await Host { path in redirect(to: path + "x") }
+    let host = try await OtherServer { redirect(to: $0.uri.path + "x") }
     let result = try await fetch("http://127.0.0.1:\(host.port)/", from: ["127.0.0.1:\(host.port)"])
     #expect(exception(result) == "TooManyRedirects" && host.paths.count == 6)
   }
 
   @Test("Another status than 200 is an error of HTTP")
   func status() async throws {
-    let host = try await Host { _ in Response(status: .notFound) }
+    let host = try await OtherServer { _ in Response(status: .notFound) }
     let result = try await fetch("http://127.0.0.1:\(host.port)/", from: ["127.0.0.1:\(host.port)"])
     #expect(exception(result) == "HTTPError")
   }
 
+  @Test("What does not come in time is not waited for")
+  func late() async throws {
+    let host = try await OtherServer { _ in
+      Response(status: .ok, body: .init { _ in try await Task.sleep(for: .seconds(3600)) })
+    }
+    let result = try await fetch(
+      "http://127.0.0.1:\(host.port)/", from: ["127.0.0.1:\(host.port)"], patience: .milliseconds(200))
+    #expect(exception(result) == "Timeout")
+  }
+
   @Test("A body without end is not read to it")
   func endless() async throws {
-    let host = try await Host { _ in
+    let host = try await OtherServer { _ in
       Response(
         status: .ok,
         body: .init { writer in
@@ -138,10 +123,10 @@ struct RemoteImagesTests {
 
   @Test("What more images hold than all may is refused")
   func memory() async throws {
-    let host = try await Host { _ in
+    let host = try await OtherServer { _ in
       Response(status: .ok, body: .init(byteBuffer: .init(repeating: 0, count: 1000)))
     }
-    let images = RemoteImages([try RemoteHost("127.0.0.1:\(host.port)")])
+    let images = RemoteImages([try RemoteHost("127.0.0.1:\(host.port)")], patience: .seconds(3600))
     let chat = ChatRequest([.init(.user, [.image("http://127.0.0.1:\(host.port)/")])])
     let memory = Memory(limit: 999)
     await #expect(throws: Refusal.self) { try await images.all(of: chat, Memory.Share(of: memory)) }

@@ -28,6 +28,9 @@ final class RunningServer: Sendable {
   {
     var settings = ServerSettings(names: ["tiny"])
     settings.port = 0
+    // Tests wait for each other: what is no test of time does not depend on it.
+    let hour = Duration.seconds(3600)
+    settings.patience = Patience(body: hour, images: hour, silence: hour)
     try edit(&settings)
     let server = Server(
       settings, checkpoint: try Checkpoint(checkpoint), tokenizer: try fixtureTokenizer(),
@@ -65,7 +68,7 @@ final class RunningServer: Sendable {
     if let body {
       request.body = .bytes(Array(body.utf8), length: isChunked ? .unknown : .known(Int64(body.utf8.count)))
     }
-    let response = try await HTTPClient.shared.execute(request, timeout: .seconds(60))
+    let response = try await HTTPClient.shared.execute(request, timeout: .hours(1))
     let bytes = try await response.body.collect(upTo: 1 << 26)
     return Reply(
       status: Int(response.status.code),
