@@ -60,10 +60,16 @@ extension EndpointVerdictTests {
     _ transport: any Transport, knowsWeights: Bool = true, images: ImagesRule = .mistral,
     only ids: Set<String>? = nil
   ) throws -> Report {
-    let tokenizer = try fixtureTokenizer()
-    let suite = try EndpointSuite(fixtures)
     var declared = Declared()
     (declared.hasKnownWeights, declared.images) = (knowsWeights, images)
+    return try report(transport, declared, only: ids)
+  }
+
+  static func report(
+    _ transport: any Transport, _ declared: Declared, only ids: Set<String>? = nil
+  ) throws -> Report {
+    let tokenizer = try fixtureTokenizer()
+    let suite = try EndpointSuite(fixtures)
     let endpoint = try Endpoint(transport, place: "test", declared, tokenizer: tokenizer, suite: suite)
     let run = ConformanceRun(
       suite.cases.filter { ids?.contains($0.id) ?? true }, tokenizer: tokenizer, faults: FaultAnswers(),

@@ -1,8 +1,9 @@
 """Judges a real server by stage endpoint of the conformance kit, and writes a small report.
 
 Starts the server by the serve.py of its folder, waits until it answers, runs `pixtral-ref conformance run
---endpoint`, ends it, and writes Fixtures/runtimes/servers/NAME.json. servers.json has the names. page.py shows
-the reports in Docs/Runtimes.md.
+--endpoint`, and ends it. All that was asked and said is kept in recordings/NAME.jsonl, and judged once more as it
+stands there: of that Fixtures/runtimes/servers/NAME.json is a report. servers.json has the names. page.py shows the
+reports in Docs/Runtimes.md.
 
 install.py has to have made the environment of the server. Exit 0 if every server was judged, whatever the
 verdict; 2 if one could not be, and then its older report stays.
@@ -14,6 +15,7 @@ import datetime
 import json
 import os
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -28,6 +30,7 @@ import judge
 import runs
 
 REPORTS = runs.REPORTS / "servers"
+RECORDINGS = runs.HERE / "recordings"
 READY, JUDGED, ENDED = 180, 600, 15  # seconds that a server may take to answer, to be judged, to end
 POOLED = ("verdict", "mean_kl", "interval", "noise", "prompts", "failed_prompts")
 MOST_FAILURES, MOST_SUSPECTS, LONGEST_DETAIL = 8, 3, 120
@@ -42,8 +45,6 @@ def main() -> int:
                         help="pixtral-ref; pixtral-ref-serve lies beside it (default: .build/release/pixtral-ref)")  # fmt: skip
     parser.add_argument("--from", dest="installed", metavar="DIR", type=Path, default=runs.INSTALLED,
                         help="where install.py made the environments (default: .build/runtimes)")  # fmt: skip
-    parser.add_argument("--bodies", metavar="DIR", type=Path,
-                        help="also keep all that was asked and said, as DIR/NAME.jsonl")  # fmt: skip
     parser.add_argument("--list", action="store_true", help="list the servers and their environments")
     options = parser.parse_args()
     known = runs.servers()
@@ -92,13 +93,23 @@ def write(name: str, server: dict, options) -> None:
         try:
             wait(process, url, said)
             began = time.monotonic()
-            whole = conformance(name, server, url, model, options)
+            asked = [*server.get("options", []), "--arithmetic", server["arithmetic"]]
+            asked += ["--model", model] if model else []
+            said_file = Path(scratch, "said.jsonl")
+            conformance(url, [*asked, "--bodies", said_file], options)
             seconds = round(time.monotonic() - began)
         finally:
             end(process)
-    report = reported(name, server, whole, seconds)
-    for place in (places.get("environment"), str(options.installed.resolve()), str(runs.ROOT), url):
-        report = judge.without_place(report, place) if place else report
+        said_text = said_file.read_text(encoding="utf-8")
+    # A recording says nothing of the machine that it was made on.
+    for place in (scratch, places.get("environment"), str(options.installed.resolve()), str(runs.ROOT)):
+        said_text = judge.without_place(said_text, place) if place else said_text
+    with tempfile.TemporaryDirectory() as scratch:
+        recording = Path(scratch, f"{name}.jsonl")
+        recording.write_text(said_text, encoding="utf-8")
+        report = reported(name, server, conformance(recording, [], options), seconds)
+        RECORDINGS.mkdir(exist_ok=True)
+        shutil.move(recording, RECORDINGS / recording.name)
     REPORTS.mkdir(parents=True, exist_ok=True)
     text = json.dumps(report, indent=1, ensure_ascii=False) + "\n"
     (REPORTS / f"{name}.json").write_text(text, encoding="utf-8")
@@ -151,22 +162,10 @@ def end(process: subprocess.Popen) -> None:
     process.wait()
 
 
-def conformance(name: str, server: dict, url: str, model: str | None, options) -> dict:
-    command = [
-        options.binary.resolve(),
-        "conformance",
-        "run",
-        "--endpoint",
-        url,
-        "--stage",
-        "endpoint",
-        "--json",
-    ]
-    command += ["--arithmetic", server["arithmetic"], *server.get("options", [])]
-    command += ["--model", model] if model else []
-    if options.bodies:
-        options.bodies.mkdir(parents=True, exist_ok=True)
-        command += ["--bodies", options.bodies.resolve() / f"{name}.jsonl"]
+def conformance(endpoint: str | Path, more: list, options) -> dict:
+    """What the judge says of a server at an address, or of a recording."""
+    command = [options.binary.resolve(), "conformance", "run", "--endpoint", endpoint]
+    command += ["--stage", "endpoint", "--json", *more]
     try:
         result = subprocess.run(list(map(str, command)), cwd=runs.ROOT, capture_output=True, text=True,
                                 timeout=JUDGED)  # fmt: skip
