@@ -40,6 +40,18 @@ struct RecordedServersTests {
     #expect(report.findings?.json["log_probabilities"]?["verdict"] == known["kl"]?["verdict"])
   }
 
+  @Test(
+    "In bfloat16 all prompts together show a mistake that none shows surely",
+    arguments: [("nothing", nil), ("vision-gelu", "V-gelu"), ("same-frequencies", "V-same-freqs")])
+  func together(alteration: String, mistake: String?) throws {
+    let replay = try Replay("\(checkout)/Tools/checks/recordings/\(alteration).jsonl")
+    let report = try EndpointVerdictTests.report(replay, replay.declared)
+    let failed = report.verdicts.filter(\.verdict.isFailure).map(\.id)
+    #expect(failed == (mistake == nil ? [] : [EndpointCases.mistakesID]))
+    let first = EndpointVerdictTests.suspects(report).first?.split(separator: "~").first.map(String.init)
+    #expect(first == mistake)
+  }
+
   @Test("A recording says nothing of the machine that it was made on", arguments: names)
   func noPlace(name: String) throws {
     let text = try String(contentsOfFile: "\(Self.recordings)/\(name).jsonl", encoding: .utf8)

@@ -81,6 +81,20 @@ def mirrored(picture):
     return picture.transpose(PIL.Image.Transpose.FLIP_LEFT_RIGHT)
 
 
+# Models
+
+
+def vision_gelu(model):
+    for layer in model.model.vision_tower.transformer.layers:
+        layer.feed_forward.act_fn = torch.nn.GELU()
+
+
+def same_frequencies(model):
+    """Rows and columns are turned by the frequencies of rows."""
+    rotary = model.model.vision_tower.patch_positional_embedding
+    rotary.inv_freq = rotary.inv_freq[: len(rotary.inv_freq) // 2].repeat(2)
+
+
 # Log-probabilities
 
 
@@ -108,6 +122,8 @@ ALTERATIONS = {
     "alpha-dropped": {"alpha": True},
     "gelu-tanh": {"model": lambda model: setattr(model.model.multi_modal_projector, "act", torch.nn.GELU("tanh"))},
     "theta-1e4": {"theta": 1e4},
+    "vision-gelu": {"model": vision_gelu},
+    "same-frequencies": {"model": same_frequencies},
     "no-mask": {"mask": False},
     "scaled-0.9": {"told": lambda values: [0.9 * value for value in values]},
     "base-10": {"told": lambda values: [value / math.log(10) for value in values]},

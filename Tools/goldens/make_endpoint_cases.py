@@ -547,7 +547,7 @@ def write(right, sizes, noise, wrong):
         own = logprobs[np.arange(len(tokens) - 1), tokens[1:]]
         tensors[f"{name}/prompt_logprobs"] = own.astype(np.float32)
     save_file(tensors, OUT / "small.safetensors")
-    cases = []
+    cases, shown = [], set()
     for name, (what, request) in (PROMPTS | SIZES).items():
         tokens = sizes[name] if name in sizes else right[name][0]
         exposes = ids(
@@ -568,6 +568,7 @@ def write(right, sizes, noise, wrong):
                 exposes += (
                     [suspect] if (np.exp(p) * (np.expm1(values - p) - (values - p))).sum() > limit else []
                 )
+        shown |= set(exposes)
         cases.append(case(
             f"logprobs/{name}", f"A server has the right log-probabilities behind {PROMPTS[name][0]}.",
             "the log-probabilities behind a prompt", {"prompt": name},
@@ -576,6 +577,10 @@ def write(right, sizes, noise, wrong):
             witnesses=[{"name": "transformers, float32", "version": transformers.__version__,
                         "distance": noise[name]["float32"]["transformers"]}],
         ))  # fmt: skip
+    cases.append(case(
+        "mistakes/known", "A server's log-probabilities behind all prompts together are not moved as a known mistake moves them.",
+        "how known mistakes move the log-probabilities", {}, {"amount": 0}, exposes=ids(shown),
+    ))  # fmt: skip
     for name, prompt, beside, moves, title in INFLUENCE:
         cases.append(case(f"influence/{name}", title, "what moves the log-probabilities",
                           {"prompt": prompt, "beside": beside}, {"moves": moves}))  # fmt: skip

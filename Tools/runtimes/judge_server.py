@@ -45,6 +45,8 @@ def main() -> int:
                         help="pixtral-ref; pixtral-ref-serve lies beside it (default: .build/release/pixtral-ref)")  # fmt: skip
     parser.add_argument("--from", dest="installed", metavar="DIR", type=Path, default=runs.INSTALLED,
                         help="where install.py made the environments (default: .build/runtimes)")  # fmt: skip
+    parser.add_argument("--again", action="store_true",
+                        help="start no server: judge what was kept of it, as after a change of the judge")  # fmt: skip
     parser.add_argument("--list", action="store_true", help="list the servers and their environments")
     options = parser.parse_args()
     known = runs.servers()
@@ -63,7 +65,7 @@ def main() -> int:
     judged = 0
     for name in options.names:
         try:
-            write(name, known[name], options)
+            (again if options.again else write)(name, known[name], options)
             judged += 1
         except runs.Wrong as wrong:
             print(f"judge_server.py: {name} could not be judged: {wrong}", file=sys.stderr)
@@ -110,6 +112,21 @@ def write(name: str, server: dict, options) -> None:
         report = reported(name, server, conformance(recording, [], options), seconds)
         RECORDINGS.mkdir(exist_ok=True)
         shutil.move(recording, RECORDINGS / recording.name)
+    put(name, report)
+
+
+def again(name: str, server: dict, options) -> None:
+    recording, old = RECORDINGS / f"{name}.jsonl", REPORTS / f"{name}.json"
+    if not (recording.is_file() and old.is_file()):
+        raise runs.Wrong(
+            f"there is no {recording.relative_to(runs.ROOT)}, or no report on it: judge the server first"
+        )
+    old = json.loads(old.read_text(encoding="utf-8"))
+    report = reported(name, server, conformance(recording, [], options), old["seconds"])
+    put(name, report | {"date": old["date"]})
+
+
+def put(name: str, report: dict) -> None:
     REPORTS.mkdir(parents=True, exist_ok=True)
     text = json.dumps(report, indent=1, ensure_ascii=False) + "\n"
     (REPORTS / f"{name}.json").write_text(text, encoding="utf-8")

@@ -150,15 +150,15 @@ def servers() -> list[str]:
         "    pixtral-ref conformance run --endpoint Tools/runtimes/recordings/NAME.jsonl --stage endpoint", "",
         "A star has the meaning that it has above: the server is judged by transformers' rule of images (`--images huggingface`).",
         "A cell of *it tells* is what was found out by asking. Four cases of every server are of the other rule, and unsupported.", "",
-        "| server | it tells | verdict | tokens | log-probabilities | influence | errors | keeps | suspected first | what was found first |",
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| server | it tells | verdict | tokens | log-probabilities | known mistakes | influence | errors | keeps | suspected first | what was found first |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]  # fmt: skip
     for one in found:
         can = one["capabilities"]
         tells = "tokens" if can["tokens"] else "their number" if can["counts"] else "no tokens"
         tells += f", {can['top_logprobs']} likeliest" if can["top_logprobs"] else ", no log-probabilities"
         cells = [", ".join(f"{count} {word}" for word, count in one["stages"].get(stage, {}).items()) or "–"
-                 for stage in ("tokens", "logprobs", "influence", "errors", "keeps")]  # fmt: skip
+                 for stage in ("tokens", "logprobs", "mistakes", "influence", "errors", "keeps")]  # fmt: skip
         suspect = one["suspects"][0] if one["suspects"] else None
         named = faults(suspect["looks_like"]) or cell(suspect["name"]) if suspect else "–"
         first = one["failures"][0] if one["failures"] else None

@@ -17,6 +17,7 @@ extension Asking {
     return switch question.operation {
     case "the tokens of a prompt": cases.tokens(question)
     case "the log-probabilities behind a prompt": try cases.logprobs(question)
+    case "how known mistakes move the log-probabilities": try cases.mistakes(question)
     case "what moves the log-probabilities": try cases.influence(question)
     case "refuse a request": cases.refusal(question)
     case "what every answer keeps": try cases.keeps(question)

@@ -10,6 +10,8 @@ package struct EndpointFindings: Sendable {
   package let lines: [String]
   /// Of a prompt that is answered wrongly, the mistake of Faults.md that the likeliest suspect is.
   let named: [String: String]
+  /// The mistake that all log-probabilities together show.
+  private let made: String?
 
   /// - verdicts: of the cases that were asked; what was not asked for them is not asked.
   init(_ cases: EndpointCases, _ verdicts: [CaseVerdict]) throws {
@@ -46,6 +48,10 @@ package struct EndpointFindings: Sendable {
       endpoint.declared.hasKnownWeights ? try PooledDivergence(cases) { isAsked($0, ["logprobs"]) } : nil
     add("log_probabilities", pooled?.json ?? .null)
     if let pooled { lines.append(pooled.line) }
+    let mistakes = ids.contains(EndpointCases.mistakesID) && pooled != nil ? try cases.mistakes() : []
+    add("mistakes", .array(mistakes.map(\.json)))
+    lines += Self.lines(mistakes)
+    made = mistakes.first { $0.verdict == .made }?.id
     let own = can.best > 0 && ids.contains("endpoint/keeps/repeated") ? cases.ownNoise() : nil
     add("repeats", own.map { ["mean_kl": .number($0 * $0 / 2)] } ?? .null)
 
@@ -54,7 +60,7 @@ package struct EndpointFindings: Sendable {
       $0.stage == .endpoint && $0.verdict == .failed && !$0.id.hasPrefix("endpoint/errors/")
     }
     let observations =
-      hasFailures ? try Self.observations(cases) { isAsked($0, ["tokens", "logprobs"]) } : []
+      hasFailures ? try cases.observations { isAsked($0, ["tokens", "logprobs"]) } : []
     let suspects = observations.isEmpty ? [] : Suspects(observations, known: cases.suite.suspects).ranked
     let best = suspects.first?.likelihood ?? 0
     add(
@@ -81,43 +87,30 @@ package struct EndpointFindings: Sendable {
   /// The suspect that is no mistake where it is meant.
   private static let otherRule = "images by transformers' rule"
 
+  /// What is said of the known mistakes.
+  private static func lines(_ mistakes: [AlongMistake]) -> [String] {
+    guard !mistakes.isEmpty else { return [] }
+    func of(_ verdict: AlongMistake.Verdict) -> [AlongMistake] { mistakes.filter { $0.verdict == verdict } }
+    func names(_ list: [AlongMistake]) -> String { list.map(\.name).joined(separator: ", ") }
+    let (made, open) = (of(.made), of(.open))
+    let line =
+      "known mistakes: \(made.isEmpty ? "none" : names(made)) of \(mistakes.count) made, \(of(.absent).count) ruled out"
+      + (open.isEmpty ? "" : "; nobody can say of \(names(open))")
+    return [line] + (made.first.map { [$0.words] } ?? [])
+  }
+
   /// Of a case of stage `endpoint` that failed, the mistake that the likeliest suspect is; nil for other stages.
   func names(of verdict: CaseVerdict) -> [String]? {
     guard verdict.stage == .endpoint else { return nil }
+    if verdict.id == EndpointCases.mistakesID {
+      return verdict.verdict == .failed ? made.map { [$0] } ?? [] : []
+    }
     let parts = verdict.id.split(separator: "/")
     guard verdict.verdict == .failed, ["tokens", "logprobs"].contains(parts[1]),
       let id = named[String(parts[2])]
     else { return [] }
     return [id]
   }
-
-  // MARK: - Suspects
-
-  private static func observations(
-    _ cases: EndpointCases, of isChosen: (String) -> Bool
-  ) throws -> [Suspects.Observation] {
-    let suite = cases.suite
-    return try suite.cases.filter { $0.id.hasPrefix("endpoint/tokens/") }.compactMap { question in
-      guard let prompt = suite.prompt(of: question), isChosen(prompt), cases.isAsked(prompt),
-        case .told(let told) = cases.outcome(prompt)
-      else { return nil }
-      var tokens: [Int]?
-      if case .told(let list) = cases.endpoint.tokens(of: prompt, told) { tokens = list }
-      let right = suite.tokens(prompt) ?? []
-      // Of other weights nothing is known but tokens.
-      let isKnown = suite.positions(prompt) != nil && cases.endpoint.declared.hasKnownWeights
-      let golden = isKnown ? try suite.golden(prompt) : nil
-      let noise = golden?.noise[cases.endpoint.description.arithmetic] ?? 0
-      let mass = golden?.positions[0].prefix(20).reduce(0) { $0 + exp($1.logprob) } ?? 1
-      return Suspects.Observation(
-        prompt: prompt, count: tokens?.count ?? told.count, hash: tokens.map(hash), rightCount: right.count,
-        rightHash: hash(right), best: golden == nil ? [] : told.positions.first?.best ?? [],
-        floor: told.positions.first?.floor,
-        golden: golden?.positions[0] ?? [], noise: max(2 * noise / mass, 1e-14))
-    }
-  }
-
-  private static func hash(_ tokens: [Int]) -> String { FaultAnswers.hash(of: FaultAnswers.written(tokens)) }
 }
 
 extension Endpoint {

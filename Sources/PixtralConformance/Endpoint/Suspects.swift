@@ -82,14 +82,19 @@ struct Suspects {
   private struct Weighed {
     let observation: Observation
     let truth, none: Cost
+    /// Whether there is something to explain: other tokens, or more than noise.
+    let isWrong: Bool
 
     init(_ observation: Observation) {
       self.observation = observation
-      let (isWrong, squares) = (observation.hasWrongTokens, observation.squares(from: observation.golden))
-      truth = Cost(tokens: isWrong ? otherTokens : 0, logprobs: observation.cost(squares))
-      // A quarter of the way.
-      none = Cost(
-        tokens: isWrong ? otherTokens - log(16) : 0, logprobs: observation.cost(squares.map { $0 / 16 }))
+      let (hasWrongTokens, squares) = (
+        observation.hasWrongTokens, observation.squares(from: observation.golden)
+      )
+      isWrong = hasWrongTokens || squares.map { $0 > observation.noise } ?? false
+      truth = Cost(tokens: hasWrongTokens ? otherTokens : 0, logprobs: observation.cost(squares))
+      // A quarter of the way; but nobody knows of the noise what it will be.
+      let quarter = squares.map { max($0 / 16, min($0, observation.noise)) }
+      none = Cost(tokens: hasWrongTokens ? otherTokens - log(16) : 0, logprobs: observation.cost(quarter))
     }
 
     /// What is paid for log-probabilities if others are known.
@@ -117,7 +122,7 @@ struct Suspects {
       if let best = answer.best { cost.logprobs = weighed.cost(of: best) }
       likelihood -= cost.sum
       // It says what was told, and the truth does not.
-      if cost.sum < none.sum, truth.sum > 0 { explained.insert(observation.prompt) }
+      if cost.sum < none.sum, weighed.isWrong { explained.insert(observation.prompt) }
     }
     return Ranked(name: suspect.name, id: suspect.id, likelihood: likelihood, explained: explained)
   }
@@ -182,7 +187,7 @@ struct Suspects {
         let isKnown = !observation.best.isEmpty && !observation.hasWrongTokens
         let logprobs = isKnown ? weighed.cost(of: change(observation)) : weighed.none.logprobs
         likelihood -= weighed.truth.tokens + logprobs
-        if isKnown, logprobs < weighed.none.logprobs { explained.insert(observation.prompt) }
+        if isKnown, logprobs < weighed.none.logprobs, weighed.isWrong { explained.insert(observation.prompt) }
       }
       return Ranked(name: name, id: nil, likelihood: likelihood, explained: explained)
     }
