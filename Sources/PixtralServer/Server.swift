@@ -65,6 +65,7 @@ package struct Server: Sendable {
     _ settings: ServerSettings, checkpoint: Checkpoint, tokenizer: Tokenizer, precision: Precision,
     logger: Logger
   ) {
+    precondition(settings.patience.silence > settings.patience.body, "a slow body would not be answered")
     (self.settings, self.logger) = (settings, logger)
     model = ServedModel(checkpoint: checkpoint, tokenizer: tokenizer, precision: precision)
   }

@@ -208,6 +208,24 @@ struct HTMLPageTests {
     #expect(page.contains(##"<a href="#mistake-A-tanh">A-tanh</a>"##) && !page.contains("A-bias"))
   }
 
+  @Test("Beside a mistake that a failure looks like, the others that would show there are not explained")
+  func oneMistake() throws {
+    let known = KnownMistakes(
+      """
+      ### A-tanh
+      One.
+      - Remedy: none.
+      ### A-bias
+      Other.
+      - Remedy: none.
+      """)
+    let question = try question(.tokens, exposes: ["A-tanh", "A-bias"])
+    var verdict = CaseVerdict(question, .failed)
+    verdict.explaining = ["A-bias": true, "A-tanh": false]
+    let page = try page([verdict], [question], mistakes: known)
+    #expect(page.contains("mistake-A-bias") && !page.contains("mistake-A-tanh"))
+  }
+
   @Test("Every mistake of Docs/Faults.md has a remedy, and a place where it shows")
   func document() throws {
     let known = KnownMistakes(String(decoding: try bytes(of: "\(checkout)/Docs/Faults.md"), as: UTF8.self))

@@ -25,5 +25,12 @@ final class RawClient {
     try #require(Glibc.send(descriptor, bytes, bytes.count, 0) == bytes.count)
   }
 
+  /// Waits for bytes; none once the other side has closed the connection.
+  func receive() -> [UInt8] {
+    var bytes = [UInt8](repeating: 0, count: 1 << 16)
+    let count = recv(descriptor, &bytes, bytes.count, 0)
+    return Array(bytes.prefix(max(count, 0)))
+  }
+
   deinit { close(descriptor) }
 }

@@ -30,7 +30,7 @@ final class RunningServer: Sendable {
     settings.port = 0
     // Tests wait for each other: what is no test of time does not depend on it.
     let hour = Duration.seconds(3600)
-    settings.patience = Patience(body: hour, images: hour, silence: hour)
+    settings.patience = Patience(body: hour, images: hour, silence: hour * 2)
     try edit(&settings)
     let server = Server(
       settings, checkpoint: try Checkpoint(checkpoint), tokenizer: try fixtureTokenizer(),

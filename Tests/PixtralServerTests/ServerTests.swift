@@ -275,6 +275,16 @@ struct ServerTests {
     never.finish()
   }
 
+  @Test("A connection that says nothing is closed")
+  func silence() async throws {
+    let server = try await RunningServer {
+      ($0.patience.body, $0.patience.silence) = (.milliseconds(100), .milliseconds(200))
+    }
+    let received = try await elsewhere { [port = server.port] in try RawClient(port: port).receive() }
+    withExtendedLifetime(server) {}
+    #expect(received.isEmpty)
+  }
+
   @Test("An answer whose length is not asked for is as long as there is room")
   func room() async throws {
     let server = try await RunningServer { $0.context = 20 }

@@ -1,18 +1,19 @@
 """Servers of seeded:small of which it is known what is altered, judged by `conformance run --endpoint`.
 
-    python check_endpoint.py BINARY [--server PIXTRAL_REF_SERVE] [ALTERATION ...]
+    python check_endpoint.py BINARY [--server PIXTRAL_REF_SERVE] [--keep] [ALTERATION ...]
 
 altered_server.py answers, by transformers and mistral-common. One that alters nothing must pass, in float32,
 float16 and bfloat16, whether it tells tokens or their number alone, and one with transformers' rule of images
 where that is said; each other must fail, and what it alters must be the first or second of the suspects, but
-for what the table below says of it. Some of the vision encoder must be found in bfloat16, too; what three servers
-said there is kept in recordings, for `make test`. Each verdict is reached
-again from the bodies that were kept. With --server pixtral-ref-serve must pass too. Five minutes.
+for what the table below says of it. Mistakes of the vision encoder must be found in bfloat16, too. Each verdict is
+reached again from the bodies that were kept. With --server pixtral-ref-serve must pass too. With --keep what the
+servers in bfloat16 say becomes recordings/ALTERATION.jsonl, which `make test` judges. Six minutes.
 """
 
 import argparse
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -51,8 +52,9 @@ CALLED = {
     "error-is-200": None,
     "a-digit-of-noise": None,
 }  # fmt: skip
-# In bfloat16 no prompt is surely wrong by these; all together are.
+# These have to be called made in bfloat16; by all but the first no prompt is surely wrong there.
 TOGETHER = ("no-mask", "vision-gelu", "same-frequencies")
+RECORDINGS = Path(__file__).resolve().parent / "recordings"
 BFLOAT16 = ("--arithmetic", "bfloat16")
 # An alteration that is none, how it is served, and what is said of it.
 RIGHT = [
@@ -73,26 +75,34 @@ def judged(binary, url, *options):
     return done.returncode, json.loads(done.stdout)
 
 
-def run(binary, url, *options):
-    """The same, and once more from what was kept."""
+def run(binary, url, *options, keep=None):
+    """The same, and once more from what was kept.
+
+    - keep: where it is to be kept for good.
+    """
     with tempfile.TemporaryDirectory() as folder:
         bodies = Path(folder) / "bodies.jsonl"
         first = judged(binary, url, "--bodies", bodies, *options)
         again = judged(binary, bodies, *options)
         same = [{**report, "runtime": None, "sha256": None} for report in (first[1], again[1])]
         assert same[0] == same[1] and first[0] == again[0], "the bodies that were kept are judged otherwise"
+        if keep:
+            keep.parent.mkdir(exist_ok=True)
+            shutil.copyfile(bodies, keep)
     return first
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("binary")
-    parser.add_argument("--server")
+    parser.add_argument("--server", metavar="PIXTRAL_REF_SERVE")
+    parser.add_argument("--keep", action="store_true", help="keep what servers in bfloat16 say in recordings")
     parser.add_argument("alterations", nargs="*", metavar="ALTERATION")
     options = parser.parse_args()
     wrong = 0
 
-    def say(name, code, report, expected, start):
+    def say(name, code, report, expected, start, made=None):
+        """- made: what the fit of known mistakes has to call it."""
         nonlocal wrong
         suspects = [one["name"] for one in report["endpoint"]["suspects"]]
         failed = [
@@ -108,6 +118,8 @@ def main():
             forms = [name.split("~")[0] for name in first]
             right = code == 1 and (expected or "none of the known") in first + forms
             right |= code == 1 and expected is None and not suspects
+        fits = report["endpoint"]["mistakes"]
+        right &= [one["looks_like"] for one in fits if one["verdict"] == "made"][:1] == [made] or not made
         wrong += not right
         print(f"{'ok   ' if right else 'WRONG'} {name}: {len(failed)} failed, {len(undecided)} undecided "
               f"{undecided[:4]}; suspects {suspects[:3]}; {time.monotonic() - start:.0f} s", flush=True)  # fmt: skip
@@ -133,7 +145,12 @@ def main():
         ) as process:
             try:
                 url = re.search(r"http://\S+", process.stdout.readline())[0]
-                say(" ".join((name, *arguments, *said)), *run(options.binary, url, *said), expected, start)
+                is_kept = options.keep and arguments == BFLOAT16
+                found = run(
+                    options.binary, url, *said, keep=RECORDINGS / f"{name}.jsonl" if is_kept else None
+                )
+                made = expected if arguments == BFLOAT16 and expected else None
+                say(" ".join((name, *arguments, *said)), *found, expected, start, made)
             finally:
                 process.kill()
     print(f"{wrong} wrong")

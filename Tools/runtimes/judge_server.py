@@ -65,14 +65,17 @@ def main() -> int:
     judged = 0
     for name in options.names:
         try:
-            (again if options.again else write)(name, known[name], options)
+            if options.again:
+                rejudge(name, known[name], options)
+            else:
+                record(name, known[name], options)
             judged += 1
         except runs.Wrong as wrong:
             print(f"judge_server.py: {name} could not be judged: {wrong}", file=sys.stderr)
     return 0 if judged == len(options.names) else 2
 
 
-def write(name: str, server: dict, options) -> None:
+def record(name: str, server: dict, options) -> None:
     places = {"port": str(free_port()), "runtimes": str(runs.HERE), "binary": str(options.binary.resolve()),
               "installed": str(options.installed.resolve())}  # fmt: skip
     if server["environment"]:
@@ -98,7 +101,7 @@ def write(name: str, server: dict, options) -> None:
             asked = [*server.get("options", []), "--arithmetic", server["arithmetic"]]
             asked += ["--model", model] if model else []
             said_file = Path(scratch, "said.jsonl")
-            conformance(url, [*asked, "--bodies", said_file], options)
+            live = conformance(url, [*asked, "--bodies", said_file], options)
             seconds = round(time.monotonic() - began)
         finally:
             end(process)
@@ -106,16 +109,19 @@ def write(name: str, server: dict, options) -> None:
     # A recording says nothing of the machine that it was made on.
     for place in (scratch, places.get("environment"), str(options.installed.resolve()), str(runs.ROOT)):
         said_text = judge.without_place(said_text, place) if place else said_text
-    with tempfile.TemporaryDirectory() as scratch:
-        recording = Path(scratch, f"{name}.jsonl")
+    with tempfile.TemporaryDirectory() as folder:
+        recording = Path(folder, f"{name}.jsonl")
         recording.write_text(said_text, encoding="utf-8")
-        report = reported(name, server, conformance(recording, [], options), seconds)
+        again = conformance(recording, [], options)
+        if [verdicts(live), live["endpoint"]["suspects"]] != [verdicts(again), again["endpoint"]["suspects"]]:
+            raise runs.Wrong("what was recorded of it is judged otherwise than the server was")
+        report = reported(name, server, again, seconds)
         RECORDINGS.mkdir(exist_ok=True)
         shutil.move(recording, RECORDINGS / recording.name)
-    put(name, report)
+    write_report(name, report)
 
 
-def again(name: str, server: dict, options) -> None:
+def rejudge(name: str, server: dict, options) -> None:
     recording, old = RECORDINGS / f"{name}.jsonl", REPORTS / f"{name}.json"
     if not (recording.is_file() and old.is_file()):
         raise runs.Wrong(
@@ -123,10 +129,10 @@ def again(name: str, server: dict, options) -> None:
         )
     old = json.loads(old.read_text(encoding="utf-8"))
     report = reported(name, server, conformance(recording, [], options), old["seconds"])
-    put(name, report | {"date": old["date"]})
+    write_report(name, report | {"date": old["date"]})
 
 
-def put(name: str, report: dict) -> None:
+def write_report(name: str, report: dict) -> None:
     REPORTS.mkdir(parents=True, exist_ok=True)
     text = json.dumps(report, indent=1, ensure_ascii=False) + "\n"
     (REPORTS / f"{name}.json").write_text(text, encoding="utf-8")
@@ -195,6 +201,10 @@ def conformance(endpoint: str | Path, more: list, options) -> dict:
     return json.loads(result.stdout)
 
 
+def verdicts(whole: dict) -> list:
+    return [(case["id"], case["verdict"]) for case in whole["cases"]]
+
+
 def reported(name: str, server: dict, whole: dict, seconds: int) -> dict:
     kinds = collections.defaultdict(list)
     for case in whole["cases"]:
@@ -215,6 +225,7 @@ def reported(name: str, server: dict, whole: dict, seconds: int) -> dict:
         "stages": {part: judge.counts(case for case in whole["cases"] if case["id"].split("/")[1] == part)
                    for part in parts},
         "kl": pooled and {key: rounded(pooled[key]) for key in POOLED},
+        "mistakes": dict(sorted(collections.Counter(one["verdict"] for one in found["mistakes"]).items())),
         "suspects": [{"name": one["name"], "looks_like": one["looks_like"], "behind": round(one["behind"], 1)}
                      for one in found["suspects"][:MOST_SUSPECTS]],
         "failures": [{"case": case["id"], "verdict": case["verdict"], "looks_like": case["looks_like"],

@@ -146,7 +146,7 @@ def servers() -> list[str]:
         "    python3.11 Tools/runtimes/judge_server.py --list",
         "    python3.11 Tools/runtimes/install.py ENVIRONMENT",
         "    python3.11 Tools/runtimes/judge_server.py NAME", "",
-        "All that each was asked and said is kept in Tools/runtimes/recordings: the same verdict without the server, from any checkout:", "",
+        "All that each was asked and said is kept in Tools/runtimes/recordings. This judges it again, from any checkout:", "",
         "    pixtral-ref conformance run --endpoint Tools/runtimes/recordings/NAME.jsonl --stage endpoint", "",
         "A star has the meaning that it has above: the server is judged by transformers' rule of images (`--images huggingface`).",
         "A cell of *it tells* is what was found out by asking. Four cases of every server are of the other rule, and unsupported.", "",

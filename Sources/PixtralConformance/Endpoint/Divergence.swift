@@ -65,7 +65,7 @@ struct Divergence {
 }
 
 /// A token and its log-probability.
-struct KnownToken {
+struct KnownToken: Equatable {
   let id: Int
   let logprob: Double
 }

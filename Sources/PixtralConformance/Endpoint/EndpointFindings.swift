@@ -48,7 +48,9 @@ package struct EndpointFindings: Sendable {
       endpoint.declared.hasKnownWeights ? try PooledDivergence(cases) { isAsked($0, ["logprobs"]) } : nil
     add("log_probabilities", pooled?.json ?? .null)
     if let pooled { lines.append(pooled.line) }
-    let mistakes = ids.contains(EndpointCases.mistakesID) && pooled != nil ? try cases.mistakes() : []
+    let mistakes =
+      ids.contains(EndpointCases.mistakesID) && endpoint.declared.hasKnownWeights
+      ? try cases.mistakeFits() : []
     add("mistakes", .array(mistakes.map(\.json)))
     lines += Self.lines(mistakes)
     made = mistakes.first { $0.verdict == .made }?.id
@@ -87,16 +89,26 @@ package struct EndpointFindings: Sendable {
   /// The suspect that is no mistake where it is meant.
   private static let otherRule = "images by transformers' rule"
 
-  /// What is said of the known mistakes.
-  private static func lines(_ mistakes: [AlongMistake]) -> [String] {
-    guard !mistakes.isEmpty else { return [] }
-    func of(_ verdict: AlongMistake.Verdict) -> [AlongMistake] { mistakes.filter { $0.verdict == verdict } }
-    func names(_ list: [AlongMistake]) -> String { list.map(\.name).joined(separator: ", ") }
-    let (made, open) = (of(.made), of(.open))
+  /// What is said of the known mistakes: forms of one are one, and ruled out if all are.
+  private static func lines(_ fits: [MistakeFit]) -> [String] {
+    var verdicts: [(name: String, verdict: MistakeFit.Verdict)] = []
+    for fit in fits {
+      let name = fit.id ?? fit.name
+      guard let n = verdicts.firstIndex(where: { $0.name == name }) else {
+        verdicts.append((name, fit.verdict))
+        continue
+      }
+      if fit.verdict == .made || verdicts[n].verdict == .absent { verdicts[n].verdict = fit.verdict }
+    }
+    if verdicts.isEmpty { return [] }
+    func names(_ verdict: MistakeFit.Verdict) -> String {
+      verdicts.filter { $0.verdict == verdict }.map(\.name).joined(separator: ", ")
+    }
+    let (made, open, absent) = (names(.made), names(.open), verdicts.count { $0.verdict == .absent })
+    let others = made.isEmpty && absent > 0 && !open.isEmpty ? "; nobody can say of \(open)" : ""
     let line =
-      "known mistakes: \(made.isEmpty ? "none" : names(made)) of \(mistakes.count) made, \(of(.absent).count) ruled out"
-      + (open.isEmpty ? "" : "; nobody can say of \(names(open))")
-    return [line] + (made.first.map { [$0.words] } ?? [])
+      "known mistakes: \(made.isEmpty ? "none" : made) of \(verdicts.count) is made, \(absent) are ruled out\(others)"
+    return [line] + (fits.first { $0.verdict == .made }.map { [$0.words] } ?? [])
   }
 
   /// Of a case of stage `endpoint` that failed, the mistake that the likeliest suspect is; nil for other stages.

@@ -8,7 +8,7 @@ import PixtralStorage
 /// Each says what it would answer to each prompt. What was told beside that has a likelihood: of tokens, whether
 /// they are the same; of log-probabilities, Cauchy's with the noise of right runs as its width, so that a mistake
 /// that is nearly met goes before one that is far, and one prompt decides nothing alone. None of the known is
-/// likelier than a mistake that does not come four times as near as the truth.
+/// likelier than a mistake that does not come four times as near as the truth, or as near as noise.
 struct Suspects {
   struct Ranked {
     let name: String
@@ -21,34 +21,6 @@ struct Suspects {
   }
 
   static let none = "none of the known"
-
-  /// What was told of one prompt, with what is right.
-  struct Observation {
-    let prompt: String
-    /// How many tokens there are, and their hash where they are told.
-    let count: Int?
-    let hash: String?
-    let rightCount: Int
-    let rightHash: String
-    /// The likeliest tokens behind the prompt; empty where none are told.
-    let best: [Told.Likely]
-    let floor: Double?
-    let golden: [KnownToken]
-    /// The square of a log-probability's noise.
-    let noise: Double
-
-    var hasWrongTokens: Bool { hash.map { $0 != rightHash } ?? count.map { $0 != rightCount } ?? false }
-
-    /// The mean square of how far the log-probabilities are from those; nil where none are told.
-    fileprivate func squares(from known: [KnownToken]) -> Double? {
-      Divergence(best, floor: floor, from: known)?.meanSquare
-    }
-
-    fileprivate func cost(_ squares: Double?) -> Double {
-      // So far away that it does not matter how far.
-      squares.map { log1p(($0 < 1e6 ? $0 : 1e6) / noise) } ?? 0
-    }
-  }
 
   /// In the order of their likelihood, with `none`.
   let ranked: [Ranked]
@@ -92,7 +64,7 @@ struct Suspects {
       )
       isWrong = hasWrongTokens || squares.map { $0 > observation.noise } ?? false
       truth = Cost(tokens: hasWrongTokens ? otherTokens : 0, logprobs: observation.cost(squares))
-      // A quarter of the way; but nobody knows of the noise what it will be.
+      // A quarter of the way, but no nearer than noise.
       let quarter = squares.map { max($0 / 16, min($0, observation.noise)) }
       none = Cost(tokens: hasWrongTokens ? otherTokens - log(16) : 0, logprobs: observation.cost(quarter))
     }
@@ -215,5 +187,17 @@ struct Suspects {
       }
     }
     return (squares > 0 ? cross / squares : 1, centredSquares > 0 ? centredCross / centredSquares : 1)
+  }
+}
+
+extension Observation {
+  /// The mean square of how far the log-probabilities are from those; nil where none are told.
+  fileprivate func squares(from known: [KnownToken]) -> Double? {
+    Divergence(best, floor: floor, from: known)?.meanSquare
+  }
+
+  fileprivate func cost(_ squares: Double?) -> Double {
+    // So far away that it does not matter how far.
+    squares.map { log1p(($0 < 1e6 ? $0 : 1e6) / noise) } ?? 0
   }
 }

@@ -212,7 +212,7 @@ package struct HTMLPage {
   /// What it looks like, and what to look at next.
   private func advice(_ verdict: CaseVerdict) -> String {
     var lines: [String] = []
-    let named = looksLike(verdict)
+    let named = verdict.looksLike
     if !named.isEmpty {
       lines.append("<strong>It looks like \(named.map(link).joined(separator: ", or like ")).</strong>")
     }
@@ -228,10 +228,6 @@ package struct HTMLPage {
     }
     return lines.map { "<p>\($0)</p>" }.joined(separator: "\n")
   }
-
-  /// The mistakes whose own answers are near to this one, by their ids in Faults.md. No verdict has any
-  /// yet.
-  private func looksLike(_ verdict: CaseVerdict) -> [String] { verdict.looksLike }
 
   /// Mistakes that would show in the case, or at the tap first; of many the page names some.
   private func candidates(_ verdict: CaseVerdict) -> [String] {
@@ -484,7 +480,7 @@ package struct HTMLPage {
   /// What Faults.md says of the mistakes that are named above.
   private var mistakes: String {
     let judged = Stage.allCases.flatMap { shown($0) }
-    let ids = judged.flatMap { looksLike($0) + candidates($0) }
+    let ids = judged.flatMap { $0.looksLike.isEmpty ? candidates($0) : $0.looksLike }
     let named = context.mistakes.all.filter { ids.contains($0.id) }
     if named.isEmpty { return "" }
     let items = named.map { mistake in
@@ -500,10 +496,14 @@ package struct HTMLPage {
   }
 
   private var legend: String {
-    """
-    <footer>
-    <p><em>relF</em> is ‖yours − reference‖ / ‖reference‖ over a whole tensor. The limit is twice the noise that right runs of the arithmetic were measured to have; above eight times the noise is surely wrong, between is undecided. Documents named here are in Docs of pixtral-ref: Model.md, Tokens.md, Images.md, Trace.md, Cases.md.</p>
-    </footer>
-    """
+    let divergence =
+      report.findings == nil
+      ? ""
+      : "What an endpoint says of log-probabilities is judged by divergences, which grow with the square of a distance: there the limits are 4 and 64 times the noise. "
+    return """
+      <footer>
+      <p><em>relF</em> is ‖yours − reference‖ / ‖reference‖ over a whole tensor. The limit is twice the noise that right runs of the arithmetic were measured to have; above eight times the noise is surely wrong, between is undecided. \(divergence)Documents named here are in Docs of pixtral-ref: Model.md, Tokens.md, Images.md, Trace.md, Cases.md.</p>
+      </footer>
+      """
   }
 }
