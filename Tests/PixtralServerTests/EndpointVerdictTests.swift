@@ -54,7 +54,7 @@ struct EndpointVerdictTests {
     #expect(
       report.failures.map(\.id) == [
         "endpoint/tokens/huggingface-scaled", "endpoint/logprobs/huggingface-odd-size",
-        "endpoint/logprobs/huggingface-scaled", "endpoint/mistakes/known",
+        "endpoint/logprobs/huggingface-scaled",
       ])
     #expect(Self.suspects(report).first == "images by mistral-common's rule")
     #expect(try Self.verdict("endpoint/tokens/scaled", report).verdict == .unsupported)

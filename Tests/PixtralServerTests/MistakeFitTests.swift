@@ -72,7 +72,7 @@ struct MistakeFitTests {
 
   @Test(
     "One that is there in part, or more than once, is neither made nor ruled out, and doubtful",
-    arguments: [0.4, 2])
+    arguments: [0.4, 1.8])
   func inPart(amount: Double) throws {
     let found = try found(amount, noise: 0.01)
     #expect(found.verdict == .open && found.isDoubtful)
@@ -84,9 +84,11 @@ struct MistakeFitTests {
     #expect(found.verdict == .open && !found.isDoubtful)
   }
 
-  /// One token a prompt, which the mistake moves by 1, with noise of 0.01.
-  private func plain(_ told: [Double], goldens: [Double]) -> MistakeFit? {
-    let rows = goldens.map { [KnownToken(id: 5, logprob: $0 + 1)] }
+  /// One token a prompt, which the mistake moves by 1 or as is said, with noise of 0.01.
+  private func plain(_ told: [Double], goldens: [Double]? = nil, mistakes: [Double]? = nil) -> MistakeFit? {
+    let goldens = goldens ?? told.indices.map { -1 - Double($0) }
+    let mistakes = mistakes ?? told.map { _ in 1 }
+    let rows = zip(goldens, mistakes).map { [KnownToken(id: 5, logprob: $0 + $1)] }
     let prompts = told.indices.map { JSON.Member(key: "\($0)", value: ["row": .integer($0)]) }
     let suspect = try! KnownSuspect(["suspect": "V-gelu", "prompts": .object(prompts)], rows, "test")
     return MistakeFit(
@@ -101,19 +103,33 @@ struct MistakeFitTests {
 
   @Test("The amount is the mean of equal prompts, and its error that of their noise")
   func figures() throws {
-    let fit = try #require(plain([0.95, 1.05], goldens: [-1, -2]))
+    let fit = try #require(plain((0..<20).map { $0 % 2 == 0 ? 0.95 : 1.05 }))
     #expect(abs(fit.amount - 1) < 1e-12)
-    // √(1/0.01 + 1/0.01) ÷ (1/0.01 + 1/0.01); they differ by no more.
-    #expect(abs(fit.standardError - 0.1 / 2.0.squareRoot()) < 1e-12)
+    // √(20 ÷ 0.01) ÷ (20 ÷ 0.01).
+    #expect(abs(fit.standardError - 0.1 / 20.0.squareRoot()) < 1e-12)
   }
 
   @Test("Prompts that differ by more than noise have an error that is theirs")
   func spread() throws {
-    let fit = try #require(plain([0, 2], goldens: [-1, -2]))
-    #expect(abs(fit.amount - 1) < 1e-12 && abs(fit.standardError - 1) < 1e-12)
+    let fit = try #require(plain((0..<20).map { $0 % 2 == 0 ? 0 : 2 }))
+    #expect(abs(fit.amount - 1) < 1e-12)
+    // 1 is the distance of each from the mean, and there are 19 degrees of freedom.
+    #expect(abs(fit.standardError - 1 / 19.0.squareRoot()) < 1e-12)
     #expect(fit.verdict == .open)
   }
 
+  @Test("Fewer than fifteen log-probabilities are not fitted")
+  func few() { #expect(plain([Double](repeating: 1, count: 14)) == nil) }
+
   @Test("A prompt that is another one again says nothing new")
-  func again() { #expect(plain([1, 1], goldens: [-1, -1]) == nil) }
+  func again() {
+    let ones = [Double](repeating: 1, count: 20)
+    #expect(plain(ones, goldens: ones) == nil)
+  }
+
+  @Test("Where one prompt has all the weight nothing is fitted")
+  func oneOfAll() {
+    let moves = (0..<20).map { $0 == 0 ? 1 : 0.01 }
+    #expect(plain(moves, mistakes: moves) == nil)
+  }
 }

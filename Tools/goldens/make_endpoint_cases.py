@@ -469,9 +469,10 @@ def ids(suspects):
 
 def is_plain_together(found, right, noise):
     """Whether a mistake, made as it stands, is 5 standard errors of the amount by which all prompts show it
-    (MistakeFit.swift): in float32, by Mistral's rule of images, at two prompts or more.
+    (MistakeFit.swift): in float32, by Mistral's rule of images, of fifteen log-probabilities behind prompts of which
+    not one alone has the weight.
     """
-    prompts = worst = squares = 0
+    count = worst = squares = squared = 0
     for name, one in found.items():
         # The same image once more says nothing new.
         if one is None or one[1] is None or rule_of(name) == "huggingface" or name == "image-again":
@@ -481,10 +482,10 @@ def is_plain_together(found, right, noise):
         common = np.isin(one[1], golden)
         moves = one[2][common] - row[0, one[1][common]]
         variance = max(2 * max(noise[name]["float32"].values()) / np.exp(values[:TOLD]).sum(), 1e-14)
-        prompts += moves.size > 0
-        squares += (moves**2).sum() / variance
+        weight = (moves**2).sum() / variance
+        count, squares, squared = count + moves.size, squares + weight, squared + weight**2
         worst += np.abs(moves).sum() ** 2 / variance
-    return prompts > 1 and squares > 5 * math.sqrt(worst)
+    return count >= 15 and squares**2 >= 1.2 * squared and squares > 5 * math.sqrt(worst)
 
 
 def main():

@@ -15,13 +15,16 @@ extension EndpointCases {
       return server.capabilities.best == 0
         ? withoutLogprobs(question)
         : CaseVerdict(
-          question, .unsupported, "no known mistake has the tokens and log-probabilities of two prompts")
+          question, .unsupported, "the server tells too few log-probabilities that a known mistake moves")
     }
     if let made = fits.first(where: { $0.verdict == .made }) {
       return CaseVerdict(question, .failed, made.words, tap: "logprobs")
     }
     if let near = fits.first(where: \.isDoubtful) {
       return CaseVerdict(question, .undecided, near.words, tap: "logprobs")
+    }
+    guard fits.contains(where: { $0.verdict == .absent }) else {
+      return CaseVerdict(question, .undecided, "no known mistake can be ruled out", tap: "logprobs")
     }
     return CaseVerdict(question, .passed)
   }

@@ -34,14 +34,19 @@ struct MistakeFit {
   /// How much less is left with it than without, in squares of noise.
   let explained: Double
 
+  /// The fewest log-probabilities, and prompts of equal weight, that one is fitted to: of less it is chance, or one
+  /// prompt alone, which has a case of its own.
+  private static let (fewest, clusters) = (15.0, 1.2)
   /// Standard errors that are no accident, though there are as many fits as mistakes; and that may be one.
   private static let (critical, doubtful) = (5.0, 3.0)
   /// Amounts of a mistake that is made, in whatever arithmetic; below the other it is what mistakes have in common.
   private static let (whole, common) = (0.5...1.5, 0.25)
+  /// Of one that may be there in part, or twice.
+  private static let doubted = common...2
 
   /// - observations: of those prompts that have the mistake's tokens the log-probabilities count. A prompt that is
   ///   another one again says nothing new.
-  /// - Returns: nil if it moves those of fewer than two prompts.
+  /// - Returns: nil if it moves too few.
   init?(_ suspect: KnownSuspect, _ observations: [Observation]) {
     var prompts: [(cross: Double, squares: Double)] = []
     var (worst, total, count, seen) = (0.0, 0.0, 0.0, [[KnownToken]]())
@@ -62,14 +67,15 @@ struct MistakeFit {
       seen.append(observation.golden)
     }
     let squares = prompts.reduce(0) { $0 + $1.squares }
-    guard prompts.count > 1, squares > 0 else { return nil }
+    let squared = prompts.reduce(0) { $0 + $1.squares * $1.squares }
+    guard count >= Self.fewest, squares * squares >= Self.clusters * squared, squared > 0 else { return nil }
     let amount = prompts.reduce(0) { $0 + $1.cross } / squares
     let explained = amount * amount * squares
     let left = total - explained
     let spread = prompts.reduce(0) { $0 + pow($1.cross - amount * $1.squares, 2) }
-    let clusters = Double(prompts.count)
+    let n = Double(prompts.count)
     // There may be more noise than there ought to be.
-    let error = max(worst * max(1, left / count), spread * clusters / (clusters - 1)).squareRoot() / squares
+    let error = max(worst * max(1, left / count), spread * n / (n - 1)).squareRoot() / squares
 
     leavesNoise = left <= EndpointCases.near * count
     let isMet = leavesNoise || left <= total / 16
@@ -81,7 +87,7 @@ struct MistakeFit {
     } else {
       verdict = .open
     }
-    isDoubtful = verdict == .open && isMet && amount >= Self.common && amount > Self.doubtful * error
+    isDoubtful = verdict == .open && Self.doubted.contains(amount) && amount > Self.doubtful * error
     (name, id, self.amount, standardError) = (suspect.name, suspect.id, amount, error)
     (self.prompts, self.explained) = (prompts.count, isMet && amount > 0 ? explained : 0)
   }
@@ -126,7 +132,9 @@ extension Observation {
       guard known.count == 1, let mistake = mistaken.first(where: { $0.id == known[0].id }) else {
         return nil
       }
-      return (one.logprob - known[0].logprob, mistake.logprob - known[0].logprob)
+      // So far away that it does not matter how far.
+      let told = min(max(one.logprob, -1e3), 1e3)
+      return (told - known[0].logprob, mistake.logprob - known[0].logprob)
     }
   }
 }
