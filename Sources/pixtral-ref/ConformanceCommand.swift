@@ -89,7 +89,9 @@ struct ChosenCases: ParsableArguments {
         && (globs.isEmpty || globs.contains { fnmatch($0, question.id, 0) == 0 })
     }
     guard !chosen.isEmpty else {
-      throw InputError(.wrongArgument, "--stage and --cases", expected: "at least one case", found: "none")
+      throw InputError(
+        .wrongArgument, "--stage and --cases", expected: "at least one case", found: "none",
+        advice: stages?.contains(.endpoint) == true ? "stage endpoint is asked with --endpoint" : "")
     }
     return chosen
   }

@@ -82,6 +82,18 @@ struct RecordedServersTests {
   }
 
   @Test(
+    "Where right runs in another arithmetic are as far off, that is said",
+    arguments: [Arithmetic.float32, .bfloat16])
+  func otherArithmetic(declared arithmetic: Arithmetic) throws {
+    let replay = try Replay("\(Self.altered)/nothing.jsonl")
+    var declared = replay.declared
+    declared.arithmetic = arithmetic
+    let report = try EndpointVerdictTests.report(replay, declared)
+    let fitting = report.findings?.json["log_probabilities"]?["fits_arithmetic"]
+    #expect(fitting == (arithmetic == .float32 ? "bfloat16" : .null))
+  }
+
+  @Test(
     "Of a right server mistakes of some size are ruled out, and those that are too small for bfloat16 are not"
   )
   func nothing() throws {

@@ -41,6 +41,7 @@ package struct EndpointFindings: Sendable {
           + (can.scaled == true ? ", scaled by the temperature" : "") : "no log-probabilities",
     ]
     lines.append("the server tells \(ways.joined(separator: ", "))")
+    if server.isRefusingKeys { lines.append("it wants a key: give --key") }
     if let trouble = can.trouble {
       lines.append("asked for log-probabilities, the server fails: \(trouble)")
     }

@@ -14,9 +14,12 @@ struct PooledDivergence {
   /// - Returns: nil if fewer than two of them have log-probabilities.
   init?(_ cases: EndpointCases, of isChosen: (String) -> Bool) throws {
     let arithmetic = cases.endpoint.description.arithmetic
+    let (near, far) = (EndpointCases.near, EndpointCases.far)
     // Of each prompt: nats, nats per noise, the noise, and what of the distribution is told per noise.
     var prompts: [(kl: Double, times: Double, noise: Double, mass: Double)] = []
     var (places, unanswered) = (0, 0)
+    // Arithmetics of more noise, of which every prompt is what right runs tell.
+    var wider = Array(Arithmetic.allCases.drop { $0 != arithmetic }.dropFirst())
     for prompt in cases.suite.prompts where isChosen(prompt) && cases.isAsked(prompt) {
       guard let (told, golden) = try cases.toldAndKnown(prompt) else {
         unanswered += 1
@@ -27,10 +30,10 @@ struct PooledDivergence {
       let mass = Divergence(told.positions[0].best, from: golden.positions[0])?.mass ?? 1
       let times = found.isCutOff ? .infinity : found.kl / noise
       prompts.append((found.kl, times, noise, mass / noise))
+      wider.removeAll { !(found.kl <= near * (golden.noise[$0] ?? 0)) || found.isCutOff }
       places += found.behind.count + found.own.count
     }
     guard prompts.count > 1 else { return nil }
-    let (near, far) = (EndpointCases.near, EndpointCases.far)
     let (nats, times) = (MeanInterval(prompts.map(\.kl)), MeanInterval(prompts.map(\.times)))
     let others = prompts.filter { $0.times <= far }
     let failed = prompts.count - others.count
@@ -53,6 +56,11 @@ struct PooledDivergence {
       let whom = failed > 0 ? "of the others " : ""
       words.append("\(whom)a deviation of \(scientific(power)) would have been seen with 80%")
     }
+    let fitting = verdict == "failed" ? wider.first?.rawValue : nil
+    if let fitting {
+      words.append(
+        "right runs in \(fitting) are as far off: if it computes in that, give --arithmetic \(fitting)")
+    }
     line = words.joined(separator: "; ")
     json = [
       "verdict": .string(verdict), "mean_kl": number(nats.mean),
@@ -60,6 +68,7 @@ struct PooledDivergence {
       "times_noise": number(times.mean), "times_interval": .array([number(times.low), number(times.high)]),
       "near": .number(near), "far": .number(far), "prompts": .integer(prompts.count),
       "failed_prompts": .integer(failed), "unanswered_prompts": .integer(unanswered),
+      "fits_arithmetic": fitting.map(JSON.string) ?? .null,
       "places": .integer(places), "noise": .number(noise),
       "power": power.map { ["deviation": number($0), "probability": .number(0.8)] } ?? .null,
     ]

@@ -131,7 +131,8 @@ package final class Replay: Transport {
           .wrongRequest, self.path,
           expected: "an answer to \(method) \(path) with \(shortened(question.sent, to: 80))",
           found: "none, or no other one",
-          advice: "a recording answers the cases and the options that it was made with")
+          advice:
+            "a recording answers the cases and the options that it was made with, such as --stage endpoint")
       throw .broken("not in the recording")
     }
     replies[question]!.removeFirst()
