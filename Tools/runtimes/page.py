@@ -187,9 +187,9 @@ def suites(rows: list[dict]) -> list[str]:
     ]
     of = sorted({row["suite"]["sha256"][:12] for row in rows})
     each = " …; each report says its own" if len(of) > 1 else " …"
-    return [f"Suite {current} (SHA-256 of its Fixtures/manifest.json on that day: {', '.join(of)}{each})."] + (
-        [f"Older: {', '.join(older)}."] if older else []
-    )
+    return [
+        f"Suite {current} (SHA-256 of its Fixtures/manifest.json on that day: {', '.join(of)}{each})."
+    ] + ([f"Older: {', '.join(older)}."] if older else [])
 
 
 def matrix(rows: list[dict]) -> str:
