@@ -40,9 +40,9 @@ struct MistakeFit {
   /// Standard errors that are no accident, though there are as many fits as mistakes; and that may be one.
   private static let (critical, doubtful) = (5.0, 3.0)
   /// Amounts of a mistake that is made, in whatever arithmetic; below the other it is what mistakes have in common.
-  private static let (whole, common) = (0.5...1.5, 0.25)
+  private static let (whole, common) = (0.6...1.4, 0.2)
   /// Of one that may be there in part, or twice.
-  private static let doubted = common...2
+  private static let doubted = common...2.5
 
   /// - observations: of those prompts that have the mistake's tokens the log-probabilities count. A prompt that is
   ///   another one again says nothing new.
