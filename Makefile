@@ -158,6 +158,7 @@ check: build
 	$(PYTHON) Tools/checks/check_full_width.py $(PROGRAM)
 	$(PYTHON) Tools/checks/check_single_steps.py $(PROGRAM)
 	$(PYTHON) Tools/checks/check_steps.py $(PROGRAM)
+	$(PYTHON) Tools/checks/check_mistake_fits.py $(PROGRAM)
 	$(PYTHON) Tools/checks/check_conformance.py $(PROGRAM)
 	$(PYTHON) -W ignore Tools/checks/check_reader.py $(PROGRAM)
 	$(PYTHON) Tools/checks/check_images.py $(PROGRAM) 200
