@@ -42,7 +42,7 @@ struct MistakeFitTests {
           logprob: token.logprob + amount * Self.mistake(prompt, n) + accident)
       }
       return Observation(
-        prompt: name, count: nil, hash: nil, rightCount: 1, rightHash: "", best: told, floor: nil,
+        prompt: name, count: nil, hash: nil, right: (1, ""), best: told, floor: nil,
         golden: right,
         noise: noise)
     }
@@ -95,7 +95,7 @@ struct MistakeFitTests {
       suspect,
       told.indices.map { n in
         Observation(
-          prompt: "\(n)", count: nil, hash: nil, rightCount: 1, rightHash: "",
+          prompt: "\(n)", count: nil, hash: nil, right: (1, ""),
           best: [.init(spelling: "", candidates: [5], logprob: goldens[n] + told[n])], floor: nil,
           golden: [KnownToken(id: 5, logprob: goldens[n])], noise: 0.01)
       })

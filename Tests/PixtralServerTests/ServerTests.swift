@@ -273,6 +273,7 @@ struct ServerTests {
     let response = try await HTTPClient.shared.execute(request, timeout: .hours(1))
     #expect(response.status == .requestTimeout)
     never.finish()
+    withExtendedLifetime(server) {}
   }
 
   @Test("A connection that says nothing is closed")

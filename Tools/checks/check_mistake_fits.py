@@ -13,15 +13,18 @@ import argparse
 import collections
 import json
 import math
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
+from check_endpoint import judged
 from safetensors.numpy import load_file
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT / "Tools/goldens"))
+import suites  # noqa: E402
+
 RECORDING = ROOT / "Tools/runtimes/recordings/pixtral-ref-serve.jsonl"
 CASE = "endpoint/mistakes/known"
 ARITHMETICS = ("float32", "float16", "bfloat16")
@@ -29,13 +32,14 @@ TOLD = 20
 
 
 def lines(path):
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    # Not splitlines: U+2028 is a character of some texts.
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
 
 
 def prompts():
     """{name: (messages, right tokens [32], their log-probabilities, {arithmetic: the noise of one})}"""
     goldens = load_file(ROOT / "Fixtures/endpoint/small.safetensors")
-    cases = {case["id"]: case for case in lines(ROOT / "Fixtures/endpoint/small.jsonl")}
+    cases = {case["id"]: case for case in suites.read("small", ROOT / "Fixtures/endpoint")}
     found = {}
     for id, case in cases.items():
         if not id.startswith("endpoint/logprobs/"):
@@ -65,13 +69,12 @@ def mistakes():
     return found
 
 
-def recording(known, mistake, arithmetic, draw):
+def recording(exchanges, known, mistake, arithmetic, draw):
     """Lines of what a server says that makes a mistake, {} for none."""
     result = []
-    for line in RECORDING.read_text(encoding="utf-8").splitlines():
-        exchange = json.loads(line)
+    for exchange in exchanges:
         if "declared" in exchange:
-            exchange["declared"]["arithmetic"] = arithmetic
+            exchange = {"declared": exchange["declared"] | {"arithmetic": arithmetic}}
         elif exchange["path"] == "/v1/chat/completions" and exchange["status"] == 200:
             sent, body = json.loads(exchange["sent"]), json.loads(exchange["body"])
             name = next((n for n, one in known.items() if one[0] == sent["messages"]), None)
@@ -82,22 +85,20 @@ def recording(known, mistake, arithmetic, draw):
                     {"token": f"token_id:{token}", "logprob": float(min(value, 0))}
                     for token, value in zip(tokens, values, strict=True)
                 ]
-                exchange["body"] = json.dumps(body)
+                exchange = exchange | {"body": json.dumps(body)}
         result.append(json.dumps(exchange))
     return "\n".join(result) + "\n"
 
 
-def judged(binary, text):
-    """The case's verdict, and what it is called."""
+def verdict(binary, text):
+    """Of the case, and what a mistake is called that is made."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "said.jsonl")
         file.write_text(text, encoding="utf-8")
-        command = [binary, "conformance", "run", "--endpoint", file, "--cases", CASE, "--json"]
-        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=ROOT)
-    if not done.stdout:
-        sys.exit(done.stderr)
-    case = json.loads(done.stdout)["cases"][0]
-    return case["verdict"], (case["detail"] or "") if case["verdict"] == "failed" else ""
+        case = judged(binary, file, "--cases", CASE)[1]["cases"][0]
+    # Its words end in: times as far as NAME moves them.
+    name = (case["detail"] or "").rpartition(" times as far as ")[2].removesuffix(" moves them")
+    return case["verdict"], name if case["verdict"] == "failed" else None
 
 
 def main():
@@ -105,19 +106,19 @@ def main():
     parser.add_argument("binary")
     parser.add_argument("--seeds", type=int, default=40, help="right servers of each arithmetic")
     options = parser.parse_args()
-    known, draw, wrong = prompts(), np.random.default_rng(1), 0
+    exchanges, known, draw, wrong = lines(RECORDING), prompts(), np.random.default_rng(1), 0
     for arithmetic in ARITHMETICS:
         right = collections.Counter(
-            judged(options.binary, recording(known, {}, arithmetic, draw))[0] for _ in range(options.seeds)
+            verdict(options.binary, recording(exchanges, known, {}, arithmetic, draw))[0]
+            for _ in range(options.seeds)
         )
         wrong += right.total() - right["passed"]
         made, others = collections.defaultdict(list), []
         for name, mistake in mistakes().items():
-            verdict, words = judged(options.binary, recording(known, mistake, arithmetic, draw))
-            made[verdict].append(name)
+            found, called = verdict(options.binary, recording(exchanges, known, mistake, arithmetic, draw))
+            made[found].append(name)
             # Forms of one mistake may be taken for each other.
-            called = words.rpartition(" times as far as ")[2].removesuffix(" moves them")
-            if verdict == "failed" and called.split("~")[0] != name.split("~")[0]:
+            if called and called.split("~")[0] != name.split("~")[0]:
                 others.append(f"{name} is called {called}")
         wrong += len(others)
         print(f"{arithmetic}: right servers {dict(right)}; mistakes made {len(made['failed'])}, "

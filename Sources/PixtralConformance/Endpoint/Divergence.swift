@@ -20,10 +20,11 @@ struct Divergence {
     var free = known
     var (kl, p, q, squares, compared) = (0.0, 0.0, 0.0, 0.0, 0)
     func add(_ known: Double, _ told: Double, isCompared: Bool) {
-      kl += Self.term(known, told)
-      p += exp(known)
-      q += exp(told)
-      squares += (told - known) * (told - known)
+      let (known, told, step) = (exp(known), exp(told), told - known)
+      kl += Self.term(known, told, step)
+      p += known
+      q += told
+      squares += step * step
       if isCompared { compared += 1 }
     }
     for one in told {
@@ -41,26 +42,26 @@ struct Divergence {
     }
     let others = (known: max(1 - p, 0), told: 1 - q)
     if others.known > 0, others.told > 0 {
-      let step = log(others.told / others.known)
-      kl += others.known * (expm1(step) - step)
+      kl += Self.term(others.known, others.told, log(others.told / others.known))
     }
     self.kl = kl
     meanSquare = compared > 0 ? squares / Double(compared) : .infinity
   }
 
-  /// What a token adds whose log-probability should be the first of two: p · (e^step − 1 − step).
-  private static func term(_ known: Double, _ told: Double) -> Double {
-    let (p, step) = (exp(known), told - known)
+  /// What a probability p adds in whose place q is told: p · (e^step − 1 − step).
+  ///
+  /// - step: the logarithm of q/p.
+  private static func term(_ p: Double, _ q: Double, _ step: Double) -> Double {
     // Where p is no number of a double but 0, the second factor may be infinite.
-    return p > 0 ? p * (expm1(step) - step) : exp(told)
+    p > 0 ? p * (expm1(step) - step) : q
   }
 
   /// Of one token and all others together.
   static func ofOne(told: Double, known: Double) -> Double {
-    func term(_ p: Double, _ step: Double) -> Double { p > 0 ? p * (expm1(step) - step) : 0 }
     let others = (known: -expm1(known), told: -expm1(told))
-    guard others.known > 0, others.told > 0 else { return term(exp(known), told - known) }
-    return term(exp(known), told - known) + term(others.known, log(others.told / others.known))
+    let own = term(exp(known), exp(told), told - known)
+    guard others.known > 0, others.told > 0 else { return own }
+    return own + term(others.known, others.told, log(others.told / others.known))
   }
 }
 

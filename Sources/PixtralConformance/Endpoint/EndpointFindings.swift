@@ -49,9 +49,7 @@ package struct EndpointFindings: Sendable {
       endpoint.declared.hasKnownWeights ? try PooledDivergence(cases) { isAsked($0, ["logprobs"]) } : nil
     add("log_probabilities", pooled?.json ?? .null)
     if let pooled { lines.append(pooled.line) }
-    let mistakes =
-      ids.contains(EndpointCases.mistakesID) && endpoint.declared.hasKnownWeights
-      ? try cases.mistakeFits() : []
+    let mistakes = ids.contains(EndpointCases.mistakesID) ? try cases.mistakeFits() : []
     add("mistakes", .array(mistakes.map(\.json)))
     lines += Self.lines(mistakes)
     made = mistakes.first { $0.verdict == .made }?.id
@@ -92,23 +90,20 @@ package struct EndpointFindings: Sendable {
 
   /// What is said of the known mistakes: forms of one are one, and ruled out if all are.
   private static func lines(_ fits: [MistakeFit]) -> [String] {
-    var verdicts: [(name: String, verdict: MistakeFit.Verdict)] = []
-    for fit in fits {
-      let name = fit.id ?? fit.name
-      guard let n = verdicts.firstIndex(where: { $0.name == name }) else {
-        verdicts.append((name, fit.verdict))
-        continue
-      }
-      if fit.verdict == .made || verdicts[n].verdict == .absent { verdicts[n].verdict = fit.verdict }
+    func verdict(_ mistake: String) -> MistakeFit.Verdict {
+      let forms = fits.filter { $0.mistake == mistake }.map(\.verdict)
+      return forms.contains(.made) ? .made : forms.allSatisfy { $0 == .absent } ? .absent : .open
     }
-    if verdicts.isEmpty { return [] }
-    func names(_ verdict: MistakeFit.Verdict) -> String {
-      verdicts.filter { $0.verdict == verdict }.map(\.name).joined(separator: ", ")
+    var seen: Set<String> = []
+    let mistakes = fits.map(\.mistake).filter { seen.insert($0).inserted }
+    if mistakes.isEmpty { return [] }
+    func names(_ one: MistakeFit.Verdict) -> String {
+      mistakes.filter { verdict($0) == one }.joined(separator: ", ")
     }
-    let (made, open, absent) = (names(.made), names(.open), verdicts.count { $0.verdict == .absent })
+    let (made, open, absent) = (names(.made), names(.open), mistakes.count { verdict($0) == .absent })
     let others = made.isEmpty && absent > 0 && !open.isEmpty ? "; nobody can say of \(open)" : ""
     let line =
-      "known mistakes: \(made.isEmpty ? "none" : made) of \(verdicts.count) is made, \(absent) are ruled out\(others)"
+      "known mistakes: \(made.isEmpty ? "none" : made) of \(mistakes.count) is made, \(absent) are ruled out\(others)"
     return [line] + (fits.first { $0.verdict == .made }.map { [$0.words] } ?? [])
   }
 

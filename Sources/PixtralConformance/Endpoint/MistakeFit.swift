@@ -20,6 +20,8 @@ struct MistakeFit {
   let name: String
   /// Its id in Faults.md, if it has one.
   let id: String?
+  /// What its forms have in common.
+  var mistake: String { id ?? name }
   let amount: Double
   /// Of the amount: as if all noise behind a prompt went together, and no less than prompts, taken as independent,
   /// differ.
@@ -52,7 +54,7 @@ struct MistakeFit {
     var (worst, total, count, seen) = (0.0, 0.0, 0.0, [[KnownToken]]())
     for observation in observations where !seen.contains(observation.golden) {
       guard case let answer?? = suspect.answers[observation.prompt], let known = answer.best,
-        observation.has(answer.tokens)
+        observation.fits(answer.tokens ?? observation.right)
       else { continue }
       let moves = observation.moves(to: known)
       guard !moves.isEmpty else { continue }
@@ -118,12 +120,6 @@ struct MistakeFit {
 }
 
 extension Observation {
-  /// Whether what is told of the tokens fits those of a mistake, or the right ones where it has no others.
-  fileprivate func has(_ tokens: (count: Int, hash: String)?) -> Bool {
-    guard let tokens else { return !hasWrongTokens }
-    return hash.map { $0 == tokens.hash } ?? count.map { $0 == tokens.count } ?? true
-  }
-
   /// How far the log-probabilities of tokens that are told are from what is right, and how far a mistake's are.
   fileprivate func moves(to mistaken: [KnownToken]) -> [(told: Double, mistake: Double)] {
     best.compactMap { one in

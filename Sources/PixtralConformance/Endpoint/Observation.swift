@@ -7,8 +7,8 @@ struct Observation {
   /// How many tokens there are, and their hash where they are told.
   let count: Int?
   let hash: String?
-  let rightCount: Int
-  let rightHash: String
+  /// Of the right tokens.
+  let right: (count: Int, hash: String)
   /// The likeliest tokens behind the prompt; empty where none are told.
   let best: [Told.Likely]
   let floor: Double?
@@ -16,7 +16,12 @@ struct Observation {
   /// The square of a log-probability's noise.
   let noise: Double
 
-  var hasWrongTokens: Bool { hash.map { $0 != rightHash } ?? count.map { $0 != rightCount } ?? false }
+  var hasWrongTokens: Bool { !fits(right) }
+
+  /// Whether what is told of the tokens may be these: their hash, or their number, or nothing.
+  func fits(_ tokens: (count: Int, hash: String)) -> Bool {
+    hash.map { $0 == tokens.hash } ?? count.map { $0 == tokens.count } ?? true
+  }
 }
 
 extension EndpointCases {
@@ -36,8 +41,7 @@ extension EndpointCases {
       let mass = golden?.positions[0].prefix(20).reduce(0) { $0 + exp($1.logprob) } ?? 1
       return Observation(
         prompt: prompt, count: tokens?.count ?? told.count, hash: tokens.map(Self.hash),
-        rightCount: right.count,
-        rightHash: Self.hash(right), best: noise == nil ? [] : told.positions.first?.best ?? [],
+        right: (right.count, Self.hash(right)), best: noise == nil ? [] : told.positions.first?.best ?? [],
         floor: told.positions.first?.floor,
         golden: golden?.positions[0] ?? [], noise: max(2 * (noise ?? 0) / mass, 1e-14))
     }

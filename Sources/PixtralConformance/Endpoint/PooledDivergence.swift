@@ -30,7 +30,7 @@ struct PooledDivergence {
       let mass = Divergence(told.positions[0].best, from: golden.positions[0])?.mass ?? 1
       let times = found.isCutOff ? .infinity : found.kl / noise
       prompts.append((found.kl, times, noise, mass / noise))
-      wider.removeAll { !(found.kl <= near * (golden.noise[$0] ?? 0)) || found.isCutOff }
+      wider.removeAll { found.isCutOff || cases.verdict(found.kl, noise: golden.noise[$0] ?? 0) != .passed }
       places += found.behind.count + found.own.count
     }
     guard prompts.count > 1 else { return nil }

@@ -86,10 +86,9 @@ struct Suspects {
         continue
       }
       var cost = truth
-      if let (count, hash) = answer.tokens {
-        let isTold = observation.hash.map { $0 == hash } ?? observation.count.map { $0 == count } ?? true
+      if let tokens = answer.tokens {
         // With other tokens the log-probabilities are others, too.
-        cost = Cost(tokens: isTold ? 0 : otherTokens, logprobs: none.logprobs)
+        cost = Cost(tokens: observation.fits(tokens) ? 0 : otherTokens, logprobs: none.logprobs)
       }
       if let best = answer.best { cost.logprobs = weighed.cost(of: best) }
       likelihood -= cost.sum
